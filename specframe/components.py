@@ -1,0 +1,76 @@
+"""What a plugin registers: a named component with options, a factory and a compatibility check."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Literal, get_args
+
+import attrs
+import torch
+from torch import Tensor
+
+if TYPE_CHECKING:
+    from specframe.target import Target
+
+Kind = Literal["vocabulary", "gather", "drafter", "verifier"]
+KINDS: tuple[Kind, ...] = get_args(Kind)
+
+
+@attrs.frozen(slots=True, kw_only=True)
+class Setting:
+    """What a component is asked to run with; ``supports`` decides on it before anything is loaded.
+
+    Attributes:
+        device: where the target and the drafter live.
+        dtype: their weights' dtype.
+        vocabulary, gather, drafter, verifier: names of the four chosen components.
+    """
+
+    device: torch.device
+    dtype: torch.dtype
+    vocabulary: str
+    gather: str
+    drafter: str
+    verifier: str
+
+
+@attrs.frozen(slots=True, kw_only=True, eq=False)
+class BuildContext:
+    """What a factory may use to build its component.
+
+    Attributes:
+        target: the loaded target; its tokenizer, sizes, embedding and LM head.
+        required_ids: ids every active set must keep [n] int64: EOS, end of turn, and the other special
+            tokens that the target may emit.
+    """
+
+    target: Target
+    required_ids: Tensor
+
+
+def always_supported(setting: Setting) -> str | None:
+    """Return None: the component runs everywhere."""
+    return None
+
+
+@attrs.frozen(slots=True, kw_only=True)
+class Component:
+    """One implementation of one of the four kinds.
+
+    Attributes:
+        name: what users type; lower case, unique within its kind.
+        summary: one line for ``specframe plugins list``.
+        options: attrs class whose fields are made with ``specframe.options.option``.
+        factory: builds the per-step object from the options and the context.
+        supports: returns why it cannot run with a setting, or None.
+        train: for drafters that can be trained: called with the values of ``train_options``.
+        train_options: attrs class of the training's options.
+    """
+
+    name: str
+    summary: str
+    options: type[Any]
+    factory: Callable[[Any, BuildContext], Any]
+    supports: Callable[[Setting], str | None] = always_supported
+    train: Callable[[Any], None] | None = None
+    train_options: type[Any] | None = None

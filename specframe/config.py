@@ -1,0 +1,108 @@
+"""What a run is asked to do: one frozen object, from the command line and TOML."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import attrs
+
+from specframe.components import KINDS
+from specframe.errors import UsageError, unknown_name
+
+AUTOREGRESSIVE = "autoregressive"
+
+
+@attrs.frozen(slots=True, kw_only=True)
+class RunConfig:
+    """Everything that decides the output of a run, apart from the prompt.
+
+    Attributes:
+        model: demo model name, hub id, directory, or ``.gguf`` file.
+        strategy: vocabulary strategy, or ``autoregressive`` to decode without a drafter.
+        drafter: drafter name.
+        verifier: verifier name.
+        gather: gather backend name, or ``auto``.
+        options: option values per component kind.
+        max_new_tokens: length limit, tokens.
+        dtype: ``float32``, ``bfloat16`` or ``float16``.
+        device: torch device.
+        seed: seed of the generator that verifiers draw from.
+        prefill_chunk: prompt tokens per prefill pass.
+    """
+
+    model: str = "smollm2-135m"
+    strategy: str = "nanospec"
+    drafter: str = "eagle"
+    verifier: str = "greedy"
+    gather: str = "auto"
+    options: Mapping[str, Mapping[str, Any]] = attrs.field(factory=dict)
+    max_new_tokens: int = attrs.field(default=128)
+    dtype: str = "bfloat16"
+    device: str = "cpu"
+    seed: int = 0
+    prefill_chunk: int = 512
+
+    def __attrs_post_init__(self) -> None:
+        if self.max_new_tokens < 1:
+            raise UsageError(f"max_new_tokens is {self.max_new_tokens}; allowed: 1 or more")
+        if self.prefill_chunk < 1:
+            raise UsageError(f"prefill_chunk is {self.prefill_chunk}; allowed: 1 or more")
+        for kind in self.options:
+            if kind not in KINDS:
+                raise unknown_name("option group", kind, KINDS)
+
+
+def load_toml(path: Path) -> dict[str, Any]:
+    """Return the settings of a TOML file: ``RunConfig`` fields at the top, options in one table per kind.
+
+    Raises:
+        UsageError: the file cannot be read, is not TOML, or names a setting that does not exist.
+    """
+    try:
+        settings = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UsageError(f"cannot read {path}: {error.strerror}") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise UsageError(f"{path} is not valid TOML: {error}") from None
+    allowed = {field.name: field for field in attrs.fields(RunConfig) if field.name != "options"}
+    for name, value in settings.items():
+        if name in KINDS:
+            if not isinstance(value, dict):
+                raise UsageError(f"{path}: [{name}] must be a table of options")
+        elif name not in allowed:
+            raise unknown_name(f"setting in {path}", name, [*allowed, *KINDS])
+        elif type(value) is not type(allowed[name].default):
+            raise UsageError(
+                f"{path}: {name} = {value!r} must be of type {type(allowed[name].default).__name__}"
+            )
+    return settings
+
+
+def parse_options(assignments: Iterable[str]) -> dict[str, dict[str, str]]:
+    """Return option values per kind from ``kind.name=value`` strings.
+
+    Raises:
+        UsageError: an assignment of another form, or an unknown kind.
+    """
+    options: dict[str, dict[str, str]] = {}
+    for assignment in assignments:
+        key, equals, value = assignment.partition("=")
+        kind, dot, name = key.strip().partition(".")
+        if not (equals and dot and name):
+            raise UsageError(
+                f"option {assignment!r} is not of the form KIND.NAME=VALUE, for example vocabulary.capacity=3072"
+            )
+        if kind not in KINDS:
+            raise unknown_name("option group", kind, KINDS)
+        options.setdefault(kind, {})[name] = value.strip()
+    return options
+
+
+def merge_options(
+    base: Mapping[str, Mapping[str, Any]], override: Mapping[str, Mapping[str, Any]]
+) -> dict[str, dict[str, Any]]:
+    """Return option values per kind where ``override`` wins over ``base`` key by key."""
+    return {kind: {**base.get(kind, {}), **override.get(kind, {})} for kind in {*base, *override}}

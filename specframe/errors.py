@@ -1,0 +1,40 @@
+"""Errors meant for users: one line that says what is wrong and what is allowed."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class SpecframeError(Exception):
+    """A failure at run time that the user should read as one line; the command line exits with 1."""
+
+    exit_code = 1
+
+
+class UsageError(SpecframeError):
+    """The user asked for something that is not allowed; the command line exits with 2."""
+
+    exit_code = 2
+
+
+class PluginError(UsageError):
+    """A plugin cannot be loaded, or two plugins claim one name."""
+
+
+class CheckpointError(UsageError):
+    """A checkpoint is missing, corrupt, or made for another model."""
+
+
+def unknown_name(what: str, name: str, known: Iterable[str]) -> UsageError:
+    """Return the error for a name nobody registered, with the nearest known name and all of them.
+
+    Args:
+        what: what was looked up, for example ``"strategy"``.
+        name: the name that was given.
+        known: every name that is allowed.
+    """
+    names = sorted(known)
+    nearest = difflib.get_close_matches(name, names, n=1)
+    hint = f"; did you mean {nearest[0]!r}?" if nearest else ";"
+    return UsageError(f"unknown {what} {name!r}{hint} known: {', '.join(names) or '(none)'}")

@@ -1,0 +1,151 @@
+"""A plugin's options: an attrs class whose fields carry help and bounds, set with ``-o key=value`` or TOML."""
+
+from __future__ import annotations
+
+import types
+import typing
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+import attrs
+import click
+
+from specframe.errors import UsageError, unknown_name
+
+
+def option(
+    default: Any = attrs.NOTHING,
+    *,
+    help: str,
+    unit: str = "",
+    minimum: float | None = None,
+    maximum: float | None = None,
+) -> Any:
+    """Declare one option as a field of an attrs class.
+
+    The annotation of the field decides what is accepted: ``int``, ``float``, ``bool``, ``str``, ``Path``,
+    a ``Literal`` of strings, or any of these ``| None`` (written ``none``).
+
+    Args:
+        default: value when the user gives none; without it the option is required.
+        help: one line for ``specframe plugins show``.
+        unit: unit of the value, for example ``"tokens"``.
+        minimum: smallest number allowed.
+        maximum: largest number allowed.
+    """
+    return attrs.field(
+        default=default, metadata={"help": help, "unit": unit, "minimum": minimum, "maximum": maximum}
+    )
+
+
+@attrs.frozen(slots=True)
+class OptionInfo:
+    """One option, described for people."""
+
+    name: str
+    type_name: str
+    default: str
+    unit: str
+    help: str
+
+
+def describe(options_class: type[Any]) -> list[OptionInfo]:
+    """Return every option of an options class, in order of declaration."""
+    return [
+        OptionInfo(
+            name=field.name,
+            type_name=_type_name(*_accepted(options_class, field)),
+            default="(required)" if field.default is attrs.NOTHING else _shown(field.default),
+            unit=field.metadata.get("unit", ""),
+            help=field.metadata.get("help", ""),
+        )
+        for field in attrs.fields(options_class)
+    ]
+
+
+def build_options(options_class: type[Any], values: Mapping[str, Any], owner: str) -> Any:
+    """Return an instance of an options class from strings or TOML values.
+
+    Args:
+        options_class: attrs class with fields made by ``option``.
+        values: option name to value; strings are converted.
+        owner: who the options belong to, for errors, for example ``"vocabulary 'nanospec'"``.
+
+    Raises:
+        UsageError: an unknown option, a value that does not fit, or a required option left out.
+    """
+    fields = {field.name: field for field in attrs.fields(options_class)}
+    converted = {}
+    for name, value in values.items():
+        if name not in fields:
+            raise unknown_name(f"option of {owner}", name, fields)
+        param, optional = _accepted(options_class, fields[name])
+        try:
+            converted[name] = _convert(value, param, optional)
+        except click.BadParameter as error:
+            raise UsageError(f"option {name} of {owner}: {error.message}") from None
+    missing = [name for name, f in fields.items() if f.default is attrs.NOTHING and name not in converted]
+    if missing:
+        raise UsageError(f"{owner} needs option {missing[0]}: {fields[missing[0]].metadata['help']}")
+    try:
+        return options_class(**converted)
+    except ValueError as error:
+        raise UsageError(f"options of {owner}: {error}") from None
+
+
+def _accepted(options_class: type[Any], field: attrs.Attribute[Any]) -> tuple[click.ParamType, bool]:
+    """Return the click type of a field, and whether it also accepts none."""
+    annotation = typing.get_type_hints(options_class)[field.name]
+    choices = typing.get_args(annotation)
+    optional = typing.get_origin(annotation) in (typing.Union, types.UnionType) and type(None) in choices
+    if optional:
+        rest = [choice for choice in choices if choice is not type(None)]
+        annotation = rest[0] if len(rest) == 1 else typing.Union[tuple(rest)]  # noqa: UP007 - built at run time
+    low, high = field.metadata.get("minimum"), field.metadata.get("maximum")
+    if typing.get_origin(annotation) is Literal:
+        return click.Choice([str(choice) for choice in typing.get_args(annotation)]), optional
+    if annotation is bool:
+        return click.BOOL, optional
+    if annotation is int:
+        return click.IntRange(low, high) if (low, high) != (None, None) else click.INT, optional
+    if annotation is float:
+        return click.FloatRange(low, high) if (low, high) != (None, None) else click.FLOAT, optional
+    if annotation is Path:
+        return click.Path(path_type=Path), optional
+    if annotation is str:
+        return click.STRING, optional
+    raise TypeError(f"option {field.name!r}: {annotation!r} is not a type that option() accepts")
+
+
+def _convert(value: Any, param: click.ParamType, optional: bool) -> Any:
+    if optional and (value is None or value == "none"):
+        return None
+    if isinstance(value, bool) and param is not click.BOOL:
+        raise click.BadParameter(f"{str(value).lower()!r} is not valid here.")
+    if isinstance(value, float) and isinstance(param, click.types.IntParamType):
+        raise click.BadParameter(f"{value!r} is not a valid integer.")
+    return param.convert(value, None, None)
+
+
+def _type_name(param: click.ParamType, optional: bool) -> str:
+    if isinstance(param, click.Choice):
+        name = "|".join(str(choice) for choice in param.choices)
+    elif isinstance(param, click.IntRange | click.FloatRange):
+        kind = "integer" if isinstance(param, click.IntRange) else "number"
+        bounds = [
+            f">= {param.min:g}" if param.min is not None else "",
+            f"<= {param.max:g}" if param.max is not None else "",
+        ]
+        name = " ".join([kind, *filter(None, bounds)])
+    else:
+        name = {"float": "number"}.get(param.name, param.name)
+    return f"{name} or none" if optional else name
+
+
+def _shown(value: Any) -> str:
+    return (
+        {None: "none", True: "true", False: "false"}.get(value, str(value))
+        if isinstance(value, bool | None)
+        else str(value)
+    )

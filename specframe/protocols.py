@@ -1,0 +1,144 @@
+"""The per-step contracts of the four components: plain method calls, never a hook per step.
+
+Shapes: T prompt tokens, N tree nodes, K active tokens, V vocabulary, H hidden, F feature width,
+P harvested prompt positions, k harvested ids per position.
+"""
+
+from __future__ import annotations
+
+from typing import Literal, Protocol, runtime_checkable
+
+from torch import Generator, Tensor
+
+from specframe.clock import PhaseClock
+from specframe.head import OutputHead
+from specframe.types import DraftTree, Verdict
+from specframe.vocabulary_store import ActiveSet
+
+Eviction = Literal["fifo", "lru"]
+
+
+@runtime_checkable
+class VocabularyBuilder(Protocol):
+    """A vocabulary strategy: says which token ids the drafter may propose.
+
+    Attributes:
+        capacity: slots of the packed head; None drafts over the full vocabulary, and then neither method
+            is ever called.
+        harvest_topk: how many of the target's top ids per verified node it wants to see; 0 for none.
+        prompt_window: for how many of the last prompt positions it wants them too; 0 for none.
+        eviction: what leaves when the active set is full.
+        pinned_ids: ids that are active from the start of every request and never evicted [n] int64.
+    """
+
+    capacity: int | None
+    harvest_topk: int
+    prompt_window: int
+    eviction: Eviction
+    pinned_ids: Tensor
+
+    def start(self, prompt_ids: Tensor, target_topk_ids: Tensor | None) -> Tensor:
+        """Begin a request and return the ids to admit [n].
+
+        Args:
+            prompt_ids: [T] int64.
+            target_topk_ids: the target's top ids after each of the last P = min(T, prompt_window) prompt
+                positions [P, k] int64; None when nothing was asked for.
+        """
+        ...
+
+    def observe(self, verdict: Verdict, tree: DraftTree, target_topk_ids: Tensor | None) -> Tensor:
+        """Learn from one target pass and return the ids to admit [n], in order of admission.
+
+        Args:
+            verdict: what was accepted and which token follows.
+            tree: the verified tree, N nodes.
+            target_topk_ids: the target's top ids after each node [N, k] int64; None when harvest_topk is 0.
+        """
+        ...
+
+
+@runtime_checkable
+class GatherBackend(Protocol):
+    """Keeps the LM-head rows of the active set packed and computes logits over them."""
+
+    def bind(self, head: OutputHead, active: ActiveSet | None) -> None:
+        """Attach to the drafter's LM head and the store's active set; None means the full vocabulary."""
+        ...
+
+    def fetch(self, slots: Tensor, ids: Tensor) -> None:
+        """Copy the head rows of ``ids`` [n] into ``slots`` [n]; may return before the copy is done."""
+        ...
+
+    def topk(self, hidden: Tensor, k: int) -> tuple[Tensor, Tensor]:
+        """Return log-probabilities [N, k] float32 and token ids [N, k] int64 of the k best active tokens.
+
+        The log-softmax is over the active set. With fewer than k active tokens the last columns are -inf
+        and id -1. Equal log-probabilities come in any order.
+
+        Args:
+            hidden: [N, H].
+            k: how many.
+        """
+        ...
+
+    def logits(self, hidden: Tensor) -> Tensor:
+        """Return the logits of all active tokens, by slot [N, K] float32."""
+        ...
+
+
+@runtime_checkable
+class Drafter(Protocol):
+    """Proposes a draft tree.
+
+    Attributes:
+        output_head: the LM head it drafts with; its rows are what the gather backend packs.
+        branching: the largest k it asks ``topk`` for; the active capacity must not be smaller.
+        max_depth: the deepest level of its trees.
+        max_nodes: the largest N of its trees, the root included.
+    """
+
+    output_head: OutputHead
+    branching: int
+    max_depth: int
+    max_nodes: int
+
+    def start(self, prompt_ids: Tensor, features: Tensor) -> None:
+        """Begin a request.
+
+        Args:
+            prompt_ids: [T] int64.
+            features: the target's features at the prompt positions [T, F].
+        """
+        ...
+
+    def draft(self, root: int, features: Tensor, head: GatherBackend, clock: PhaseClock) -> DraftTree:
+        """Draft from ``root``, the last emitted token.
+
+        Args:
+            root: token at node 0.
+            features: the target's features at the positions committed since the last draft, in order
+                [n, F]; on the first draft of a request that is the last prompt position [1, F].
+            head: log-softmax and top-k over the active set.
+            clock: laps ``draft_backbone``, ``draft_head`` and ``draft_tree``.
+        """
+        ...
+
+    def commit(self, verdict: Verdict) -> None:
+        """Take over the accepted path; drop everything else that was drafted."""
+        ...
+
+
+@runtime_checkable
+class Verifier(Protocol):
+    """Decides which drafted tokens the target would have emitted itself."""
+
+    def verify(self, tree: DraftTree, target_logits: Tensor, generator: Generator | None) -> Verdict:
+        """Return the accepted path and the token that follows it.
+
+        Args:
+            tree: N nodes.
+            target_logits: the target's logits after each node [N, V].
+            generator: the only source of randomness.
+        """
+        ...

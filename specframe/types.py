@@ -1,0 +1,155 @@
+"""What flows through one step: the draft tree, the verdict, and the statistics of a step."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import attrs
+import torch
+from torch import Tensor
+
+Rejection = Literal["oov", "drafter_miss"]
+
+
+@attrs.frozen(slots=True, eq=False)
+class DraftTree:
+    """N drafted nodes in topological order; node 0 is the root, the last emitted token.
+
+    Attributes:
+        token_ids: token of each node [N] int64.
+        parents: parent of each node [N] int64, smaller than the node's own index; -1 for the root.
+        depths: distance from the root [N] int64; 0 for the root.
+        log_probs: drafter's log-probability of each node given its parent [N] float32; 0 for the root.
+    """
+
+    token_ids: Tensor
+    parents: Tensor
+    depths: Tensor
+    log_probs: Tensor
+
+    @classmethod
+    def root_only(cls, root: int, device: torch.device | str = "cpu") -> DraftTree:
+        """Return the tree that drafts nothing: a target pass over it is autoregressive decoding."""
+        return cls(
+            token_ids=torch.tensor([root], device=device),
+            parents=torch.tensor([-1], device=device),
+            depths=torch.zeros(1, dtype=torch.int64, device=device),
+            log_probs=torch.zeros(1, device=device),
+        )
+
+    def __len__(self) -> int:
+        return self.token_ids.shape[0]
+
+    def ancestor_mask(self) -> Tensor:
+        """Return who attends to whom [N, N] bool: each node to itself and its ancestors.
+
+        Works by pointer doubling over the parents, in log2(depth) steps without a host read.
+        """
+        n = len(self)
+        nodes = torch.arange(n, device=self.parents.device)
+        mask = torch.eye(n, dtype=torch.bool, device=self.parents.device)
+        jump = torch.where(self.parents < 0, nodes, self.parents)
+        mask[nodes, jump] = True
+        for _ in range(max(n - 1, 1).bit_length()):
+            mask = mask | mask[jump]
+            jump = jump[jump]
+        return mask
+
+
+@attrs.frozen(slots=True)
+class Verdict:
+    """What the verifier decided about one draft tree.
+
+    Attributes:
+        path: accepted nodes from the root downwards; the root (0) is always first.
+        accepted_ids: tokens of ``path[1:]``.
+        next_token: the bonus or recovered token, the root of the next draft tree.
+        path_ends_at_leaf: the last accepted node has no children, so ``next_token`` is a bonus token.
+    """
+
+    path: tuple[int, ...]
+    accepted_ids: tuple[int, ...]
+    next_token: int
+    path_ends_at_leaf: bool
+
+    @property
+    def emitted_ids(self) -> tuple[int, ...]:
+        """Tokens this target pass emits: the accepted ones, then ``next_token``."""
+        return (*self.accepted_ids, self.next_token)
+
+
+@attrs.frozen(slots=True)
+class StepStats:
+    """What one target pass did, for reports and observers.
+
+    Attributes:
+        step: index of the target pass in this generation, from 0.
+        tree_nodes: N, the root included.
+        emitted_ids: tokens emitted, cut at the end of the generation.
+        accepted: accepted drafted tokens among them.
+        active_size: K when the step was drafted.
+        covered: emitted tokens that were in the active set when the step was drafted.
+        rejection: why the path ended; None when it ended at a leaf of the tree.
+    """
+
+    step: int
+    tree_nodes: int
+    emitted_ids: tuple[int, ...]
+    accepted: int
+    active_size: int
+    covered: int
+    rejection: Rejection | None
+
+
+FinishReason = Literal["eos", "stop", "length"]
+
+
+@attrs.frozen(slots=True, kw_only=True)
+class GenerationReport:
+    """One generation, with the keys of ``run --json`` and ``bench --json``.
+
+    Times are seconds, sizes tokens unless the name says bytes. ``draft_s`` is everything between the end
+    of one target pass and the start of the next; its named parts are ``draft_backbone_s``,
+    ``draft_head_s``, ``draft_tree_s`` and ``vocabulary_s``, and the verdict, the commit and the statistics
+    are the rest of it. ``accept_by_depth[d]`` is the share of target passes that accepted a drafted token
+    at depth d + 1.
+    """
+
+    id: str
+    task: str
+    strategy: str
+    drafter: str | None
+    verifier: str | None
+    gather: str | None
+    model: str
+    dtype: str
+    device: str
+    seed: int
+    prompt_tokens: int
+    token_ids: list[int]
+    text: str
+    finish_reason: FinishReason
+    new_tokens: int
+    target_passes: int
+    tau: float
+    wall_s: float
+    prefill_s: float
+    draft_s: float
+    draft_backbone_s: float
+    draft_head_s: float
+    draft_tree_s: float
+    vocabulary_s: float
+    verify_s: float
+    active_mean: float
+    active_max: int
+    coverage: float
+    oov_rejections: int
+    drafter_misses: int
+    accept_by_depth: list[float]
+    peak_rss_bytes: int
+    specframe_version: str
+
+    @property
+    def tokens_per_s(self) -> float:
+        """New tokens per second of wall time, prefill included."""
+        return self.new_tokens / self.wall_s if self.wall_s else 0.0
