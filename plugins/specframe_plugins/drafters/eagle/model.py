@@ -1,0 +1,210 @@
+"""The EAGLE head: one decoder layer that predicts the target's next feature.
+
+Source: EAGLE (arXiv 2401.15077, section 4.1); EAGLE-2 (arXiv 2406.16858) keeps the architecture.
+Shapes: B sequences, T positions, H hidden.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Final
+
+import attrs
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+ACTIVATIONS: Final[dict[str, Callable[[Tensor], Tensor]]] = {
+    "silu": F.silu,
+    "gelu": F.gelu,
+    "gelu_pytorch_tanh": lambda x: F.gelu(x, approximate="tanh"),
+    "relu": F.relu,
+}
+
+
+@attrs.frozen(kw_only=True)
+class EagleConfig:
+    """Sizes of an EAGLE head, and the target it was made for.
+
+    Attributes:
+        vocab_size: V of the target.
+        hidden_size: H of the target.
+        intermediate_size: width of the MLP.
+        num_attention_heads: query heads.
+        num_key_value_heads: key and value heads.
+        head_dim: width of one attention head; even.
+        rms_norm_eps: added to the mean square in every norm.
+        rope_theta: base of the rotary frequencies.
+        max_position_embeddings: positions the target was trained for.
+        fc_bias: ``fc`` has a bias.
+        attention_bias: the q, k and v projections have a bias.
+        input_norms: RMSNorm on the embedding and on the feature before ``fc``.
+        output_norm: RMSNorm on the output, which then has the scale of a feature after the final norm.
+        hidden_act: activation of the MLP.
+        target_name: the target it was trained for.
+        tokenizer_fingerprint: fingerprint of the target's tokenizer; None when the checkpoint has none.
+    """
+
+    vocab_size: int
+    hidden_size: int
+    intermediate_size: int
+    num_attention_heads: int
+    num_key_value_heads: int
+    head_dim: int
+    rms_norm_eps: float = 1e-6
+    rope_theta: float = 10_000.0
+    max_position_embeddings: int = 2048
+    fc_bias: bool = False
+    attention_bias: bool = False
+    input_norms: bool = True
+    output_norm: bool = True
+    hidden_act: str = "silu"
+    target_name: str = ""
+    tokenizer_fingerprint: str | None = None
+
+    @classmethod
+    def for_target(cls, target_config: Any, **overrides: Any) -> EagleConfig:
+        """Return the sizes of one layer of the target, with RMSNorms on both inputs and on the output.
+
+        Args:
+            target_config: the ``transformers`` config of the target.
+            **overrides: fields to set otherwise, for example ``target_name``.
+        """
+        config = target_config.get_text_config()
+        heads = config.num_attention_heads
+        fields: dict[str, Any] = {
+            "vocab_size": config.vocab_size,
+            "hidden_size": config.hidden_size,
+            "intermediate_size": config.intermediate_size,
+            "num_attention_heads": heads,
+            "num_key_value_heads": getattr(config, "num_key_value_heads", None) or heads,
+            "head_dim": getattr(config, "head_dim", None) or config.hidden_size // heads,
+            "rms_norm_eps": getattr(config, "rms_norm_eps", 1e-6),
+            "rope_theta": _rope_theta(config),
+            "max_position_embeddings": config.max_position_embeddings,
+        }
+        return cls(**{**fields, **overrides})
+
+
+def _rope_theta(config: Any) -> float:
+    """Return the rotary base of the target's full-attention layers, 10000 when it has none."""
+    rope = getattr(config, "rope_parameters", None) or {}
+    rope = rope.get("full_attention", rope)
+    return float(rope.get("rope_theta") or getattr(config, "rope_theta", None) or 10_000.0)
+
+
+def rotary_tables(config: EagleConfig, positions: Tensor) -> tuple[Tensor, Tensor]:
+    """Return cos and sin [..., head_dim] float32 for positions [...].
+
+    Source: RoFormer (arXiv 2104.09864), in the half-split layout of Llama.
+    """
+    exponents = torch.arange(0, config.head_dim, 2, device=positions.device).float() / config.head_dim
+    angles = positions[..., None].float() * config.rope_theta**-exponents
+    angles = torch.cat((angles, angles), dim=-1)
+    return angles.cos(), angles.sin()
+
+
+def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+    """Return ``x`` [..., head_dim] rotated by tables that broadcast against it."""
+    left, right = x.chunk(2, dim=-1)
+    return x * cos + torch.cat((-right, left), dim=-1) * sin
+
+
+class EagleHead(nn.Module):
+    """The head as trained and stored; parameter names follow the public EAGLE checkpoints.
+
+    Embedding and LM head belong to the target. The layer has no input norm, as published.
+    """
+
+    def __init__(self, config: EagleConfig) -> None:
+        super().__init__()
+        self.config = config
+        hidden, eps = config.hidden_size, config.rms_norm_eps
+        if config.input_norms:
+            self.embedding_norm = nn.RMSNorm(hidden, eps)
+            self.feature_norm = nn.RMSNorm(hidden, eps)
+        self.fc = nn.Linear(2 * hidden, hidden, bias=config.fc_bias)
+        self.layers = nn.ModuleList([_Layer(config)])
+        if config.output_norm:
+            self.norm = nn.RMSNorm(hidden, eps)
+
+    def forward(
+        self, embeddings: Tensor, features: Tensor, positions: Tensor, attention_mask: Tensor | None = None
+    ) -> Tensor:
+        """Predict the feature that follows each pair [B, T, H].
+
+        Args:
+            embeddings: the target's embedding of token t + 1 [B, T, H], scaled as the target scales it.
+            features: the target's feature at position t [B, T, H].
+            positions: t [B, T].
+            attention_mask: who attends to whom [B, 1, T, T] bool; None for causal.
+        """
+        x = self.fuse(embeddings, features)
+        cos, sin = rotary_tables(self.config, positions)
+        x = self.layers[0](x, cos.to(x.dtype)[:, None], sin.to(x.dtype)[:, None], attention_mask)
+        out: Tensor = self.norm(x) if self.config.output_norm else x
+        return out
+
+    def fuse(self, embeddings: Tensor, features: Tensor) -> Tensor:
+        """Return the layer's input [..., H] for embeddings and features [..., H]."""
+        if self.config.input_norms:
+            embeddings, features = self.embedding_norm(embeddings), self.feature_norm(features)
+        fused: Tensor = self.fc(torch.cat((embeddings, features), dim=-1))
+        return fused
+
+
+class _Layer(nn.Module):
+    """Attention and MLP, each with a residual; only the MLP has a norm before it."""
+
+    def __init__(self, config: EagleConfig) -> None:
+        super().__init__()
+        self.self_attn = _Attention(config)
+        self.post_attention_layernorm = nn.RMSNorm(config.hidden_size, config.rms_norm_eps)
+        self.mlp = _Mlp(config)
+
+    def forward(self, x: Tensor, cos: Tensor, sin: Tensor, attention_mask: Tensor | None) -> Tensor:
+        x = x + self.self_attn(x, cos, sin, attention_mask)
+        out: Tensor = x + self.mlp(self.post_attention_layernorm(x))
+        return out
+
+
+class _Attention(nn.Module):
+    def __init__(self, config: EagleConfig) -> None:
+        super().__init__()
+        self.head_dim = config.head_dim
+        hidden, bias = config.hidden_size, config.attention_bias
+        query_width = config.num_attention_heads * config.head_dim
+        key_width = config.num_key_value_heads * config.head_dim
+        self.q_proj = nn.Linear(hidden, query_width, bias=bias)
+        self.k_proj = nn.Linear(hidden, key_width, bias=bias)
+        self.v_proj = nn.Linear(hidden, key_width, bias=bias)
+        self.o_proj = nn.Linear(query_width, hidden, bias=False)
+
+    def forward(self, x: Tensor, cos: Tensor, sin: Tensor, attention_mask: Tensor | None) -> Tensor:
+        query, key, value = (
+            projection(x).unflatten(-1, (-1, self.head_dim)).transpose(1, 2)
+            for projection in (self.q_proj, self.k_proj, self.v_proj)
+        )
+        mixed = F.scaled_dot_product_attention(
+            rotate(query, cos, sin),
+            rotate(key, cos, sin),
+            value,
+            attn_mask=attention_mask,
+            is_causal=attention_mask is None,
+            enable_gqa=True,
+        )
+        out: Tensor = self.o_proj(mixed.transpose(1, 2).flatten(2))
+        return out
+
+
+class _Mlp(nn.Module):
+    def __init__(self, config: EagleConfig) -> None:
+        super().__init__()
+        self.activation = ACTIVATIONS[config.hidden_act]
+        self.gate_proj = nn.Linear(config.hidden_size, config.intermediate_size, bias=False)
+        self.up_proj = nn.Linear(config.hidden_size, config.intermediate_size, bias=False)
+        self.down_proj = nn.Linear(config.intermediate_size, config.hidden_size, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        out: Tensor = self.down_proj(self.activation(self.gate_proj(x)) * self.up_proj(x))
+        return out
