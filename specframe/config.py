@@ -93,7 +93,7 @@ def parse_options(assignments: Iterable[str]) -> dict[str, dict[str, str]]:
         kind, dot, name = key.strip().partition(".")
         if not (equals and dot and name):
             raise UsageError(
-                f"option {assignment!r} is not of the form KIND.NAME=VALUE, for example vocabulary.capacity=3072"
+                f"option {assignment!r} is not KIND.NAME=VALUE, for example vocabulary.capacity=3072"
             )
         if kind not in KINDS:
             raise unknown_name("option group", kind, KINDS)

@@ -1,4 +1,4 @@
-"""A plugin's options: an attrs class whose fields carry help and bounds, set with ``-o key=value`` or TOML."""
+"""A plugin's options: an attrs class with help and bounds, set with ``-o key=value`` or TOML."""
 
 from __future__ import annotations
 

@@ -67,7 +67,7 @@ def build_registry(manager: pluggy.PluginManager) -> Registry:
             caller = manager.subset_hook_caller(hook_name, remove_plugins=others)
             try:
                 components = [component for batch in caller() for component in batch]
-            except Exception as error:  # noqa: BLE001 - a stranger's plugin may raise anything
+            except Exception as error:  # a stranger's plugin may raise anything
                 raise _broken(name, f"raised in {hook_name}(): {_one_line(error)}") from error
             for component in components:
                 if not isinstance(component, Component):
@@ -89,7 +89,7 @@ def _load(manager: pluggy.PluginManager, distribution: Distribution, entry_point
     name = f"{entry_point.name} ({distribution.name} {distribution.version})"
     try:
         manager.register(entry_point.load(), name=name)
-    except Exception as error:  # noqa: BLE001 - importing a stranger's module may raise anything
+    except Exception as error:  # importing a stranger's module may raise anything
         raise _broken(name, f"failed to import: {_one_line(error)}") from error
 
 

@@ -1,0 +1,148 @@
+"""From a config to an engine: choose the components, check that they fit, and bind them."""
+
+from __future__ import annotations
+
+from typing import Any, get_args
+
+import attrs
+import pluggy
+import torch
+
+from specframe.components import BuildContext, Component, Kind, Setting
+from specframe.config import AUTOREGRESSIVE, RunConfig
+from specframe.engine import Drafting, Engine
+from specframe.errors import UsageError, unknown_name
+from specframe.models import load_pretrained
+from specframe.observers import Observers
+from specframe.options import build_options
+from specframe.plugins import build_registry, create_plugin_manager
+from specframe.protocols import Eviction, VocabularyBuilder
+from specframe.registry import KIND_LABELS, Registry
+from specframe.target import Target
+from specframe.vocabulary_store import VocabularyStore
+
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+
+# In order of preference for ``--gather auto``.
+_GATHER_PREFERENCE = ("triton", "torch")
+
+
+def build_engine(
+    config: RunConfig,
+    *,
+    manager: pluggy.PluginManager | None = None,
+    target: Target | None = None,
+) -> Engine:
+    """Return an engine for a config.
+
+    Everything that can be checked without the model is checked before the model is loaded.
+
+    Args:
+        config: what to run.
+        manager: plugin manager; by default a fresh one with every installed plugin.
+        target: an already loaded target, to share it between engines; by default ``config.model`` is loaded.
+
+    Raises:
+        UsageError: a name, an option, a checkpoint or a combination is not allowed.
+    """
+    manager = manager or create_plugin_manager()
+    registry = build_registry(manager)
+    device = _device(config.device)
+    if config.dtype not in DTYPES:
+        raise unknown_name("dtype", config.dtype, DTYPES)
+    dtype = DTYPES[config.dtype]
+    drafts = config.strategy != AUTOREGRESSIVE
+    if drafts and config.strategy not in registry.names("vocabulary"):
+        raise unknown_name("strategy", config.strategy, [*registry.names("vocabulary"), AUTOREGRESSIVE])
+    config = _resolve_gather(config, registry, device, dtype)
+    chosen = _choose(config, registry, drafts)
+    options = {kind: _options(config, kind, component) for kind, component in chosen.items()}
+    _check_supported(chosen, _setting(config, device, dtype))
+
+    target = target or Target.from_loaded(load_pretrained(config.model, dtype, device))
+    context = BuildContext(target=target, required_ids=target.required_ids)
+    built: dict[Kind, Any] = {
+        kind: component.factory(options[kind], context) for kind, component in chosen.items()
+    }
+    drafting = _bind(built, config) if drafts else None
+    return Engine(config, target, built["verifier"], drafting, Observers(manager))
+
+
+def _bind(built: dict[Kind, Any], config: RunConfig) -> Drafting:
+    """Bind strategy, store, gather backend and drafter to each other."""
+    strategy: VocabularyBuilder = built["vocabulary"]
+    drafter, backend = built["drafter"], built["gather"]
+    if strategy.capacity is None:
+        backend.bind(drafter.output_head, None)
+        return Drafting(drafter, backend, strategy, None)
+    if strategy.capacity < drafter.branching:
+        raise UsageError(
+            f"capacity {strategy.capacity} of strategy {config.strategy!r} is below the branching "
+            f"{drafter.branching} of drafter {config.drafter!r}; allowed: at least {drafter.branching}"
+        )
+    if strategy.eviction not in get_args(Eviction):
+        raise unknown_name("eviction", strategy.eviction, get_args(Eviction))
+    store = VocabularyStore(
+        drafter.output_head,
+        backend,
+        capacity=strategy.capacity,
+        eviction=strategy.eviction,
+        pinned_ids=strategy.pinned_ids,
+    )
+    return Drafting(drafter, backend, strategy, store)
+
+
+def _device(name: str) -> torch.device:
+    try:
+        device = torch.device(name)
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError, NotImplementedError):
+        available = ["cpu", *(f"cuda:{i}" for i in range(torch.cuda.device_count()))]
+        raise UsageError(f"device {name!r} is not available; available: {', '.join(available)}") from None
+    return device
+
+
+def _setting(config: RunConfig, device: torch.device, dtype: torch.dtype) -> Setting:
+    return Setting(
+        device=device,
+        dtype=dtype,
+        vocabulary=config.strategy,
+        gather=config.gather,
+        drafter=config.drafter,
+        verifier=config.verifier,
+    )
+
+
+def _resolve_gather(
+    config: RunConfig, registry: Registry, device: torch.device, dtype: torch.dtype
+) -> RunConfig:
+    """Replace ``auto`` by the first gather backend that runs here."""
+    if config.gather != "auto":
+        return config
+    setting = _setting(config, device, dtype)
+    for name in _GATHER_PREFERENCE:
+        if name in registry.names("gather") and registry.get("gather", name).supports(setting) is None:
+            return attrs.evolve(config, gather=name)
+    raise UsageError(f"no gather backend runs on {device}; known: {', '.join(registry.names('gather'))}")
+
+
+def _choose(config: RunConfig, registry: Registry, drafts: bool) -> dict[Kind, Component]:
+    chosen: dict[Kind, Component] = {"verifier": registry.get("verifier", config.verifier)}
+    if drafts:
+        chosen["vocabulary"] = registry.get("vocabulary", config.strategy)
+        chosen["gather"] = registry.get("gather", config.gather)
+        chosen["drafter"] = registry.get("drafter", config.drafter)
+    return chosen
+
+
+def _options(config: RunConfig, kind: Kind, component: Component) -> Any:
+    return build_options(
+        component.options, config.options.get(kind, {}), f"{KIND_LABELS[kind]} {component.name!r}"
+    )
+
+
+def _check_supported(chosen: dict[Kind, Component], setting: Setting) -> None:
+    for kind, component in chosen.items():
+        reason = component.supports(setting)
+        if reason is not None:
+            raise UsageError(f"{KIND_LABELS[kind]} {component.name!r} cannot run here: {reason}")

@@ -1,0 +1,95 @@
+"""A preallocated KV cache that keeps an accepted path in place, behind the transformers cache interface."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from transformers.cache_utils import Cache, CacheLayerMixin
+
+
+class TreeCacheLayer(CacheLayerMixin):
+    """Keys and values of one layer [1, heads, capacity, head_dim]; the first ``committed`` ones stay.
+
+    Sliding-window layers keep every position too: the window is the mask's business, so that committing a
+    path never has to rebuild a window.
+    """
+
+    is_sliding = False
+
+    def __init__(self, capacity: int) -> None:
+        super().__init__()
+        self.capacity = capacity
+        self.committed = 0
+
+    def lazy_initialization(self, key_states: Tensor, value_states: Tensor) -> None:
+        """Allocate for the shapes of the first keys and values [1, heads, n, head_dim]."""
+        self.keys = key_states.new_zeros(*key_states.shape[:2], self.capacity, key_states.shape[-1])
+        self.values = value_states.new_zeros(*value_states.shape[:2], self.capacity, value_states.shape[-1])
+        self.is_initialized = True
+
+    def update(
+        self, key_states: Tensor, value_states: Tensor, *args: Any, **kwargs: Any
+    ) -> tuple[Tensor, Tensor]:
+        """Write behind the committed positions and return views up to the end of what was written."""
+        if not self.is_initialized:
+            self.lazy_initialization(key_states, value_states)
+        assert self.keys is not None
+        assert self.values is not None
+        end = self.committed + key_states.shape[-2]
+        self.keys[:, :, self.committed : end] = key_states
+        self.values[:, :, self.committed : end] = value_states
+        return self.keys[:, :, :end], self.values[:, :, :end]
+
+    def commit(self, path: Tensor | None, length: int) -> None:
+        """Keep ``length`` of the positions written last: those of ``path`` [length], or the first ones."""
+        if path is not None and self.keys is not None and self.values is not None:
+            source = self.committed + path
+            self.keys[:, :, self.committed : self.committed + length] = self.keys[:, :, source]
+            self.values[:, :, self.committed : self.committed + length] = self.values[:, :, source]
+        self.committed += length
+
+    def get_mask_sizes(self, query_length: int) -> tuple[int, int]:
+        """Return key length and offset for a query of ``query_length`` tokens."""
+        return self.committed + query_length, 0
+
+    def get_seq_length(self) -> int:
+        """Return the number of committed positions."""
+        return self.committed
+
+    def get_max_length(self) -> int:
+        """Return the number of positions allocated."""
+        return self.capacity
+
+
+class TreeCache(Cache):
+    """The KV cache of a target: what a pass writes stays only where it is committed.
+
+    Args:
+        num_layers: number of decoder layers.
+        capacity: positions to allocate: prompt, new tokens and one draft tree.
+    """
+
+    def __init__(self, num_layers: int, capacity: int) -> None:
+        self.tree_layers = [TreeCacheLayer(capacity) for _ in range(num_layers)]
+        super().__init__(layers=self.tree_layers)
+        self.capacity = capacity
+
+    @property
+    def committed(self) -> int:
+        """Number of committed positions."""
+        return self.tree_layers[0].committed
+
+    def commit(self, path: tuple[int, ...]) -> None:
+        """Keep the nodes of ``path`` of the pass just written, in order, and forget its other nodes."""
+        contiguous = path == tuple(range(len(path)))
+        device = self.tree_layers[0].keys.device if self.tree_layers[0].keys is not None else None
+        index = None if contiguous else torch.tensor(path, device=device)
+        for layer in self.tree_layers:
+            layer.commit(index, len(path))
+
+    def clear(self) -> None:
+        """Forget everything; the memory stays allocated."""
+        for layer in self.tree_layers:
+            layer.committed = 0

@@ -1,0 +1,36 @@
+"""Dispatches the observer hooks, and nothing when nobody listens."""
+
+from __future__ import annotations
+
+import pluggy
+
+from specframe.config import RunConfig
+from specframe.types import GenerationReport, StepStats
+
+
+class Observers:
+    """The plugins that watch generations.
+
+    Args:
+        manager: the plugin manager; None observes nothing.
+    """
+
+    def __init__(self, manager: pluggy.PluginManager | None = None) -> None:
+        self._hook = manager.hook if manager else None
+        # Looked up once: a hook call per step is paid only when somebody listens.
+        self._watches_steps = bool(manager and manager.hook.specframe_step_finished.get_hookimpls())
+
+    def generation_started(self, config: RunConfig) -> None:
+        """Tell everybody that a generation starts."""
+        if self._hook:
+            self._hook.specframe_generation_started(config=config)
+
+    def step_finished(self, stats: StepStats) -> None:
+        """Tell everybody who listens that a target pass is done."""
+        if self._hook and self._watches_steps:
+            self._hook.specframe_step_finished(stats=stats)
+
+    def generation_finished(self, report: GenerationReport) -> None:
+        """Tell everybody that a generation is over."""
+        if self._hook:
+            self._hook.specframe_generation_finished(report=report)

@@ -1,0 +1,115 @@
+"""Collects the statistics of one generation and sums them up in a report."""
+
+from __future__ import annotations
+
+import resource
+import sys
+
+import specframe
+from specframe.clock import PhaseClock
+from specframe.config import AUTOREGRESSIVE, RunConfig
+from specframe.types import DraftTree, FinishReason, GenerationReport, Rejection, StepStats, Verdict
+
+_DRAFT_PHASES = ("draft_backbone", "draft_head", "draft_tree", "vocabulary", "other")
+
+
+class GenerationRecorder:
+    """Statistics of one generation, step by step."""
+
+    def __init__(self) -> None:
+        self.steps: list[StepStats] = []
+
+    def record(
+        self,
+        tree: DraftTree,
+        verdict: Verdict,
+        emitted: tuple[int, ...],
+        covered: list[bool],
+        active_size: int,
+    ) -> StepStats:
+        """Add one target pass.
+
+        Args:
+            tree: the verified tree.
+            verdict: what the verifier decided.
+            emitted: the emitted ids, cut at the end of the generation.
+            covered: for every id the verdict emits, whether it was active when the step was drafted.
+            active_size: K when the step was drafted.
+        """
+        rejection: Rejection | None = None
+        if not verdict.path_ends_at_leaf:
+            rejection = "drafter_miss" if covered[-1] else "oov"
+        stats = StepStats(
+            step=len(self.steps),
+            tree_nodes=len(tree),
+            emitted_ids=emitted,
+            accepted=min(len(verdict.accepted_ids), len(emitted)),
+            active_size=active_size,
+            covered=sum(covered[: len(emitted)]),
+            rejection=rejection,
+        )
+        self.steps.append(stats)
+        return stats
+
+    def report(
+        self,
+        config: RunConfig,
+        clock: PhaseClock,
+        *,
+        model: str,
+        prompt_tokens: int,
+        token_ids: list[int],
+        text: str,
+        finish_reason: FinishReason,
+        max_depth: int,
+        id: str,
+        task: str,
+    ) -> GenerationReport:
+        """Return the report of the finished generation."""
+        steps, seconds = self.steps, clock.seconds
+        passes = len(steps)
+        from_passes = sum(len(step.emitted_ids) for step in steps)
+        drafting = config.strategy != AUTOREGRESSIVE
+        return GenerationReport(
+            id=id,
+            task=task,
+            strategy=config.strategy,
+            drafter=config.drafter if drafting else None,
+            verifier=config.verifier,
+            gather=config.gather if drafting else None,
+            model=model,
+            dtype=config.dtype,
+            device=config.device,
+            seed=config.seed,
+            prompt_tokens=prompt_tokens,
+            token_ids=token_ids,
+            text=text,
+            finish_reason=finish_reason,
+            new_tokens=len(token_ids),
+            target_passes=passes,
+            tau=from_passes / passes if passes else 0.0,
+            wall_s=sum(spent for phase, spent in seconds.items() if phase != "consumer"),
+            prefill_s=seconds.get("prefill", 0.0),
+            draft_s=sum(seconds.get(phase, 0.0) for phase in _DRAFT_PHASES),
+            draft_backbone_s=seconds.get("draft_backbone", 0.0),
+            draft_head_s=seconds.get("draft_head", 0.0),
+            draft_tree_s=seconds.get("draft_tree", 0.0),
+            vocabulary_s=seconds.get("vocabulary", 0.0),
+            verify_s=seconds.get("target_pass", 0.0),
+            active_mean=sum(step.active_size for step in steps) / passes if passes else 0.0,
+            active_max=max((step.active_size for step in steps), default=0),
+            coverage=sum(step.covered for step in steps) / from_passes if from_passes else 0.0,
+            oov_rejections=sum(step.rejection == "oov" for step in steps),
+            drafter_misses=sum(step.rejection == "drafter_miss" for step in steps),
+            accept_by_depth=[
+                sum(step.accepted >= depth for step in steps) / passes if passes else 0.0
+                for depth in range(1, max_depth + 1)
+            ],
+            peak_rss_bytes=_peak_rss_bytes(),
+            specframe_version=specframe.__version__,
+        )
+
+
+def _peak_rss_bytes() -> int:
+    """Return the peak resident set size of this process; Linux counts it in KiB, macOS in bytes."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
