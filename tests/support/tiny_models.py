@@ -1,0 +1,88 @@
+"""Tiny random models of every supported type, and a tokenizer for them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from tokenizers import Tokenizer, models, pre_tokenizers
+from transformers import (
+    AutoModelForCausalLM,
+    Gemma3TextConfig,
+    LlamaConfig,
+    PreTrainedTokenizerFast,
+    Qwen2Config,
+    Qwen3Config,
+)
+
+from specframe.target import Target
+
+VOCAB_SIZE = 101
+EOS_ID = 1
+
+_CONFIGS: dict[str, tuple[Any, dict[str, Any]]] = {
+    "llama": (LlamaConfig, {}),
+    "qwen2": (Qwen2Config, {}),
+    "qwen3": (Qwen3Config, {"head_dim": 16}),
+    "gemma3": (
+        Gemma3TextConfig,
+        {
+            "head_dim": 16,
+            "sliding_window": 8,
+            "layer_types": ["sliding_attention", "full_attention", "sliding_attention"],
+            "query_pre_attn_scalar": 16,
+        },
+    ),
+}
+MODEL_TYPES = tuple(_CONFIGS)
+
+
+def tiny_tokenizer(vocab_size: int = VOCAB_SIZE) -> PreTrainedTokenizerFast:
+    vocabulary = {"<pad>": 0, "<eos>": EOS_ID, "<unk>": 2}
+    vocabulary |= {f"w{i}": i for i in range(3, vocab_size)}
+    tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token="<unk>"))
+    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
+    return PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer, pad_token="<pad>", eos_token="<eos>", unk_token="<unk>"
+    )
+
+
+def tiny_model(model_type: str = "llama", *, vocab_size: int = VOCAB_SIZE, seed: int = 0, **overrides: Any) -> Any:
+    """Return a random model with weights large enough that its greedy text does not collapse."""
+    config_class, extra = _CONFIGS[model_type]
+    config = config_class(
+        **{
+            "vocab_size": vocab_size,
+            "hidden_size": 64,
+            "intermediate_size": 96,
+            "num_hidden_layers": 3,
+            "num_attention_heads": 4,
+            "num_key_value_heads": 2,
+            "max_position_embeddings": 256,
+            "initializer_range": 0.3,
+            "bos_token_id": None,
+            "eos_token_id": EOS_ID,
+            "pad_token_id": 0,
+            "tie_word_embeddings": False,
+            **extra,
+            **overrides,
+        }
+    )
+    torch.manual_seed(seed)
+    return AutoModelForCausalLM.from_config(config, attn_implementation="sdpa").eval()
+
+
+def tiny_target(model_type: str = "llama", **overrides: Any) -> Target:
+    model = tiny_model(model_type, **overrides)
+    return Target(model, tiny_tokenizer(model.config.vocab_size), f"tiny-{model_type}")
+
+
+def reference_greedy(model: Any, prompt_ids: torch.Tensor, max_new_tokens: int) -> list[int]:
+    """Return what transformers generates greedily, prompt excluded."""
+    output = model.generate(
+        prompt_ids[None],
+        attention_mask=torch.ones_like(prompt_ids)[None],
+        do_sample=False,
+        max_new_tokens=max_new_tokens,
+    )
+    return output[0, len(prompt_ids) :].tolist()  # type: ignore[no-any-return]
