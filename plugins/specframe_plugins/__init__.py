@@ -1,1 +1,41 @@
-"""The built-in components, registered through the same entry point as a stranger's package."""
+"""The built-in components, registered through the same entry point as a stranger's package.
+
+Components are imported inside the hooks, so that loading this plugin costs nothing until they are called.
+"""
+
+from collections.abc import Iterable
+
+from specframe.components import Component
+from specframe.hookspecs import hookimpl
+
+
+@hookimpl
+def specframe_vocabularies() -> Iterable[Component]:
+    """Return the strategies ``full``, ``nanospec`` and ``static``."""
+    from specframe_plugins.vocabularies import full, nanospec, static
+
+    return [full.COMPONENT, nanospec.COMPONENT, static.COMPONENT]
+
+
+@hookimpl
+def specframe_gather_backends() -> Iterable[Component]:
+    """Return the gather backend ``torch``."""
+    from specframe_plugins.gathers import torch
+
+    return [torch.COMPONENT]
+
+
+@hookimpl
+def specframe_drafters() -> Iterable[Component]:
+    """Return the drafter ``eagle``."""
+    from specframe_plugins.drafters.eagle import drafter
+
+    return [drafter.COMPONENT]
+
+
+@hookimpl
+def specframe_verifiers() -> Iterable[Component]:
+    """Return the verifier ``greedy``."""
+    from specframe_plugins.verifiers import greedy
+
+    return [greedy.COMPONENT]

@@ -1,0 +1,94 @@
+"""Gather backend ``torch``: a packed copy of the active LM-head rows, right on any device."""
+
+from __future__ import annotations
+
+import attrs
+import torch
+from torch import Tensor
+
+from specframe.components import BuildContext, Component
+from specframe.head import OutputHead
+from specframe.vocabulary_store import ActiveSet
+
+
+@attrs.frozen(slots=True)
+class TorchGatherOptions:
+    """``torch`` has no options."""
+
+
+class TorchGather:
+    """Gathers rows with ``index_select`` and multiplies by the packed copy.
+
+    Source: NanoSpec (2026), packed vocabulary. Rows from the active count on hold what earlier tokens left
+    there, so they must never be seen. On the CPU the matrix is cut at the count. On other devices reading
+    the count would stall the stream: there every slot is multiplied and the stale ones are masked.
+    """
+
+    def bind(self, head: OutputHead, active: ActiveSet | None) -> None:
+        """Attach to a head and an active set, with room for ``capacity`` rows; None uses the head itself."""
+        self._head = head
+        self._active = active
+        self._weight = head.weight.detach()
+        self._bias = None if head.bias is None else head.bias.detach()
+        if active is not None:
+            self._weight = self._weight.new_zeros(active.capacity, head.hidden_size)
+            self._bias = None if self._bias is None else self._bias.new_zeros(active.capacity)
+
+    def fetch(self, slots: Tensor, ids: Tensor) -> None:
+        """Copy the head rows of ``ids`` [n] into ``slots`` [n]."""
+        self._weight.index_copy_(0, slots, self._head.weight.detach().index_select(0, ids))
+        if self._bias is not None and self._head.bias is not None:
+            self._bias.index_copy_(0, slots, self._head.bias.detach().index_select(0, ids))
+
+    def topk(self, hidden: Tensor, k: int) -> tuple[Tensor, Tensor]:
+        """Return log-probabilities [N, k] float32 and token ids [N, k] int64 of the k best active tokens."""
+        logits = self._logits(hidden)
+        n, width = logits.shape
+        found = min(k, width)
+        if found == 0:
+            return logits.new_full((n, k), -torch.inf), logits.new_full((n, k), -1, dtype=torch.int64)
+        best, slots = logits.topk(found, dim=-1)
+        # In place, because another [N, V] float32 tensor costs more than the exponentials.
+        peak = best[:, :1]
+        total = logits.sub_(peak).exp_().sum(dim=-1, keepdim=True)
+        log_probs, ids = best - peak - total.log(), self._token_ids(slots)
+        if self._active is not None and not logits.is_cpu:
+            stale = slots >= self._active.count
+            log_probs = log_probs.masked_fill(stale, -torch.inf)
+            ids = ids.masked_fill(stale, -1)
+        if found < k:
+            log_probs = torch.nn.functional.pad(log_probs, (0, k - found), value=-torch.inf)
+            ids = torch.nn.functional.pad(ids, (0, k - found), value=-1)
+        return log_probs, ids
+
+    def logits(self, hidden: Tensor) -> Tensor:
+        """Return the logits of all active tokens, by slot [N, K] float32; its width costs a host read."""
+        logits = self._logits(hidden)
+        return logits if self._active is None else logits[:, : int(self._active.count)]
+
+    def _logits(self, hidden: Tensor) -> Tensor:
+        """Return logits [N, K] float32 on the CPU, [N, capacity] with -inf in stale slots elsewhere."""
+        weight, bias = self._weight, self._bias
+        if self._active is not None and hidden.is_cpu:
+            count = int(self._active.count)
+            weight, bias = weight[:count], None if bias is None else bias[:count]
+        logits = self._head.finish(torch.nn.functional.linear(hidden, weight, bias)).float()
+        if self._active is not None and not hidden.is_cpu:
+            stale = torch.arange(logits.shape[1], device=logits.device) >= self._active.count
+            logits = logits.masked_fill_(stale, -torch.inf)
+        return logits
+
+    def _token_ids(self, slots: Tensor) -> Tensor:
+        return slots if self._active is None else self._active.token_of[slots].long()
+
+
+def _build(options: TorchGatherOptions, context: BuildContext) -> TorchGather:
+    return TorchGather()
+
+
+COMPONENT = Component(
+    name="torch",
+    summary="packed LM-head rows with plain PyTorch operations, on any device",
+    options=TorchGatherOptions,
+    factory=_build,
+)

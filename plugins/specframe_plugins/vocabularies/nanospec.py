@@ -1,0 +1,108 @@
+"""Strategy ``nanospec``: the context and what the target itself considered, a few hundred tokens.
+
+Source: NanoSpec (2026): the active vocabulary is the tokens of the context united with the top tokens of
+the target at the positions it has already computed; training-free and of the paper's capacity 3072.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import attrs
+import torch
+from torch import Tensor
+
+from specframe.components import BuildContext, Component
+from specframe.errors import UsageError
+from specframe.options import option
+from specframe.protocols import Eviction
+from specframe.types import DraftTree, Verdict
+from specframe_plugins.vocabularies.frequencies import token_frequencies
+
+
+@attrs.frozen(slots=True)
+class NanospecOptions:
+    """Options of ``nanospec``."""
+
+    capacity: int = option(
+        3072, help="slots of the packed head, at most the vocabulary", unit="tokens", minimum=1
+    )
+    harvest_topk: int = option(
+        3, help="how many of the target's top tokens to admit per position", unit="tokens", minimum=1
+    )
+    prompt_window: int = option(
+        64, help="how many of the last prompt positions to harvest", unit="positions", minimum=0
+    )
+    use_context: bool = option(True, help="admit the tokens of the prompt and of the output")
+    use_extension: bool = option(True, help="admit drafted tokens and the target's top tokens")
+    eviction: Eviction = option("fifo", help="what leaves when full: the oldest, or the least recently seen")
+    core: int = option(0, help="most frequent tokens that are always active", unit="tokens", minimum=0)
+    frequencies: Path | None = option(
+        None, help="token frequencies for core: safetensors or JSON; none for those shipped with specframe"
+    )
+    text: Path | None = option(None, help="text to count token frequencies for core in")
+
+    def __attrs_post_init__(self) -> None:
+        if not (self.use_context or self.use_extension or self.core):
+            raise ValueError("nothing is admitted; set use_context, use_extension or core")
+        if (self.frequencies or self.text) and not self.core:
+            raise ValueError("frequencies and text decide which tokens form the core; set core above 0")
+
+
+class NanospecVocabulary:
+    """Admits tokens as they turn up; deduplication, slots and eviction are the store's.
+
+    Everything stays in tensors on the target's device, and nothing is remembered between requests.
+    """
+
+    def __init__(self, options: NanospecOptions, pinned_ids: Tensor, vocab_size: int) -> None:
+        self.capacity: int | None = min(options.capacity, vocab_size)
+        self.harvest_topk = min(options.harvest_topk, vocab_size) if options.use_extension else 0
+        self.prompt_window = options.prompt_window if options.use_extension else 0
+        self.eviction = options.eviction
+        self.pinned_ids = pinned_ids
+        self._use_context = options.use_context
+        self._use_extension = options.use_extension
+        if len(pinned_ids) >= self.capacity < vocab_size:
+            raise UsageError(
+                f"capacity {self.capacity} leaves no slot beside the {len(pinned_ids)} pinned ids; allowed: "
+                f"more than {len(pinned_ids)}"
+            )
+
+    def start(self, prompt_ids: Tensor, target_topk_ids: Tensor | None) -> Tensor:
+        """Return the context, then the extension [n]; the last of them stay when there are too many."""
+        admitted = [prompt_ids] if self._use_context else []
+        if target_topk_ids is not None:
+            admitted.append(target_topk_ids.flatten())
+        return torch.cat(admitted) if admitted else prompt_ids[:0]
+
+    def observe(self, verdict: Verdict, tree: DraftTree, target_topk_ids: Tensor | None) -> Tensor:
+        """Return every node's token and the target's top tokens after it, then the emitted tokens [n].
+
+        The target's argmax is the first of its top tokens. What was emitted comes last, to stay longest.
+        """
+        admitted = []
+        if self._use_extension:
+            admitted.append(tree.token_ids)
+        if target_topk_ids is not None:
+            admitted.append(target_topk_ids.flatten())
+        if self._use_context:
+            emitted = torch.tensor(verdict.emitted_ids)
+            admitted.append(emitted.to(tree.token_ids.device, non_blocking=True))
+        return torch.cat(admitted) if admitted else tree.token_ids[:0]
+
+
+def _build(options: NanospecOptions, context: BuildContext) -> NanospecVocabulary:
+    pinned_ids = context.required_ids
+    if options.core:
+        core = token_frequencies(context.target, options.frequencies, options.text).token_ids[: options.core]
+        pinned_ids = torch.unique(torch.cat([pinned_ids, core.to(pinned_ids.device)]))
+    return NanospecVocabulary(options, pinned_ids, context.target.vocab_size)
+
+
+COMPONENT = Component(
+    name="nanospec",
+    summary="the context and the target's own top tokens, training-free (NanoSpec)",
+    options=NanospecOptions,
+    factory=_build,
+)
