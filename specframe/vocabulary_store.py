@@ -71,7 +71,7 @@ class VocabularyStore:
             )
         if len(pinned) > capacity:
             raise UsageError(
-                f"capacity {capacity} cannot hold the {len(pinned)} pinned ids; allowed: at least {len(pinned)}"
+                f"capacity {capacity} is below the {len(pinned)} pinned ids; allowed: {len(pinned)} or more"
             )
         self.active = ActiveSet(
             slot_of=torch.full((vocab_size,), -1, dtype=torch.int32, device=device),
