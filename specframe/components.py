@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import attrs
-import torch
-from torch import Tensor
 
+# Imported for types only: the command line reads the kinds without waiting for torch.
 if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+
     from specframe.target import Target
 
 Kind = Literal["vocabulary", "gather", "drafter", "verifier"]
@@ -54,6 +57,21 @@ def always_supported(setting: Setting) -> str | None:
 
 
 @attrs.frozen(slots=True, kw_only=True)
+class TrainRequest:
+    """What a drafter is trained for.
+
+    Attributes:
+        model: the target: demo model name, hub id, directory, or ``.gguf`` file.
+        out: directory of the checkpoint to write; the drafter's option ``checkpoint`` then names it.
+        options: instance of the component's ``train_options``.
+    """
+
+    model: str
+    out: Path
+    options: Any
+
+
+@attrs.frozen(slots=True, kw_only=True)
 class Component:
     """One implementation of one of the four kinds.
 
@@ -63,8 +81,8 @@ class Component:
         options: attrs class whose fields are made with ``specframe.options.option``.
         factory: builds the per-step object from the options and the context.
         supports: returns why it cannot run with a setting, or None.
-        train: for drafters that can be trained: called with the values of ``train_options``.
-        train_options: attrs class of the training's options.
+        train: for drafters that can be trained: writes a checkpoint to ``TrainRequest.out``.
+        train_options: attrs class of the training's options, made like ``options``.
     """
 
     name: str
@@ -72,5 +90,5 @@ class Component:
     options: type[Any]
     factory: Callable[[Any, BuildContext], Any]
     supports: Callable[[Setting], str | None] = always_supported
-    train: Callable[[Any], None] | None = None
+    train: Callable[[TrainRequest], None] | None = None
     train_options: type[Any] | None = None
