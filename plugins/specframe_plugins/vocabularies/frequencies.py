@@ -81,7 +81,7 @@ def read_frequencies(path: Path, target: Target) -> TokenFrequencies:
             found = TokenFrequencies(token_ids, counts, metadata.get("source", str(path)))
     except OSError as error:
         raise UsageError(f"cannot read {path}: {error.strerror or error}") from None
-    except (ValueError, TypeError, SafetensorError) as error:
+    except (ValueError, TypeError, OverflowError, RuntimeError, SafetensorError) as error:
         raise UsageError(
             f"{path} holds no token frequencies ({error}); allowed: safetensors with token_ids and counts, a "
             "JSON object of id to count, a JSON list of ids by falling frequency"
@@ -92,11 +92,19 @@ def read_frequencies(path: Path, target: Target) -> TokenFrequencies:
 
 def _from_json(content: object, source: str) -> TokenFrequencies:
     if isinstance(content, dict):
-        ids = torch.tensor([int(token_id) for token_id in content], dtype=torch.int64)
-        return _by_falling_count(ids, torch.tensor(list(content.values()), dtype=torch.int64), source)
+        return _by_falling_count(
+            _integers([int(token_id) for token_id in content]), _integers(list(content.values())), source
+        )
     if isinstance(content, list):
-        return TokenFrequencies(torch.tensor(content, dtype=torch.int64), None, source)
+        return TokenFrequencies(_integers(content), None, source)
     raise TypeError("neither an object nor a list")
+
+
+def _integers(values: list[object]) -> Tensor:
+    strange = next((value for value in values if type(value) is not int), None)
+    if strange is not None:
+        raise TypeError(f"{strange!r} is not a whole number")
+    return torch.tensor(values, dtype=torch.int64)
 
 
 def _check(found: TokenFrequencies, path: Path, vocab_size: int) -> None:
@@ -105,6 +113,10 @@ def _check(found: TokenFrequencies, path: Path, vocab_size: int) -> None:
         raise UsageError(f"{path} lists no tokens; allowed: a flat list with at least one id")
     if found.counts is not None and found.counts.shape != ids.shape:
         raise UsageError(f"{path} has {len(found.counts)} counts for {len(ids)} ids")
+    if found.counts is not None and (int(found.counts[-1]) < 0 or bool((found.counts.diff() > 0).any())):
+        raise UsageError(f"{path} has negative or rising counts; allowed: falling counts from 0")
+    if found.counts is not None and int(found.counts[0]) == 0:
+        raise UsageError(f"{path} counted nothing: every count is 0")
     if not 0 <= int(ids.min()) <= int(ids.max()) < vocab_size:
         raise UsageError(
             f"{path} has ids from {int(ids.min())} to {int(ids.max())}; allowed: 0 to {vocab_size - 1}"

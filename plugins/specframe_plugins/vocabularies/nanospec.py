@@ -77,9 +77,10 @@ class NanospecVocabulary:
         return torch.cat(admitted) if admitted else prompt_ids[:0]
 
     def observe(self, verdict: Verdict, tree: DraftTree, target_topk_ids: Tensor | None) -> Tensor:
-        """Return every node's token and the target's top tokens after it, then the emitted tokens [n].
+        """Return every node's token and the target's top tokens after it, then the output's tokens [n].
 
-        The target's argmax is the first of its top tokens. What was emitted comes last, to stay longest.
+        The target's argmax is the first of its top tokens. What was emitted comes last, to stay longest; the
+        root belongs to it, since the first one came from the prompt's last position, before any tree.
         """
         admitted = []
         if self._use_extension:
@@ -88,7 +89,7 @@ class NanospecVocabulary:
             admitted.append(target_topk_ids.flatten())
         if self._use_context:
             emitted = torch.tensor(verdict.emitted_ids)
-            admitted.append(emitted.to(tree.token_ids.device, non_blocking=True))
+            admitted += [tree.token_ids[:1], emitted.to(tree.token_ids.device, non_blocking=True)]
         return torch.cat(admitted) if admitted else tree.token_ids[:0]
 
 
