@@ -1,0 +1,159 @@
+"""The dynamic tree: valid whatever is drafted, and the best nodes by cumulative log-probability."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from specframe_plugins.drafters.eagle.tree import DynamicTree
+
+from specframe.types import DraftTree
+
+ROOT = 7
+# Few values, so that equal scores are common; 0 keeps a child at its parent's score.
+LOG_PROBS = st.sampled_from([0.0, 1e-7, -0.25, -0.5, -1.0, -3.0, -math.inf])
+
+
+@st.composite
+def drafts(draw: st.DrawFn) -> DraftTree:
+    branching, depth = draw(st.integers(1, 4)), draw(st.integers(1, 5))
+    tree = DynamicTree(ROOT, branching, draw(st.integers(1, 40)), torch.device("cpu"))
+    for level in range(depth):
+        beams = 1 if level == 0 else branching
+        row = st.lists(LOG_PROBS, min_size=branching, max_size=branching).map(lambda r: sorted(r)[::-1])
+        log_probs = draw(st.lists(row, min_size=beams, max_size=beams))
+        grow(tree, log_probs)
+        if level < depth - 1:
+            tree.select_beams()
+    return tree.build()
+
+
+def grow(tree: DynamicTree, log_probs: list[list[float]], token_ids: list[list[int]] | None = None) -> None:
+    values = torch.tensor(log_probs)
+    ids = torch.tensor(token_ids) if token_ids else torch.arange(values.numel()).view_as(values) + 10
+    tree.add_candidates(values, ids.masked_fill(values == -math.inf, -1))
+
+
+def scores(tree: DraftTree) -> list[float]:
+    """Return the cumulative log-probability of each node."""
+    total: list[float] = []
+    parents, log_probs = tree.parents.tolist(), tree.log_probs.tolist()
+    for parent, log_prob in zip(parents, log_probs, strict=True):
+        total.append(log_prob + (total[parent] if parent >= 0 else 0.0))
+    return total
+
+
+@given(drafts())
+def test_every_parent_comes_before_its_children(tree: DraftTree) -> None:
+    assert tree.parents[0] == -1
+    assert all(0 <= parent < node for node, parent in enumerate(tree.parents.tolist()) if node)
+
+
+@given(drafts())
+def test_every_node_is_one_deeper_than_its_parent(tree: DraftTree) -> None:
+    assert tree.depths[0] == 0
+    assert torch.equal(tree.depths[1:], tree.depths[tree.parents[1:]] + 1)
+
+
+@given(drafts())
+def test_the_mask_is_the_ancestors(tree: DraftTree) -> None:
+    mask = tree.ancestor_mask()
+    assert torch.equal(mask.sum(1), tree.depths + 1)
+    assert all(mask[node, node] and mask[node, 0] for node in range(len(tree)))
+
+
+@given(drafts())
+def test_the_root_is_the_token_drafted_from(tree: DraftTree) -> None:
+    assert (int(tree.token_ids[0]), float(tree.log_probs[0])) == (ROOT, 0.0)
+
+
+@given(drafts())
+def test_padding_never_becomes_a_node(tree: DraftTree) -> None:
+    assert torch.isfinite(tree.log_probs).all()
+    assert (tree.token_ids >= 0).all()
+
+
+@given(drafts())
+def test_a_longer_path_is_never_more_likely_than_a_shorter_one(tree: DraftTree) -> None:
+    totals = scores(tree)
+    assert totals == sorted(totals, reverse=True)
+
+
+@given(st.integers(1, 4), st.integers(1, 5), st.integers(1, 40), st.integers(0, 2**32))
+def test_the_nodes_are_the_best_candidates(branching: int, depth: int, nodes: int, seed: int) -> None:
+    generator = torch.Generator().manual_seed(seed)
+    tree = DynamicTree(ROOT, branching, nodes, torch.device("cpu"))
+    beams, everything = [0.0], [0.0]
+    for _ in range(depth):
+        log_probs = torch.rand(len(beams), branching, generator=generator).log().tolist()
+        grow(tree, log_probs)
+        tree.select_beams()
+        candidates = [beam + log_prob for beam, row in zip(beams, log_probs, strict=True) for log_prob in row]
+        everything += candidates
+        beams = sorted(candidates, reverse=True)[:branching]
+    best = sorted(everything, reverse=True)[:nodes]
+    assert scores(tree.build()) == pytest.approx(best, abs=1e-5)
+
+
+def test_branching_one_drafts_a_chain() -> None:
+    tree = DynamicTree(ROOT, 1, 4, torch.device("cpu"))
+    for token in (11, 12, 13):
+        grow(tree, [[-0.5]], [[token]])
+        tree.select_beams()
+    drafted = tree.build()
+    assert drafted.token_ids.tolist() == [ROOT, 11, 12, 13]
+    assert drafted.parents.tolist() == [-1, 0, 1, 2]
+
+
+def test_a_likely_grandchild_displaces_an_unlikely_child() -> None:
+    tree = DynamicTree(ROOT, 2, 3, torch.device("cpu"))
+    grow(tree, [[-0.1, -3.0]], [[11, 12]])
+    tree.select_beams()
+    grow(tree, [[-0.2, -2.0], [-0.1, -4.0]], [[21, 22], [23, 24]])
+    drafted = tree.build()
+    assert drafted.token_ids.tolist() == [ROOT, 11, 21]
+    assert drafted.parents.tolist() == [-1, 0, 1]
+
+
+def test_beams_remember_their_rows_and_attend_to_their_ancestors() -> None:
+    tree = DynamicTree(ROOT, 2, 9, torch.device("cpu"))
+    grow(tree, [[-0.1, -0.3]], [[11, 12]])
+    first = tree.select_beams()
+    assert (first.rows.tolist(), first.ancestors.tolist()) == ([0, 0], [[True, False], [False, True]])
+    grow(tree, [[-2.0, -3.0], [-0.1, -0.2]], [[21, 22], [23, 24]])
+    second = tree.select_beams()
+    assert (second.token_ids.tolist(), second.rows.tolist()) == ([23, 24], [1, 1])
+    assert second.ancestors.tolist() == [[False, True, True, False], [False, True, False, True]]
+
+
+def test_a_padding_beam_has_a_valid_token_and_leaves_no_node() -> None:
+    tree = DynamicTree(ROOT, 2, 9, torch.device("cpu"))
+    grow(tree, [[-0.1, -math.inf]], [[11, -1]])
+    assert tree.select_beams().token_ids.tolist() == [11, 0]
+    grow(tree, [[-0.5, -math.inf], [-0.5, -math.inf]], [[21, -1], [22, -1]])
+    assert tree.build().token_ids.tolist() == [ROOT, 11, 21]
+
+
+def test_without_candidates_only_the_root_remains() -> None:
+    tree = DynamicTree(ROOT, 2, 9, torch.device("cpu"))
+    grow(tree, [[-math.inf, -math.inf]])
+    drafted, expected = tree.build(), DraftTree.root_only(ROOT)
+    assert len(drafted) == 1
+    assert all(
+        torch.equal(getattr(drafted, name), getattr(expected, name))
+        for name in ("token_ids", "parents", "depths", "log_probs")
+    )
+
+
+def test_growing_reads_nothing_on_the_host() -> None:
+    # A fake tensor has no values: any read that depends on data raises.
+    from torch._subclasses.fake_tensor import FakeTensorMode
+
+    with FakeTensorMode():
+        tree = DynamicTree(ROOT, 3, 12, torch.device("cpu"))
+        for beams in (1, 3, 3):
+            tree.add_candidates(torch.zeros(beams, 3), torch.zeros(beams, 3, dtype=torch.int64))
+            tree.select_beams()
