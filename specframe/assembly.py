@@ -10,7 +10,8 @@ import torch
 
 from specframe.components import BuildContext, Component, Kind, Setting
 from specframe.config import AUTOREGRESSIVE, RunConfig
-from specframe.engine import Drafting, Engine
+from specframe.drafting import Autoregressive, Drafting
+from specframe.engine import Engine
 from specframe.errors import UsageError, unknown_name
 from specframe.models import load_pretrained
 from specframe.observers import Observers
@@ -64,7 +65,7 @@ def build_engine(
     built: dict[Kind, Any] = {
         kind: component.factory(options[kind], context) for kind, component in chosen.items()
     }
-    drafting = _bind(built, config) if drafts else None
+    drafting = _bind(built, config) if drafts else Autoregressive()
     return Engine(config, target, built["verifier"], drafting, Observers(manager))
 
 

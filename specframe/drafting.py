@@ -1,0 +1,116 @@
+"""What happens between two target passes: draft over the active set, then learn what to keep active."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from specframe.clock import PhaseClock
+from specframe.protocols import Drafter, GatherBackend, VocabularyBuilder
+from specframe.target import Prefill, top_ids
+from specframe.types import DraftTree, Verdict
+from specframe.vocabulary_store import VocabularyStore
+
+
+class Autoregressive:
+    """Drafts nothing, so that every target pass emits one token: the baseline.
+
+    Attributes:
+        max_depth: the deepest level of a draft tree.
+        max_nodes: the largest N of a draft tree, the root included.
+        harvest_topk: how many of the target's top ids are wanted per position.
+        prompt_window: for how many of the last prompt positions.
+    """
+
+    max_depth = 0
+    max_nodes = 1
+    harvest_topk = 0
+    prompt_window = 0
+
+    @property
+    def active_size(self) -> int:
+        """K, how many tokens may be proposed now."""
+        return 0
+
+    @property
+    def named_components(self) -> list[tuple[str, object]]:
+        """The components, with what errors call them."""
+        return []
+
+    def start(self, prompt_ids: Tensor, prefill: Prefill, clock: PhaseClock) -> None:
+        """Begin a request with the prompt [T] and what the target said about it."""
+
+    def draft(self, root: int, features: Tensor, clock: PhaseClock) -> DraftTree:
+        """Return a tree from ``root``, given the features committed since the last draft [n, F]."""
+        return DraftTree.root_only(root, features.device)
+
+    def learn(self, verdict: Verdict, tree: DraftTree, target_logits: Tensor, clock: PhaseClock) -> None:
+        """Take over the accepted path and what the target thought at every node [N, V]."""
+
+    def covered(self, ids: tuple[int, ...]) -> list[bool]:
+        """Return for every id whether it may be proposed now."""
+        return [False] * len(ids)
+
+
+class Drafting(Autoregressive):
+    """Drafts over what a strategy keeps active, or over the full vocabulary.
+
+    Args:
+        drafter: proposes the trees.
+        head: the drafter's LM head over the active set.
+        strategy: fills the active set; not asked when there is none.
+        store: the active set; None for the full vocabulary.
+    """
+
+    def __init__(
+        self,
+        drafter: Drafter,
+        head: GatherBackend,
+        strategy: VocabularyBuilder,
+        store: VocabularyStore | None,
+    ) -> None:
+        self._drafter, self._head, self._strategy, self._store = drafter, head, strategy, store
+        self.max_depth, self.max_nodes = drafter.max_depth, drafter.max_nodes
+        if store is not None:
+            self.harvest_topk, self.prompt_window = strategy.harvest_topk, strategy.prompt_window
+
+    @property
+    def active_size(self) -> int:
+        """K; V without an active set."""
+        return self._drafter.output_head.vocab_size if self._store is None else self._store.size
+
+    @property
+    def named_components(self) -> list[tuple[str, object]]:
+        """The components, with what errors call them."""
+        return [("drafter", self._drafter), ("gather backend", self._head), ("strategy", self._strategy)]
+
+    def start(self, prompt_ids: Tensor, prefill: Prefill, clock: PhaseClock) -> None:
+        """Let the drafter read the prompt, and fill the active set from nothing."""
+        self._drafter.start(prompt_ids, prefill.features)
+        clock.lap("prefill")
+        if self._store is not None:
+            self._store.reset()
+            self._store.admit(self._strategy.start(prompt_ids, prefill.topk_ids))
+            clock.lap("vocabulary")
+
+    def draft(self, root: int, features: Tensor, clock: PhaseClock) -> DraftTree:
+        """Return the drafter's tree."""
+        tree = self._drafter.draft(root, features, self._head, clock)
+        clock.lap("draft_tree")
+        return tree
+
+    def learn(self, verdict: Verdict, tree: DraftTree, target_logits: Tensor, clock: PhaseClock) -> None:
+        """Tell the drafter what was accepted, and admit what the strategy learnt."""
+        self._drafter.commit(verdict)
+        clock.lap("draft_backbone")
+        if self._store is not None:
+            topk_ids = top_ids(target_logits, self.harvest_topk) if self.harvest_topk else None
+            self._store.admit(self._strategy.observe(verdict, tree, topk_ids))
+            clock.lap("vocabulary")
+
+    def covered(self, ids: tuple[int, ...]) -> list[bool]:
+        """Return for every id whether it is active."""
+        if self._store is None:
+            return [True] * len(ids)
+        device = self._store.active.slot_of.device
+        return self._store.contains(torch.tensor(ids, device=device)).tolist()  # type: ignore[no-any-return]  # untyped

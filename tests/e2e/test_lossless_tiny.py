@@ -1,0 +1,102 @@
+"""Greedy output equals transformers' generate, id by id, whatever is drafted."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from scripted import ScriptedDrafter
+from specframe_plugins.gathers.torch import TorchGather
+from specframe_plugins.verifiers.greedy import GreedyVerifier
+from specframe_plugins.vocabularies.full import FullVocabulary
+from tiny_models import EOS_ID, MODEL_TYPES, reference_greedy, tiny_target
+
+from specframe.config import RunConfig
+from specframe.drafting import Autoregressive, Drafting
+from specframe.engine import Engine
+from specframe.observers import Observers
+from specframe.target import Target
+
+PROMPT = torch.tensor([5, 17, 42, 8, 33, 12, 70, 64, 21, 9, 11])
+
+
+@pytest.fixture(scope="module", params=MODEL_TYPES)
+def target(request: pytest.FixtureRequest) -> Target:
+    return tiny_target(request.param)
+
+
+def without_eos(target: Target) -> None:
+    """Let a generation run to its length."""
+    target.model.generation_config.eos_token_id = None
+    target.stop_ids = frozenset()
+
+
+def scripted_engine(target: Target, text: list[int], *, seed: int = 0, chunk: int = 512) -> Engine:
+    drafter = ScriptedDrafter(target.output_head, text, seed=seed)
+    head = TorchGather()
+    head.bind(target.output_head, None)
+    config = RunConfig(strategy="full", dtype="float32", prefill_chunk=chunk)
+    return Engine(
+        config, target, GreedyVerifier(), Drafting(drafter, head, FullVocabulary(), None), Observers()
+    )
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_random_trees_never_change_the_output(target: Target, seed: int) -> None:
+    without_eos(target)
+    expected = reference_greedy(target.model, PROMPT, 60)
+    report = scripted_engine(target, expected, seed=seed).generate(PROMPT, 60)
+    assert report.token_ids == expected
+    assert report.tau > 1.2, "the trees were meant to hit often"
+
+
+@pytest.mark.parametrize("chunk", [1, 3, 4, 11])
+def test_a_prompt_longer_than_one_prefill_chunk_changes_nothing(target: Target, chunk: int) -> None:
+    without_eos(target)
+    expected = reference_greedy(target.model, PROMPT, 12)
+    assert scripted_engine(target, expected, chunk=chunk).generate(PROMPT, 12).token_ids == expected
+
+
+@pytest.mark.parametrize("limit", [1, 2, 3, 7])
+def test_the_length_limit_is_exact(target: Target, limit: int) -> None:
+    without_eos(target)
+    expected = reference_greedy(target.model, PROMPT, limit)
+    report = scripted_engine(target, reference_greedy(target.model, PROMPT, 20)).generate(PROMPT, limit)
+    assert (report.token_ids, report.finish_reason) == (expected, "length")
+
+
+@pytest.mark.parametrize("position", range(1, 9))
+def test_nothing_after_a_stop_id_is_returned(target: Target, position: int) -> None:
+    without_eos(target)
+    text = reference_greedy(target.model, PROMPT, 30)
+    stop = text[position]
+    target.model.generation_config.eos_token_id = stop
+    target.stop_ids = frozenset({stop})
+    report = scripted_engine(target, text, seed=position).generate(PROMPT, 30)
+    assert report.token_ids == text[: text.index(stop) + 1]
+    assert report.finish_reason == "eos"
+
+
+def test_requests_do_not_depend_on_their_order(target: Target) -> None:
+    without_eos(target)
+    other = torch.tensor([88, 3, 3, 90])
+    engine = Engine(RunConfig(dtype="float32"), target, GreedyVerifier(), Autoregressive(), Observers())
+    alone = [engine.generate(prompt, 10).token_ids for prompt in (PROMPT, other)]
+    swapped = [engine.generate(prompt, 10).token_ids for prompt in (other, PROMPT)]
+    assert alone == swapped[::-1]
+
+
+def test_the_declared_eos_stops_a_generation() -> None:
+    assert tiny_target("llama").stop_ids == {EOS_ID}
+
+
+def test_autoregressive_decoding_emits_one_token_per_target_pass(target: Target) -> None:
+    without_eos(target)
+    report = Engine(
+        RunConfig(strategy="autoregressive", dtype="float32"),
+        target,
+        GreedyVerifier(),
+        Autoregressive(),
+        Observers(),
+    ).generate(PROMPT, 10)
+    assert (report.tau, report.target_passes, report.drafter) == (1.0, 9, None)
+    assert report.token_ids == reference_greedy(target.model, PROMPT, 10)
