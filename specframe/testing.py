@@ -113,14 +113,13 @@ def check_gather_backend(
     """
     source = _generator()
     for dtype in dtypes:
-        for biased, scale, softcap in ((False, 1.0, None), (True, 0.5, None), (True, 2.0, 3.0)):
+        for biased, scale, softcap in ((False, 1.0, None), (True, 0.5, 3.0)):
             head = _random_head(source, torch.device(device), dtype, biased, scale, softcap)
             backend = make_backend()
             _require(isinstance(backend, GatherBackend), "the backend lacks a member of GatherBackend")
             backend.bind(head, None)
             _compare(backend, head, None, source)
-            for eviction in get_args(Eviction):
-                _check_while_tokens_change(make_backend(), head, eviction, source)
+            _check_while_tokens_change(make_backend(), head, "lru" if biased else "fifo", source)
 
 
 def check_drafter(drafter: Drafter, feature_size: int) -> None:
@@ -256,8 +255,8 @@ def _check_while_tokens_change(
         head, backend, capacity=16, eviction=eviction, pinned_ids=torch.empty(0, dtype=torch.int64)
     )
     _compare(backend, head, store.active, source)
-    for _ in range(2):
-        for admitted in (1, 4, 11, 3, 16, 40, 2):
+    for admissions in ((1, 4, 12, 40), (3,)):
+        for admitted in admissions:
             store.admit(torch.randint(head.vocab_size, (admitted,), generator=source).to(device))
             _compare(backend, head, store.active, source)
         # What the slots hold now is stale; the next request starts smaller than this one ended.

@@ -28,6 +28,7 @@ class TorchGather:
         """Attach to a head and an active set, with room for ``capacity`` rows; None uses the head itself."""
         self._head = head
         self._active = active
+        self._reads_count = head.weight.is_cpu
         self._weight = head.weight.detach()
         self._bias = None if head.bias is None else head.bias.detach()
         if active is not None:
@@ -52,7 +53,7 @@ class TorchGather:
         peak = best[:, :1]
         total = logits.sub_(peak).exp_().sum(dim=-1, keepdim=True)
         log_probs, ids = best - peak - total.log(), self._token_ids(slots)
-        if self._active is not None and not logits.is_cpu:
+        if self._active is not None and not self._reads_count:
             stale = slots >= self._active.count
             log_probs = log_probs.masked_fill(stale, -torch.inf)
             ids = ids.masked_fill(stale, -1)
@@ -69,11 +70,11 @@ class TorchGather:
     def _logits(self, hidden: Tensor) -> Tensor:
         """Return logits [N, K] float32 on the CPU, [N, capacity] with -inf in stale slots elsewhere."""
         weight, bias = self._weight, self._bias
-        if self._active is not None and hidden.is_cpu:
+        if self._active is not None and self._reads_count:
             count = int(self._active.count)
             weight, bias = weight[:count], None if bias is None else bias[:count]
         logits = self._head.finish(torch.nn.functional.linear(hidden, weight, bias)).float()
-        if self._active is not None and not hidden.is_cpu:
+        if self._active is not None and not self._reads_count:
             stale = torch.arange(logits.shape[1], device=logits.device) >= self._active.count
             logits = logits.masked_fill_(stale, -torch.inf)
         return logits
