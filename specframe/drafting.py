@@ -113,4 +113,4 @@ class Drafting(Autoregressive):
         if self._store is None:
             return [True] * len(ids)
         device = self._store.active.slot_of.device
-        return self._store.contains(torch.tensor(ids, device=device)).tolist()  # type: ignore[no-any-return]  # untyped
+        return self._store.contains(torch.tensor(ids, device=device)).tolist()

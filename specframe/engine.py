@@ -90,7 +90,7 @@ class Engine:
             model=self.target.name,
             prompt_tokens=len(prompt_ids),
             token_ids=token_ids,
-            text=self.target.tokenizer.decode(token_ids, skip_special_tokens=True),
+            text=str(self.target.tokenizer.decode(token_ids, skip_special_tokens=True)),
             finish_reason="eos" if token_ids[-1] in self.target.stop_ids else "length",
             max_depth=self.drafting.max_depth,
             id=id,

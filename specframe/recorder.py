@@ -6,11 +6,11 @@ import resource
 import sys
 
 import specframe
-from specframe.clock import PhaseClock
+from specframe.clock import Phase, PhaseClock
 from specframe.config import AUTOREGRESSIVE, RunConfig
 from specframe.types import DraftTree, FinishReason, GenerationReport, Rejection, StepStats, Verdict
 
-_DRAFT_PHASES = ("draft_backbone", "draft_head", "draft_tree", "vocabulary", "other")
+_DRAFT_PHASES: tuple[Phase, ...] = ("draft_backbone", "draft_head", "draft_tree", "vocabulary", "other")
 
 
 class GenerationRecorder:
