@@ -11,6 +11,7 @@ import attrs
 
 from specframe.components import KINDS
 from specframe.errors import UsageError, unknown_name
+from specframe.models import default_model
 
 AUTOREGRESSIVE = "autoregressive"
 
@@ -89,16 +90,24 @@ def parse_options(assignments: Iterable[str]) -> dict[str, dict[str, str]]:
     """
     options: dict[str, dict[str, str]] = {}
     for assignment in assignments:
-        key, equals, value = assignment.partition("=")
-        kind, dot, name = key.strip().partition(".")
-        if not (equals and dot and name):
+        key, value = split_assignment(assignment, "KIND.NAME=VALUE")
+        kind, dot, name = key.partition(".")
+        if not (dot and name):
             raise UsageError(
                 f"option {assignment!r} is not KIND.NAME=VALUE, for example vocabulary.capacity=3072"
             )
         if kind not in KINDS:
             raise unknown_name("option group", kind, KINDS)
-        options.setdefault(kind, {})[name] = value.strip()
+        options.setdefault(kind, {})[name] = value
     return options
+
+
+def split_assignment(assignment: str, form: str = "NAME=VALUE") -> tuple[str, str]:
+    """Return both sides of ``NAME=VALUE``, stripped; ``form`` is what the error asks for."""
+    name, equals, value = assignment.partition("=")
+    if not (equals and name.strip()):
+        raise UsageError(f"option {assignment!r} is not {form}")
+    return name.strip(), value.strip()
 
 
 def merge_options(
@@ -106,3 +115,25 @@ def merge_options(
 ) -> dict[str, dict[str, Any]]:
     """Return option values per kind where ``override`` wins over ``base`` key by key."""
     return {kind: {**base.get(kind, {}), **override.get(kind, {})} for kind in {*base, *override}}
+
+
+def resolve_config(
+    file: Path | None, settings: Mapping[str, Any], assignments: Iterable[str] = ()
+) -> RunConfig:
+    """Return the config of a run: the command line beats the TOML file, which beats the defaults.
+
+    Args:
+        file: TOML file, or None.
+        settings: ``RunConfig`` fields from the command line; None stands for "not given".
+        assignments: ``kind.name=value`` strings from the command line.
+
+    Raises:
+        UsageError: something is unknown or does not fit.
+    """
+    from_file = load_toml(file) if file is not None else {}
+    options_in_file: dict[str, Any] = {kind: from_file.pop(kind) for kind in KINDS if kind in from_file}
+    chosen = {**from_file, **{name: value for name, value in settings.items() if value is not None}}
+    options = merge_options(options_in_file, parse_options(assignments))
+    if "model" not in chosen:
+        chosen["model"] = default_model()
+    return RunConfig(**chosen, options=options)

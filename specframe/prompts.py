@@ -1,0 +1,82 @@
+"""From what the user wrote to the ids the target reads."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from specframe.errors import UsageError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+    from transformers import PreTrainedTokenizerBase
+
+STDIN = "-"
+
+BUILT_IN_PROMPT = (
+    "A lighthouse flashes a pattern of its own, so that sailors know which coast they see at night. "
+    "Explain in a few sentences how a lighthouse makes its pattern, and how a sailor reads it."
+)
+
+
+def read_prompt(text: str | None = None, file: str | None = None, argument: str | None = None) -> str:
+    """Return the prompt; without any, the built-in one.
+
+    Args:
+        text: the prompt itself.
+        file: a file that holds it, ``-`` for standard input. One newline at its end is left out.
+        argument: ``-`` for standard input.
+
+    Raises:
+        UsageError: more than one was given, the file cannot be read, or the prompt is empty.
+    """
+    if argument not in (None, STDIN):
+        raise UsageError(
+            f"unexpected argument {argument!r}; allowed: -, or --prompt TEXT, or --prompt-file FILE"
+        )
+    if sum(given is not None for given in (text, file, argument)) > 1:
+        raise UsageError("a prompt was given twice; allowed: one of --prompt, --prompt-file and -")
+    file = file or argument
+    if file is not None:
+        text = _read(file).removesuffix("\n")
+    if text is None:
+        return BUILT_IN_PROMPT
+    if not text.strip():
+        raise UsageError("the prompt is empty; allowed: at least one token")
+    return text
+
+
+def encode_prompt(tokenizer: PreTrainedTokenizerBase, text: str, chat: bool | None = None) -> Tensor:
+    """Return the ids of a prompt [T] int64.
+
+    Args:
+        tokenizer: the target's.
+        text: the prompt.
+        chat: wrap it as one user turn with the generation prompt; None: if there is a chat template.
+
+    Raises:
+        UsageError: a chat is asked for and the tokenizer has no chat template.
+    """
+    import torch
+
+    if chat is None:
+        chat = bool(tokenizer.chat_template)
+    if not chat:
+        return torch.tensor(tokenizer(text)["input_ids"], dtype=torch.int64)
+    if not tokenizer.chat_template:
+        raise UsageError("this model has no chat template; allowed: --raw")
+    ids: Any = tokenizer.apply_chat_template(
+        [{"role": "user", "content": text}], add_generation_prompt=True, return_dict=False
+    )
+    return torch.tensor(ids, dtype=torch.int64)
+
+
+def _read(file: str) -> str:
+    try:
+        content = sys.stdin.buffer.read() if file == STDIN else Path(file).read_bytes()
+        return content.decode("utf-8")
+    except OSError as error:
+        raise UsageError(f"cannot read the prompt file {file}: {error.strerror}") from None
+    except UnicodeDecodeError:
+        raise UsageError(f"the prompt in {file} is not UTF-8 text") from None
