@@ -19,7 +19,7 @@ class TreeCacheLayer(CacheLayerMixin):
     is_sliding = False
 
     def __init__(self, capacity: int) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]  # transformers leaves it unannotated
         self.capacity = capacity
         self.committed = 0
 
@@ -73,7 +73,7 @@ class TreeCache(Cache):
 
     def __init__(self, num_layers: int, capacity: int) -> None:
         self.tree_layers = [TreeCacheLayer(capacity) for _ in range(num_layers)]
-        super().__init__(layers=self.tree_layers)
+        super().__init__(layers=[*self.tree_layers])
         self.capacity = capacity
 
     @property

@@ -94,7 +94,7 @@ def build_options(options_class: type[Any], values: Mapping[str, Any], owner: st
         raise UsageError(f"options of {owner}: {error}") from None
 
 
-def _accepted(options_class: type[Any], field: attrs.Attribute[Any]) -> tuple[click.ParamType, bool]:
+def _accepted(options_class: type[Any], field: attrs.Attribute[Any]) -> tuple[click.ParamType[Any], bool]:
     """Return the click type of a field, and whether it also accepts none."""
     annotation = typing.get_type_hints(options_class)[field.name]
     choices = typing.get_args(annotation)
@@ -118,7 +118,7 @@ def _accepted(options_class: type[Any], field: attrs.Attribute[Any]) -> tuple[cl
     raise TypeError(f"option {field.name!r}: {annotation!r} is not a type that option() accepts")
 
 
-def _convert(value: Any, param: click.ParamType, optional: bool) -> Any:
+def _convert(value: Any, param: click.ParamType[Any], optional: bool) -> Any:
     if optional and (value is None or value == "none"):
         return None
     if isinstance(value, bool) and param is not click.BOOL:
@@ -128,7 +128,7 @@ def _convert(value: Any, param: click.ParamType, optional: bool) -> Any:
     return param.convert(value, None, None)
 
 
-def _type_name(param: click.ParamType, optional: bool) -> str:
+def _type_name(param: click.ParamType[Any], optional: bool) -> str:
     if isinstance(param, click.Choice):
         name = "|".join(str(choice) for choice in param.choices)
     elif isinstance(param, click.IntRange | click.FloatRange):

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import pytest
 import torch
+from torch import Tensor
+
 from specframe_plugins.drafters.eagle import cached
 from specframe_plugins.drafters.eagle.cached import CachedHead
 from specframe_plugins.drafters.eagle.model import EagleConfig, EagleHead
-from torch import Tensor
 
 HIDDEN = 16
 VARIANTS = {

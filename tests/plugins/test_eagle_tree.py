@@ -8,9 +8,9 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from specframe_plugins.drafters.eagle.tree import DynamicTree
 
 from specframe.types import DraftTree
+from specframe_plugins.drafters.eagle.tree import DynamicTree
 
 ROOT = 7
 # Few values, so that equal scores are common; 0 keeps a child at its parent's score.

@@ -47,7 +47,9 @@ def tiny_tokenizer(vocab_size: int = VOCAB_SIZE) -> PreTrainedTokenizerFast:
     )
 
 
-def tiny_model(model_type: str = "llama", *, vocab_size: int = VOCAB_SIZE, seed: int = 0, **overrides: Any) -> Any:
+def tiny_model(
+    model_type: str = "llama", *, vocab_size: int = VOCAB_SIZE, seed: int = 0, **overrides: Any
+) -> Any:
     """Return a random model with weights large enough that its greedy text does not collapse."""
     config_class, extra = _CONFIGS[model_type]
     config = config_class(

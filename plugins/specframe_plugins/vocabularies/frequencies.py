@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from importlib.resources import as_file, files
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,6 +16,8 @@ from specframe.errors import UsageError
 if TYPE_CHECKING:
     from specframe.target import Target
 
+# Frequencies ship next to the trained head that was made from the same text.
+SHIPPED_ROOT = Path(__file__).parents[1] / "drafters"
 SHIPPED_NAME = "token_frequencies.safetensors"
 
 
@@ -151,12 +152,11 @@ def _by_falling_count(token_ids: Tensor, counts: Tensor, source: str) -> TokenFr
 
 def _shipped(target: Target) -> TokenFrequencies:
     """Return the shipped frequencies with the fingerprint of the target's tokenizer."""
-    with as_file(files("specframe_plugins")) as root:
-        for path in sorted(root.glob(f"drafters/*/data/*/{SHIPPED_NAME}")):
-            with safe_open(path, framework="pt") as file:
-                fingerprint = (file.metadata() or {}).get("tokenizer_fingerprint")
-            if fingerprint == target.tokenizer_fingerprint:
-                return read_frequencies(path, target)
+    for path in sorted(SHIPPED_ROOT.glob(f"*/data/*/{SHIPPED_NAME}")):
+        with safe_open(path, framework="pt") as file:
+            fingerprint = (file.metadata() or {}).get("tokenizer_fingerprint")
+        if fingerprint == target.tokenizer_fingerprint:
+            return read_frequencies(path, target)
     raise UsageError(
         f"no token frequencies are shipped for the tokenizer of {target.name}; give "
         "-o vocabulary.frequencies=FILE, or -o vocabulary.text=FILE to count a text"

@@ -108,8 +108,9 @@ class CachedHead:
             for tensor, weight in zip((embeddings, features), self._input_norms, strict=True)
         ]
         x = F.linear(torch.cat(inputs, dim=-1), self._fc, self._fc_bias)
-        qkv = F.linear(x, self._qkv, self._qkv_bias).view(len(x), -1, config.head_dim)
         kv_heads = config.num_key_value_heads
+        heads = config.num_attention_heads + 2 * kv_heads
+        qkv = F.linear(x, self._qkv, self._qkv_bias).view(-1, heads, config.head_dim)
         rotated = self._rotate(qkv[:, :-kv_heads], positions)
         self._keys[:, start:stop] = rotated[:, -kv_heads:].transpose(0, 1)
         self._values[:, start:stop] = qkv[:, -kv_heads:].transpose(0, 1)

@@ -164,10 +164,10 @@ def _public_config(settings: Mapping[str, Any], tensors: Mapping[str, Tensor], p
     if layers != 1 or "draft_vocab_size" in settings:
         kind = "an EAGLE-3 head" if layers == 1 else f"a model of {layers} layers"
         raise CheckpointError(f"{path} holds {kind}; allowed: EAGLE-2 heads, which have one layer")
-    rope = settings.get("rope_scaling")
-    if rope and rope.get("rope_type", rope.get("type")) != "default":
-        raise CheckpointError(f"{path / _CONFIG} asks for rope_scaling {rope}; allowed: none")
     try:
+        rope = settings.get("rope_parameters") or settings.get("rope_scaling") or {"type": "default"}
+        if rope.get("rope_type", rope.get("type")) != "default":
+            raise CheckpointError(f"{path / _CONFIG} asks for scaled rotary embeddings {rope}; allowed: none")
         heads = settings["num_attention_heads"]
         config = EagleConfig(
             vocab_size=settings["vocab_size"],
@@ -177,7 +177,7 @@ def _public_config(settings: Mapping[str, Any], tensors: Mapping[str, Tensor], p
             num_key_value_heads=settings.get("num_key_value_heads") or heads,
             head_dim=settings.get("head_dim") or settings["hidden_size"] // heads,
             rms_norm_eps=settings.get("rms_norm_eps", 1e-6),
-            rope_theta=settings.get("rope_theta", 10_000.0),
+            rope_theta=rope.get("rope_theta", settings.get("rope_theta", 10_000.0)),
             max_position_embeddings=settings.get("max_position_embeddings", 2048),
             fc_bias=bool(settings.get("bias", "fc.bias" in tensors)),
             attention_bias="layers.0.self_attn.q_proj.bias" in tensors,
@@ -187,6 +187,8 @@ def _public_config(settings: Mapping[str, Any], tensors: Mapping[str, Tensor], p
         )
     except KeyError as error:
         raise CheckpointError(f"{path / _CONFIG} lacks {error.args[0]!r}") from None
+    except (TypeError, AttributeError, ZeroDivisionError) as error:
+        raise CheckpointError(f"{path / _CONFIG} does not describe a head: {_first_line(error)}") from None
     return _checked(config, path)
 
 
@@ -196,6 +198,10 @@ def _checked(config: EagleConfig, path: Path) -> EagleConfig:
         value = getattr(config, name)
         if not (isinstance(value, int) and value > 0):
             raise CheckpointError(f"{path / _CONFIG} has {name} {value!r}; allowed: a positive integer")
+    for name in ("rms_norm_eps", "rope_theta"):
+        value = getattr(config, name)
+        if not (isinstance(value, int | float) and value > 0):
+            raise CheckpointError(f"{path / _CONFIG} has {name} {value!r}; allowed: a positive number")
     heads, groups = config.num_attention_heads, config.num_key_value_heads
     if not isinstance(groups, int) or groups < 1 or heads % groups:
         raise CheckpointError(

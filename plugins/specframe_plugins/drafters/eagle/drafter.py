@@ -114,7 +114,8 @@ class EagleDrafter:
         """
         self._head.clear()
         self._accepted_ids = ()
-        self._head.remember(self._embed(prompt_ids[1:]), self._cast(features[:-1]))
+        if self.max_depth:
+            self._head.remember(self._embed(prompt_ids[1:]), self._cast(features[:-1]))
 
     @torch.inference_mode()
     def draft(self, root: int, features: Tensor, head: GatherBackend, clock: PhaseClock) -> DraftTree:
