@@ -1,0 +1,253 @@
+"""Every registered component keeps its protocol's promises, and the checks notice when one does not."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import attrs
+import pytest
+import torch
+from tiny_models import tiny_target
+from torch import Generator, Tensor
+
+from specframe.clock import PhaseClock
+from specframe.components import BuildContext, Component
+from specframe.head import OutputHead
+from specframe.options import build_options
+from specframe.plugins import build_registry, create_plugin_manager
+from specframe.protocols import GatherBackend
+from specframe.target import Target
+from specframe.testing import (
+    check_drafter,
+    check_gather_backend,
+    check_verifier,
+    check_vocabulary_builder,
+)
+from specframe.types import DraftTree, Verdict
+from specframe_plugins.drafters.eagle.checkpoint import save_head
+from specframe_plugins.drafters.eagle.model import EagleConfig, EagleHead
+from specframe_plugins.gathers.torch import TorchGather
+from specframe_plugins.verifiers.greedy import GreedyVerifier
+from specframe_plugins.vocabularies.nanospec import NanospecOptions, NanospecVocabulary
+
+REGISTRY = build_registry(create_plugin_manager())
+
+
+@pytest.fixture(scope="module")
+def target() -> Target:
+    return tiny_target()
+
+
+@pytest.fixture(scope="module")
+def files(target: Target, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """What the components need that cannot be had without a trained head."""
+    folder = tmp_path_factory.mktemp("files")
+    torch.manual_seed(0)
+    save_head(EagleHead(EagleConfig.for_target(target.config)), folder / "head")
+    (folder / "ids.json").write_text("[50, 40, 30]")
+    return {"eagle": str(folder / "head"), "static": str(folder / "ids.json")}
+
+
+def build(component: Component, target: Target, **options: Any) -> Any:
+    context = BuildContext(target=target, required_ids=target.required_ids)
+    return component.factory(build_options(component.options, options, component.name), context)
+
+
+def registered(kind: str) -> list[Any]:
+    found = [r.component for r in REGISTRY.registrations() if r.kind == kind]
+    return [pytest.param(component, id=component.name) for component in found]
+
+
+@pytest.mark.parametrize("component", registered("vocabulary"))
+def test_a_registered_strategy_keeps_its_promises(
+    component: Component, target: Target, files: dict[str, str]
+) -> None:
+    options = {"size": "20", "frequencies": files["static"]} if component.name == "static" else {}
+    check_vocabulary_builder(build(component, target, **options), target.vocab_size)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"use_extension": "false"},
+        {"use_context": "false"},
+        {"prompt_window": "0"},
+        {"capacity": "9", "eviction": "lru", "harvest_topk": "8"},
+    ],
+    ids=str,
+)
+def test_nanospec_keeps_its_promises_with_other_options(target: Target, options: dict[str, str]) -> None:
+    check_vocabulary_builder(
+        build(REGISTRY.get("vocabulary", "nanospec"), target, **options), target.vocab_size
+    )
+
+
+@pytest.mark.parametrize("component", registered("gather"))
+def test_a_registered_gather_backend_keeps_its_promises(component: Component, target: Target) -> None:
+    check_gather_backend(lambda: build(component, target))
+
+
+@pytest.mark.parametrize("component", registered("verifier"))
+def test_a_registered_verifier_keeps_its_promises(component: Component, target: Target) -> None:
+    check_verifier(build(component, target))
+
+
+@pytest.mark.parametrize("component", registered("drafter"))
+def test_a_registered_drafter_keeps_its_promises(
+    component: Component, target: Target, files: dict[str, str]
+) -> None:
+    options = {"checkpoint": files["eagle"]} if component.name == "eagle" else {}
+    check_drafter(build(component, target, **options), target.hidden_size)
+
+
+class ForgetsTheCount(TorchGather):
+    """Takes the top-k over all rows, as the published code does."""
+
+    def topk(self, hidden: Tensor, k: int) -> tuple[Tensor, Tensor]:
+        best = torch.nn.functional.linear(hidden, self._weight).float().log_softmax(-1).topk(k)
+        return best.values, self._token_ids(best.indices)
+
+
+class ForgetsTheBias(TorchGather):
+    def bind(self, head: OutputHead, active: Any) -> None:
+        super().bind(attrs.evolve(head, bias=None), active)
+
+
+class FetchesTheWrongSlots(TorchGather):
+    def fetch(self, slots: Tensor, ids: Tensor) -> None:
+        super().fetch(slots.flip(0), ids)
+
+
+@pytest.mark.parametrize("broken", [ForgetsTheCount, ForgetsTheBias, FetchesTheWrongSlots])
+def test_a_gather_backend_that_computes_something_else_is_caught(broken: type[GatherBackend]) -> None:
+    with pytest.raises(AssertionError, match=r"topk\(\)|logits\(\)"):
+        check_gather_backend(broken)
+
+
+class Remembers(NanospecVocabulary):
+    """Lets one request leak into the next, as the published code does."""
+
+    earlier = torch.empty(0, dtype=torch.int64)
+
+    def start(self, prompt_ids: Tensor, target_topk_ids: Tensor | None) -> Tensor:
+        self.earlier = torch.cat([self.earlier, prompt_ids])
+        return self.earlier
+
+
+class CountsFromOne(NanospecVocabulary):
+    def observe(self, verdict: Verdict, tree: DraftTree, target_topk_ids: Tensor | None) -> Tensor:
+        return super().observe(verdict, tree, target_topk_ids) + 1
+
+
+class ReturnsAList(NanospecVocabulary):
+    def start(self, prompt_ids: Tensor, target_topk_ids: Tensor | None) -> Any:
+        return prompt_ids.tolist()
+
+
+class SortsThePrompt(NanospecVocabulary):
+    def start(self, prompt_ids: Tensor, target_topk_ids: Tensor | None) -> Tensor:
+        return prompt_ids.copy_(prompt_ids.sort().values)
+
+
+@pytest.mark.parametrize(
+    ("broken", "reason"),
+    [
+        (Remembers, "an earlier request leaked"),
+        (CountsFromOne, "allowed: 0 to 100"),
+        (ReturnsAList, "it must be a tensor"),
+        (SortsThePrompt, "changed prompt_ids"),
+    ],
+)
+def test_a_strategy_that_breaks_a_promise_is_caught(broken: type[NanospecVocabulary], reason: str) -> None:
+    builder = broken(NanospecOptions(), torch.tensor([0, 1]), 101)
+    with pytest.raises(AssertionError, match=reason):
+        check_vocabulary_builder(builder, 101)
+
+
+class AcceptsTheFirstChild:
+    def verify(self, tree: DraftTree, target_logits: Tensor, generator: Generator | None) -> Verdict:
+        if len(tree) == 1:
+            return GreedyVerifier().verify(tree, target_logits, generator)
+        return Verdict((0, 1), (int(tree.token_ids[1]),), 0, not bool((tree.parents == 1).any()))
+
+
+class IgnoresTheGenerator(GreedyVerifier):
+    def verify(self, tree: DraftTree, target_logits: Tensor, generator: Generator | None) -> Verdict:
+        return super().verify(tree, target_logits + torch.randn(target_logits.shape), generator)
+
+
+class CallsEveryTokenABonus(GreedyVerifier):
+    def verify(self, tree: DraftTree, target_logits: Tensor, generator: Generator | None) -> Verdict:
+        return attrs.evolve(super().verify(tree, target_logits, generator), path_ends_at_leaf=True)
+
+
+@pytest.mark.parametrize(
+    ("broken", "reason"),
+    [
+        (AcceptsTheFirstChild, "the target is certain of path"),
+        (IgnoresTheGenerator, "draws from another source"),
+        (CallsEveryTokenABonus, "path_ends_at_leaf is True"),
+    ],
+)
+def test_a_verifier_that_breaks_a_promise_is_caught(broken: type[Any], reason: str) -> None:
+    with pytest.raises(AssertionError, match=reason):
+        check_verifier(broken())
+
+
+class ChainDrafter:
+    """Drafts the most likely chain without looking at the features; broken by the overrides of its tests."""
+
+    branching, max_depth, max_nodes = 2, 3, 4
+
+    def __init__(self) -> None:
+        self.output_head = OutputHead(torch.randn(40, 8, generator=Generator().manual_seed(0)))
+
+    def start(self, prompt_ids: Tensor, features: Tensor) -> None:
+        pass
+
+    def propose(self, log_probs: Tensor, token_ids: Tensor) -> tuple[list[int], list[float]]:
+        """Return tokens and log-probabilities of the chain, given the best two active tokens [1, 2]."""
+        return [int(token_ids[0, 0])] * 3, [float(log_probs[0, 0])] * 3
+
+    def draft(self, root: int, features: Tensor, head: GatherBackend, clock: PhaseClock) -> DraftTree:
+        tokens, log_probs = self.propose(*head.topk(self.output_head.weight[root][None], 2))
+        nodes = torch.arange(len(tokens) + 1)
+        return DraftTree(torch.tensor([root, *tokens]), nodes - 1, nodes, torch.tensor([0.0, *log_probs]))
+
+    def commit(self, verdict: Verdict) -> None:
+        pass
+
+
+class ProposesPadding(ChainDrafter):
+    def propose(self, log_probs: Tensor, token_ids: Tensor) -> tuple[list[int], list[float]]:
+        return [int(token_ids[0, 1])], [-1.0]
+
+
+class OverrunsItsNodes(ChainDrafter):
+    def propose(self, log_probs: Tensor, token_ids: Tensor) -> tuple[list[int], list[float]]:
+        return [int(token_ids[0, 0])] * 9, [-1.0] * 9
+
+
+class KeepsState(ChainDrafter):
+    calls = 0
+
+    def propose(self, log_probs: Tensor, token_ids: Tensor) -> tuple[list[int], list[float]]:
+        self.calls += 1
+        return [int(token_ids[0, 0])] * (1 + self.calls % 3), [-1.0] * (1 + self.calls % 3)
+
+
+def test_a_plain_drafter_passes() -> None:
+    check_drafter(ChainDrafter(), 8)
+
+
+@pytest.mark.parametrize(
+    ("broken", "reason"),
+    [
+        (ProposesPadding, "holds token -1, which is not active"),
+        (OverrunsItsNodes, "the tree has 10 nodes; max_nodes is 4"),
+        (KeepsState, "an earlier request leaked"),
+    ],
+)
+def test_a_drafter_that_breaks_a_promise_is_caught(broken: type[ChainDrafter], reason: str) -> None:
+    with pytest.raises(AssertionError, match=reason):
+        check_drafter(broken(), 8)
