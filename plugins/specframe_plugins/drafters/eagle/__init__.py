@@ -1,0 +1,1 @@
+"""The EAGLE drafter: architecture, checkpoints, draft tree and training."""
