@@ -1,0 +1,1 @@
+"""Training of an EAGLE head on text that the target writes itself."""

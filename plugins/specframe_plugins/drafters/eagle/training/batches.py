@@ -1,0 +1,78 @@
+"""Conversations to batches: similar lengths together, in an order that only seed and epoch determine."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+
+import torch
+from attrs import frozen
+from torch import Tensor
+
+from .shards import Sequence, ShardSet
+
+_POOL = 16
+
+
+@frozen
+class Batch:
+    """Padded conversations.
+
+    Attributes:
+        tokens: [B, T] int64.
+        roles: [B, T] uint8, FORCED where padded, so that padding carries no loss.
+        features: [B, T, H].
+    """
+
+    tokens: Tensor
+    roles: Tensor
+    features: Tensor
+
+
+def collate(sequences: list[Sequence]) -> Batch:
+    """Pads conversations on the right."""
+
+    def pad(tensors: list[Tensor]) -> Tensor:
+        return torch.nn.utils.rnn.pad_sequence(tensors, batch_first=True)
+
+    return Batch(
+        tokens=pad([sequence.tokens.long() for sequence in sequences]),
+        roles=pad([sequence.roles for sequence in sequences]),
+        features=pad([sequence.features for sequence in sequences]),
+    )
+
+
+def plan_epoch(lengths: dict[int, int], batch_tokens: int, seed: int, epoch: int) -> list[list[int]]:
+    """Says which conversations form which batch.
+
+    Conversations are shuffled, then sorted by length within pools of a few batches, so that padding is
+    small and batches still mix.
+
+    Args:
+        lengths: tokens of each conversation, by its number.
+        batch_tokens: most tokens of a batch, padding included.
+        seed: of the training.
+        epoch: each has another order.
+    """
+    rng = random.Random(f"{seed}-{epoch}")
+    numbers = sorted(lengths)
+    rng.shuffle(numbers)
+    mean = max(1, sum(lengths.values()) // max(1, len(lengths)))
+    pool = _POOL * max(1, batch_tokens // mean)
+    plan: list[list[int]] = []
+    for start in range(0, len(numbers), pool):
+        batch: list[int] = []
+        for number in sorted(numbers[start : start + pool], key=lengths.__getitem__):
+            if batch and (len(batch) + 1) * lengths[number] > batch_tokens:
+                plan.append(batch)
+                batch = []
+            batch.append(number)
+        plan.append(batch)
+    rng.shuffle(plan)
+    return plan
+
+
+def load_batches(shards: ShardSet, plan: list[list[int]], start: int = 0) -> Iterator[Batch]:
+    """Reads the batches of a plan from the memory-mapped shards, beginning with batch `start`."""
+    for numbers in plan[start:]:
+        yield collate([shards[number] for number in numbers])

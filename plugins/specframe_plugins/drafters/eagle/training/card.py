@@ -1,0 +1,119 @@
+"""The model card: how a head was made, and how well it drafts."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import attrs
+
+from specframe_plugins.drafters.eagle.training.decoding import CHAIN_LENGTH, Drafting
+from specframe_plugins.drafters.eagle.training.heldout import ChainAcceptance
+
+
+@attrs.frozen(kw_only=True)
+class TrainingRecord:
+    """What a training was and what came of it.
+
+    Attributes:
+        target: as the user named it.
+        command: the command line.
+        conversations: trained on.
+        held_out_conversations: not trained on.
+        tokens: of all conversations, template included.
+        written_tokens: of the training part, only what the target wrote.
+        parameters: of the head.
+        epochs: passes over the data.
+        steps: batches.
+        generation_s: wall time of the generation, all runs together.
+        training_s: wall time of the training, all runs together.
+        teacher_forced: acceptance of greedy chains at every position of held-out answers.
+        drafting: what decoding gave.
+    """
+
+    target: str
+    command: str
+    conversations: int
+    held_out_conversations: int
+    tokens: int
+    written_tokens: int
+    parameters: int
+    epochs: int
+    steps: int
+    generation_s: float
+    training_s: float
+    teacher_forced: ChainAcceptance
+    drafting: tuple[Drafting, ...]
+
+
+def write_card(record: TrainingRecord, folder: Path) -> None:
+    """Writes `README.md` for people and `training.json` for programs."""
+    (folder / "training.json").write_text(json.dumps(attrs.asdict(record), indent=2) + "\n", encoding="utf-8")
+    (folder / "README.md").write_text(_card(record), encoding="utf-8")
+
+
+def summary(record: TrainingRecord) -> str:
+    """The held-out report as lines of text."""
+    forced = record.teacher_forced
+    lines = [
+        f"held-out answers, every position a start ({forced.starts:,}): "
+        f"acceptance by depth {_shares(forced.by_depth)}; tau of a chain of {CHAIN_LENGTH}: "
+        f"{forced.tau(CHAIN_LENGTH):.2f}"
+    ]
+    lines += [
+        f"{row.shape}, {row.task}: tau {row.tau:.2f}, acceptance by depth {_shares(row.accept_by_depth)}, "
+        f"{row.target_passes:,} target passes"
+        for row in record.drafting
+    ]
+    return "\n".join(lines)
+
+
+def _card(record: TrainingRecord) -> str:
+    rows = "\n".join(
+        f"| {row.shape} | {row.task} | {row.tau:.2f} | {_shares(row.accept_by_depth)} "
+        f"| {row.target_passes:,} |"
+        for row in record.drafting
+    )
+    forced = record.teacher_forced
+    return f"""# EAGLE head for {record.target}
+
+One decoder layer with {record.parameters:,} parameters that drafts for {record.target} in specframe.
+Embedding and LM head are the target's. Weights are bfloat16.
+
+## How it was made
+
+```
+{record.command}
+```
+
+| | |
+|---|---|
+| data | {record.conversations:,} conversations, requests and answers, all written by the target |
+| tokens | {record.tokens:,} with templates; {record.written_tokens:,} written by the target and trained on |
+| training | {record.epochs} epochs, {record.steps:,} steps |
+| time | generation {record.generation_s / 60:.0f} min, training {record.training_s / 60:.0f} min |
+
+`token_frequencies.safetensors` counts the ids of the same text; the strategy `static` uses it.
+
+## How well it drafts
+
+{record.held_out_conversations:,} conversations were held out. With every position of their answers as the
+start of a greedy chain ({forced.starts:,} starts, full vocabulary), acceptance by depth is
+{_shares(forced.by_depth)}; tau of a chain of {CHAIN_LENGTH} is {forced.tau(CHAIN_LENGTH):.2f}.
+
+Decoded in the engine, greedy, strategy `full`:
+
+| shape | prompts | tau | acceptance by depth | target passes |
+|---|---|---|---|---|
+{rows}
+
+## Limits
+
+The target is small and its text is often wrong; the head imitates it. It was trained on conversations of
+a few hundred tokens, so acceptance falls with prompts much longer than that. A head never changes what
+the target emits, only how many target passes that takes.
+"""
+
+
+def _shares(values: tuple[float, ...]) -> str:
+    return " ".join(f"{value:.2f}" for value in values)

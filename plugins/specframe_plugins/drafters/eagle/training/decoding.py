@@ -1,0 +1,152 @@
+"""How well a head drafts in the engine, on held-out prompts, with a chain and with the default tree."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import TypeVar
+
+import torch
+from attrs import frozen
+from torch import Tensor
+
+from specframe.assembly import build_engine
+from specframe.config import RunConfig
+from specframe.errors import UsageError
+from specframe.prompts import encode_prompt
+from specframe.target import Target
+from specframe.types import GenerationReport
+from specframe_plugins.drafters.eagle.training.shards import ANSWER, ShardSet
+
+_T = TypeVar("_T")
+
+CHAIN_LENGTH = 3
+_NEW_TOKENS = 100
+_SHAPES: dict[str, dict[str, int]] = {
+    f"chain of {CHAIN_LENGTH}": {"depth": CHAIN_LENGTH, "branching": 1, "nodes": CHAIN_LENGTH + 1},
+    "default tree": {},
+}
+
+
+@frozen
+class Prompt:
+    """Something to decode.
+
+    Attributes:
+        task: what kind it is.
+        ids: [T].
+    """
+
+    task: str
+    ids: Tensor
+
+
+@frozen
+class Drafting:
+    """What one shape of draft tree achieved on one task.
+
+    Attributes:
+        shape: chain or tree.
+        task: the task, or "all".
+        tau: tokens per target pass.
+        accept_by_depth: share of target passes that accepted a drafted token at depth 1, 2, ...
+        target_passes: how many passes the figures come from.
+    """
+
+    shape: str
+    task: str
+    tau: float
+    accept_by_depth: tuple[float, ...]
+    target_passes: int
+
+
+def held_out_prompts(shards: ShardSet, numbers: list[int], count: int) -> list[Prompt]:
+    """The requests of held-out conversations, each up to where the answer starts."""
+    prompts = []
+    for number in spread(numbers, count):
+        sequence = shards[number]
+        answer = (sequence.roles == ANSWER).nonzero()
+        if len(answer):
+            prompts.append(Prompt("held-out conversations", sequence.tokens[: int(answer[0])].long()))
+    return prompts
+
+
+def task_prompts(path: Path, target: Target, count: int) -> list[Prompt]:
+    """The first turns of a task file, evenly spread over it.
+
+    Args:
+        path: JSON lines with the keys `task` and `turns`.
+        target: whose chat template wraps them.
+        count: how many to take.
+
+    Raises:
+        UsageError: a line has another form.
+    """
+    prompts = []
+    lines = [line for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+    for line in spread(lines, count):
+        try:
+            entry = json.loads(line)
+            task, text = str(entry["task"]), str(entry["turns"][0])
+        except (ValueError, TypeError, KeyError, IndexError):
+            raise UsageError(f"{path} is no task file; allowed: JSON lines with task and turns") from None
+        ids = encode_prompt(target.tokenizer, text)
+        if len(ids) + _NEW_TOKENS <= target.max_positions:
+            prompts.append(Prompt(task, ids))
+    return prompts
+
+
+def spread(items: list[_T], count: int) -> list[_T]:
+    """At most `count` items at even distances."""
+    count = min(count, len(items))
+    return [items[order * len(items) // count] for order in range(count)]
+
+
+def decode(
+    target: Target, checkpoint: Path, dtype: str, prompts: list[Prompt], report: Callable[[int], None]
+) -> list[Drafting]:
+    """Decodes every prompt with a chain and with the default tree, over the full vocabulary.
+
+    Args:
+        target: the loaded target.
+        checkpoint: the head.
+        dtype: the target's, by name.
+        prompts: what to decode.
+        report: called with the number of generations done.
+    """
+    results: list[Drafting] = []
+    done = 0
+    for shape, options in _SHAPES.items():
+        config = RunConfig(
+            strategy="full",
+            max_new_tokens=_NEW_TOKENS,
+            dtype=dtype,
+            device=str(target.device),
+            options={"drafter": {"checkpoint": checkpoint, **options}},
+        )
+        engine = build_engine(config, target=target)
+        reports: dict[str, list[GenerationReport]] = {}
+        for prompt in prompts:
+            reports.setdefault(prompt.task, []).append(engine.generate(prompt.ids))
+            done += 1
+            report(done)
+        if len(reports) > 1:
+            reports["all"] = [found for of_task in reports.values() for found in of_task]
+        results += [_sum_up(shape, task, found) for task, found in reports.items()]
+    return results
+
+
+def _sum_up(shape: str, task: str, reports: Iterable[GenerationReport]) -> Drafting:
+    drafted = [found for found in reports if found.target_passes]
+    passes = sum(found.target_passes for found in drafted)
+    depths = torch.zeros(max((len(found.accept_by_depth) for found in drafted), default=0))
+    for found in drafted:
+        depths += torch.tensor(found.accept_by_depth) * found.target_passes
+    return Drafting(
+        shape=shape,
+        task=task,
+        tau=sum(found.tau * found.target_passes for found in drafted) / max(passes, 1),
+        accept_by_depth=tuple((depths / max(passes, 1)).tolist()),
+        target_passes=passes,
+    )

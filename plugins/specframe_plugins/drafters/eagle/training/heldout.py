@@ -1,0 +1,88 @@
+"""How well a head drafts on held-out conversations, by teacher forcing: every position is a start.
+
+A chain drafted greedily at position t is accepted at depth k if the head's argmax equals the target's at
+depths 1..k. As long as it is accepted the drafted tokens are the target's own, so the unrolled pass over
+the target's text computes exactly the features that drafting from t would.
+"""
+
+from __future__ import annotations
+
+import torch
+from attrs import frozen
+from torch import Tensor, nn
+
+from specframe.head import OutputHead
+from specframe_plugins.drafters.eagle.model import EagleHead
+from specframe_plugins.drafters.eagle.training.batches import collate
+from specframe_plugins.drafters.eagle.training.exact import best
+from specframe_plugins.drafters.eagle.training.shards import ANSWER, ShardSet
+from specframe_plugins.drafters.eagle.training.unroll import unroll
+
+_AT_ONCE = 8
+_CANDIDATES = 8
+
+
+@frozen
+class ChainAcceptance:
+    """Greedy chain drafting on held-out answers.
+
+    Attributes:
+        by_depth: share of starts whose chain is accepted up to depth 1, 2, ...
+        starts: number of starting positions.
+    """
+
+    by_depth: tuple[float, ...]
+    starts: int
+
+    def tau(self, length: int) -> float:
+        """Tokens per target pass with a chain of `length` drafted tokens."""
+        return 1.0 + sum(self.by_depth[:length])
+
+
+@torch.no_grad()
+def chain_acceptance(
+    head: EagleHead,
+    embed_tokens: nn.Module,
+    output_head: OutputHead,
+    shards: ShardSet,
+    numbers: list[int],
+    depths: int,
+) -> ChainAcceptance:
+    """Measures the acceptance of greedy chains over the given conversations.
+
+    Only starts whose whole chain lies inside an answer count.
+    """
+    accepted = torch.zeros(depths, dtype=torch.int64)
+    starts = 0
+    device = output_head.weight.device
+    for first in range(0, len(numbers), _AT_ONCE):
+        batch = collate([shards[number] for number in numbers[first : first + _AT_ONCE]])
+        tokens, roles, features = (t.to(device) for t in (batch.tokens, batch.roles, batch.features))
+        answer = (roles == ANSWER)[:, 2:]
+        truth = best_ids(output_head, features[:, 1:-1])
+        greedy = truth == tokens[:, 2:]
+        alive = answer.clone()
+        length = answer.shape[1]
+        embeddings = embed_tokens(tokens[:, 1:-1]).float()
+        chains = []
+        for depth, predicted in enumerate(unroll(head, embeddings, features[:, :-2].float(), depths)):
+            # Column t: the chain that began at t - depth.
+            alive = torch.nn.functional.pad(alive, (1, 0))[:, :length] if depth else alive
+            alive = alive & (best_ids(output_head, predicted) == truth)
+            chains.append(alive)
+            # A deeper token can only be drafted from this one if the text goes on with it.
+            alive = alive & greedy
+        complete = answer.clone()
+        for depth in range(1, depths):
+            complete &= torch.nn.functional.pad(answer, (0, depth))[:, depth:]
+        starts += int(complete.sum())
+        for depth, alive in enumerate(chains):
+            at_start = torch.nn.functional.pad(alive, (0, depth))[:, depth:]
+            accepted[depth] += (at_start & complete).sum().cpu()
+    return ChainAcceptance(tuple((accepted / max(starts, 1)).tolist()), starts)
+
+
+def best_ids(output_head: OutputHead, features: Tensor) -> Tensor:
+    """Argmax over the full vocabulary [B, T], for features [B, T, H]."""
+    _, ids = best(output_head, features.flatten(0, 1), _CANDIDATES)
+    return ids[:, 0].view(features.shape[:2])

@@ -1,0 +1,78 @@
+"""The head run several steps on its own features, as drafting runs it.
+
+At depth 1 the head sees the target's features. At depth k it sees, for the last k - 1 positions, features
+of its own, and for everything before them the keys and values that the target's features gave. The
+attention of a step therefore mixes keys of all earlier steps: step k at position t attends to step 1 at
+positions up to t - k + 1, and to step j at position t - k + j (the "harmonized context alignment" of HASS,
+arXiv 2408.15766, section 3.2, and the "training-time test" of EAGLE-3, arXiv 2503.01840, section 3.2).
+
+Shapes: B sequences, T positions, H hidden.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from specframe_plugins.drafters.eagle.model import EagleHead, rotary_tables, rotate
+
+
+def unroll(head: EagleHead, embeddings: Tensor, features: Tensor, steps: int) -> Iterator[Tensor]:
+    """Yields the features that the head predicts at each depth.
+
+    Args:
+        head: the head.
+        embeddings: target embedding of token t + 1, [B, T, H].
+        features: target feature at position t, [B, T, H].
+        steps: number of depths.
+
+    Yields:
+        Predicted features of position t + 1, [B, T, H]; at depth k they are what a draft that began k - 1
+        positions earlier predicts, valid for t >= k - 1.
+    """
+    length = features.shape[1]
+    # nn.ModuleList does not know what it holds.
+    layer: Any = head.layers[0]
+    attention = layer.self_attn
+    positions = torch.arange(length, device=features.device)[None]
+    cos, sin = (table[:, None] for table in rotary_tables(head.config, positions))
+    distance = positions[0, :, None] - positions[0, None, :]
+    keys: list[Tensor] = []
+    values: list[Tensor] = []
+    current = features
+    for step in range(steps):
+        # Residuals stay in float32 where autocast would lower them.
+        fused = head.fuse(embeddings, current).to(features.dtype)
+        query, key, value = (
+            projection(fused).unflatten(-1, (-1, head.config.head_dim)).transpose(1, 2)
+            for projection in (attention.q_proj, attention.k_proj, attention.v_proj)
+        )
+        table = cos.to(query.dtype), sin.to(query.dtype)
+        keys.append(rotate(key, *table))
+        values.append(value)
+        seen = [distance >= step, *(distance == step - later for later in range(1, step + 1))]
+        mixed = F.scaled_dot_product_attention(
+            rotate(query, *table),
+            torch.cat(keys, dim=2),
+            torch.cat(values, dim=2),
+            attn_mask=torch.cat(seen, dim=1) | _self_at_start(distance, step),
+            enable_gqa=True,
+        )
+        hidden = fused + attention.o_proj(mixed.transpose(1, 2).flatten(2)).to(fused.dtype)
+        hidden = hidden + layer.mlp(layer.post_attention_layernorm(hidden)).to(hidden.dtype)
+        predicted: Tensor = head.norm(hidden) if head.config.output_norm else hidden
+        yield predicted
+        current = torch.cat((current[:, :1], predicted[:, :-1]), dim=1)
+
+
+def _self_at_start(distance: Tensor, step: int) -> Tensor:
+    """Lets the first positions, which no draft reaches at this depth, see themselves: an empty row is NaN."""
+    length = distance.shape[0]
+    seen = distance.new_zeros(length, length * (step + 1), dtype=torch.bool)
+    early = torch.arange(min(step, length))
+    seen[early, step * length + early] = True
+    return seen
