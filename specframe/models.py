@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 CACHE_VARIABLE = "SPECFRAME_CACHE"
 
-_HUB_ID = re.compile(r"[\w.-]+(/[\w.-]+)?")
+_HUB_ID = re.compile(r"\w[\w.-]*(/\w[\w.-]*)?")
 
 
 @attrs.frozen(slots=True, kw_only=True)
@@ -151,23 +151,43 @@ def load_pretrained(spec: str, dtype: torch.dtype, device: str | torch.device = 
 
 
 def _load_from_hub(spec: str, dtype: torch.dtype, device: str | torch.device) -> LoadedModel:
+    reachable = _reach_hub(spec)
     try:
-        return _load(spec, spec, dtype, device)
+        return _load(spec, spec, dtype, device, local_files_only=not reachable)
     except CheckpointError as error:
+        if reachable:
+            raise
         if "/" not in spec:
             raise unknown_name("model", spec, DEMO_MODELS) from error
         raise CheckpointError(
-            f"{error}; allowed: a hub id that can be reached or is cached, a directory, a .gguf file, "
-            f"or a demo model ({', '.join(DEMO_MODELS)})"
+            f"the hub cannot be reached and model {spec!r} is not in its cache; allowed: a directory, a "
+            f".gguf file, or a demo model ({', '.join(DEMO_MODELS)})"
         ) from error
 
 
-def _load(source: str, name: str, dtype: torch.dtype, device: str | torch.device) -> LoadedModel:
+def _reach_hub(spec: str) -> bool:
+    """Return whether the hub answers; one short question, where loading would retry for most of a minute."""
+    from huggingface_hub import HfApi
+    from huggingface_hub.errors import RepositoryNotFoundError
+
+    try:
+        HfApi().model_info(spec, timeout=10)
+    except RepositoryNotFoundError:
+        raise unknown_name("model", spec, DEMO_MODELS) from None
+    except Exception:  # whatever goes wrong on the way, the cache is asked next
+        return False
+    return True
+
+
+def _load(
+    source: str, name: str, dtype: torch.dtype, device: str | torch.device, *, local_files_only: bool = True
+) -> LoadedModel:
     from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
+    rules: dict[str, Any] = {"trust_remote_code": False, "local_files_only": local_files_only}
     with _quiet_transformers():
         try:
-            config = AutoConfig.from_pretrained(source, trust_remote_code=False)
+            config = AutoConfig.from_pretrained(source, **rules)
             softcapped = getattr(config.get_text_config(), "attn_logit_softcapping", None)
             # The stubs know one return type; output_loading_info makes it a pair.
             loaded: Any = AutoModelForCausalLM.from_pretrained(
@@ -175,10 +195,10 @@ def _load(source: str, name: str, dtype: torch.dtype, device: str | torch.device
                 config=config,
                 dtype=dtype,
                 attn_implementation="eager" if softcapped else "sdpa",
-                trust_remote_code=False,
                 output_loading_info=True,
+                **rules,
             )
-            tokenizer = AutoTokenizer.from_pretrained(source, trust_remote_code=False)
+            tokenizer = AutoTokenizer.from_pretrained(source, **rules)
         except Exception as error:  # a checkpoint can be broken in any way
             raise CheckpointError(f"cannot load model {name!r}: {_first_line(error)}") from error
     model, info = loaded
@@ -192,7 +212,7 @@ def _converted_demo(demo: DemoModel) -> Path:
     if not demo.installed:
         raise UsageError(f"demo model {demo.name} is not installed; install it with: {demo.install}")
     version = importlib.metadata.version(demo.distribution)
-    return _converted(f"{demo.name}-{version}", demo.locate)
+    return _converted(demo.name, f"{demo.name}-{version}", demo.locate)
 
 
 def _converted_file(path: Path) -> Path:
@@ -201,19 +221,24 @@ def _converted_file(path: Path) -> Path:
             raise CheckpointError(f"{path} is not a GGUF file; allowed: a directory or a .gguf file")
         file.seek(0)
         digest = hashlib.file_digest(file, "sha256").hexdigest()
-    return _converted(f"{path.stem}-{digest[:16]}", lambda scratch: path)
+    return _converted(str(path), f"{path.stem}-{digest[:16]}", lambda scratch: path)
 
 
-def _converted(key: str, locate: Callable[[Path], Path]) -> Path:
+def _converted(name: str, key: str, locate: Callable[[Path], Path]) -> Path:
     """Return the cached dense model of a GGUF file, converted on first use.
 
     The conversion is written beside its final place and renamed, so that processes that convert at the
     same time do no harm: the first to finish wins.
+
+    Args:
+        name: what the user calls the model.
+        key: names its content in the cache.
+        locate: returns the GGUF file, given a directory where it may be put together.
     """
     final = _cache_directory() / "models" / key
     if final.is_dir():
         return final
-    print(f"converting {key} once, into {final} ...", file=sys.stderr, flush=True)
+    print(f"converting {name} once, into {final} ...", file=sys.stderr, flush=True)
     try:
         final.parent.mkdir(parents=True, exist_ok=True)
         scratch = Path(tempfile.mkdtemp(prefix=f".{key}-", dir=final.parent))
@@ -223,7 +248,7 @@ def _converted(key: str, locate: Callable[[Path], Path]) -> Path:
         ) from None
     try:
         dense = scratch / "dense"
-        _dequantize(locate(scratch), dense, key)
+        _dequantize(locate(scratch), dense, name)
         _rename(dense, final)
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
