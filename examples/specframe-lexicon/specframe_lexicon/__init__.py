@@ -1,0 +1,14 @@
+"""A vocabulary strategy outside specframe: a domain lexicon united with the context."""
+
+from collections.abc import Iterable
+
+from specframe.components import Component
+from specframe.hookspecs import hookimpl
+
+
+@hookimpl
+def specframe_vocabularies() -> Iterable[Component]:
+    """Return the strategy ``lexicon``."""
+    from specframe_lexicon.strategy import COMPONENT
+
+    return [COMPONENT]

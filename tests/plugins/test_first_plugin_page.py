@@ -1,0 +1,52 @@
+"""The code on docs/first-plugin.md runs as it is printed there."""
+
+from __future__ import annotations
+
+import re
+import sys
+import tomllib
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+import torch
+from tiny_models import tiny_target
+
+from specframe.components import BuildContext
+from specframe.plugins import build_registry, create_plugin_manager
+from specframe.testing import check_vocabulary_builder
+
+PAGE = (Path(__file__).parents[2] / "docs" / "first-plugin.md").read_text(encoding="utf-8")
+# The code of each file by its name: "`name`...:" and then a fenced block.
+FILES = dict(re.findall(r"^`([\w.]+)`[^\n]*:\n\n```\w+\n(.*?)^```$", PAGE, flags=re.MULTILINE | re.DOTALL))
+
+
+@pytest.fixture
+def plugin(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    module = ModuleType("specframe_recent")
+    monkeypatch.setitem(sys.modules, "specframe_recent", module)
+    exec(compile(FILES["specframe_recent.py"], "specframe_recent.py", "exec"), module.__dict__)
+    return module
+
+
+def test_the_strategy_registers_builds_and_keeps_its_promises(plugin: ModuleType) -> None:
+    manager = create_plugin_manager(entry_points=False)
+    manager.register(plugin)
+    component = build_registry(manager).get("vocabulary", "recent")
+    target = tiny_target()
+    context = BuildContext(target=target, required_ids=target.required_ids)
+    check_vocabulary_builder(component.factory(component.options(), context), target.vocab_size)
+
+
+def test_the_test_passes(plugin: ModuleType) -> None:
+    namespace: dict[str, object] = {"torch": torch}
+    exec(compile(FILES["test_recent.py"], "test_recent.py", "exec"), namespace)
+    tests = [value for name, value in namespace.items() if name.startswith("test_")]
+    assert tests
+    for test in tests:
+        test()  # type: ignore[operator]
+
+
+def test_the_entry_point_names_the_module() -> None:
+    project = tomllib.loads(FILES["pyproject.toml"])["project"]
+    assert list(project["entry-points"]["specframe"].values()) == ["specframe_recent"]
