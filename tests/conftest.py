@@ -1,7 +1,11 @@
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 import torch
+from command_line import CommandLine, command_line
+from tiny_models import tiny_model, tiny_tokenizer
 
 from specframe.models import load_pretrained
 from specframe.target import Target
@@ -20,3 +24,18 @@ def smollm2() -> Target:
 def smollm2_bfloat16() -> Target:
     """The SmolLM2 demo model in bfloat16."""
     return Target.from_loaded(load_pretrained("smollm2-135m", torch.bfloat16))
+
+
+@pytest.fixture
+def cli(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> CommandLine:
+    """``cli("run", "--json")`` runs ``specframe run --json``."""
+    return command_line(monkeypatch, capsys)
+
+
+@pytest.fixture(scope="session")
+def tiny_directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tiny random Llama on disk, with its tokenizer; treat it as read-only."""
+    directory = tmp_path_factory.mktemp("tiny")
+    tiny_model().save_pretrained(directory)
+    tiny_tokenizer().save_pretrained(directory)
+    return directory
