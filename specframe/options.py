@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import types
 import typing
 from collections.abc import Mapping
@@ -125,7 +126,10 @@ def _convert(value: Any, param: click.ParamType[Any], optional: bool) -> Any:
         raise click.BadParameter(f"{str(value).lower()!r} is not valid here.")
     if isinstance(value, float) and isinstance(param, click.types.IntParamType):
         raise click.BadParameter(f"{value!r} is not a valid integer.")
-    return param.convert(value, None, None)
+    converted = param.convert(value, None, None)
+    if isinstance(converted, float) and not math.isfinite(converted):
+        raise click.BadParameter(f"{value!r} is not a finite number.")
+    return converted
 
 
 def _type_name(param: click.ParamType[Any], optional: bool) -> str:

@@ -1,0 +1,90 @@
+"""A run's config: the command line beats the TOML file, which beats the defaults."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from specframe.config import RunConfig, load_toml, parse_options, resolve_config
+from specframe.errors import UsageError
+
+
+@pytest.fixture
+def toml(tmp_path: Path) -> Path:
+    file = tmp_path / "run.toml"
+    file.write_text(
+        'model = "gemma3-270m"\nstrategy = "static"\nseed = 7\n'
+        '[vocabulary]\ncapacity = 512\neviction = "lru"\n',
+        encoding="utf-8",
+    )
+    return file
+
+
+def written(tmp_path: Path, text: str) -> Path:
+    file = tmp_path / "bad.toml"
+    file.write_text(text, encoding="utf-8")
+    return file
+
+
+def test_the_file_beats_the_defaults(toml: Path) -> None:
+    config = resolve_config(toml, {})
+    assert (config.strategy, config.seed, config.drafter) == ("static", 7, RunConfig().drafter)
+
+
+def test_the_command_line_beats_the_file(toml: Path) -> None:
+    assert resolve_config(toml, {"strategy": "full", "seed": None}).strategy == "full"
+
+
+def test_an_option_on_the_command_line_beats_only_the_same_option_of_the_file(toml: Path) -> None:
+    options = resolve_config(toml, {}, ["vocabulary.capacity=64", "drafter.depth=2"]).options
+    assert options == {"vocabulary": {"capacity": "64", "eviction": "lru"}, "drafter": {"depth": "2"}}
+
+
+def test_a_value_may_contain_equals_signs_and_dots() -> None:
+    assert parse_options(["drafter.checkpoint=a=b.c"]) == {"drafter": {"checkpoint": "a=b.c"}}
+
+
+@pytest.mark.parametrize(
+    "assignment", ["capacity=3", "vocabulary.capacity", "vocabulary.=3", ".capacity=3", "=3"]
+)
+def test_an_assignment_of_another_form_is_refused(assignment: str) -> None:
+    with pytest.raises(UsageError):
+        parse_options([assignment])
+
+
+def test_an_unknown_kind_of_option_gets_the_nearest_kind() -> None:
+    with pytest.raises(UsageError, match="unknown option group 'vocabluary'; did you mean 'vocabulary'"):
+        parse_options(["vocabluary.capacity=3"])
+
+
+@pytest.mark.parametrize(
+    ("text", "complaint"),
+    [
+        ("strategy = ", "is not valid TOML"),
+        ('stratgy = "full"', "unknown setting in .*did you mean 'strategy'"),
+        ('seed = "zero"', "seed = 'zero' must be of type int"),
+        ("seed = true", "seed = True must be of type int"),
+        ("vocabulary = 3", r"\[vocabulary\] must be a table"),
+        ("[options.vocabulary]\ncapacity = 3", "unknown setting"),
+    ],
+)
+def test_a_file_that_does_not_fit_is_refused(tmp_path: Path, text: str, complaint: str) -> None:
+    with pytest.raises(UsageError, match=complaint):
+        load_toml(written(tmp_path, text))
+
+
+def test_a_file_that_is_not_text_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "run.toml").write_bytes(b"\xff\xfe")
+    with pytest.raises(UsageError, match="is not valid TOML"):
+        load_toml(tmp_path / "run.toml")
+
+
+def test_a_file_that_is_not_there_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="cannot read"):
+        load_toml(tmp_path / "absent.toml")
+
+
+def test_a_length_limit_below_one_is_refused() -> None:
+    with pytest.raises(UsageError, match="max_new_tokens is 0; allowed: 1 or more"):
+        resolve_config(None, {"max_new_tokens": 0, "model": "x"})
