@@ -6,13 +6,14 @@ import math
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from specframe.types import DraftTree
 from specframe_plugins.drafters.eagle.tree import DynamicTree
 
 ROOT = 7
+unhurried = settings(deadline=None)  # the first call into torch may take a second
 # Few values, so that equal scores are common; 0 keeps a child at its parent's score.
 LOG_PROBS = st.sampled_from([0.0, 1e-7, -0.25, -0.5, -1.0, -3.0, -math.inf])
 
@@ -46,18 +47,21 @@ def scores(tree: DraftTree) -> list[float]:
     return total
 
 
+@unhurried
 @given(drafts())
 def test_every_parent_comes_before_its_children(tree: DraftTree) -> None:
     assert tree.parents[0] == -1
     assert all(0 <= parent < node for node, parent in enumerate(tree.parents.tolist()) if node)
 
 
+@unhurried
 @given(drafts())
 def test_every_node_is_one_deeper_than_its_parent(tree: DraftTree) -> None:
     assert tree.depths[0] == 0
     assert torch.equal(tree.depths[1:], tree.depths[tree.parents[1:]] + 1)
 
 
+@unhurried
 @given(drafts())
 def test_the_mask_is_the_ancestors(tree: DraftTree) -> None:
     mask = tree.ancestor_mask()
@@ -65,23 +69,27 @@ def test_the_mask_is_the_ancestors(tree: DraftTree) -> None:
     assert all(mask[node, node] and mask[node, 0] for node in range(len(tree)))
 
 
+@unhurried
 @given(drafts())
 def test_the_root_is_the_token_drafted_from(tree: DraftTree) -> None:
     assert (int(tree.token_ids[0]), float(tree.log_probs[0])) == (ROOT, 0.0)
 
 
+@unhurried
 @given(drafts())
 def test_padding_never_becomes_a_node(tree: DraftTree) -> None:
     assert torch.isfinite(tree.log_probs).all()
     assert (tree.token_ids >= 0).all()
 
 
+@unhurried
 @given(drafts())
 def test_a_longer_path_is_never_more_likely_than_a_shorter_one(tree: DraftTree) -> None:
     totals = scores(tree)
     assert totals == sorted(totals, reverse=True)
 
 
+@unhurried
 @given(st.integers(1, 4), st.integers(1, 5), st.integers(1, 40), st.integers(0, 2**32))
 def test_the_nodes_are_the_best_candidates(branching: int, depth: int, nodes: int, seed: int) -> None:
     generator = torch.Generator().manual_seed(seed)
