@@ -20,6 +20,8 @@ from specframe.protocols import GatherBackend
 from specframe.types import DraftTree, Verdict
 from specframe_plugins.drafters.eagle.cached import CachedHead
 from specframe_plugins.drafters.eagle.checkpoint import find_head, load_head
+from specframe_plugins.drafters.eagle.training import train
+from specframe_plugins.drafters.eagle.training.options import TrainOptions
 from specframe_plugins.drafters.eagle.tree import DynamicTree
 
 
@@ -182,4 +184,6 @@ COMPONENT = Component(
     summary="EAGLE-2: one decoder layer on the target's features, dynamic draft tree",
     options=EagleOptions,
     factory=create,
+    train=train,
+    train_options=TrainOptions,
 )

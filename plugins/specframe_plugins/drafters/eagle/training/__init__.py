@@ -1,1 +1,13 @@
 """Training of an EAGLE head on text that the target writes itself."""
+
+from __future__ import annotations
+
+from specframe.components import TrainRequest
+
+
+def train(request: TrainRequest) -> None:
+    """Make a head for a target; see `command.train`."""
+    # Imported when asked for: listing drafters needs none of it.
+    from specframe_plugins.drafters.eagle.training import command
+
+    command.train(request)

@@ -83,14 +83,14 @@ def task_prompts(path: Path, target: Target, count: int) -> list[Prompt]:
     Raises:
         UsageError: a line has another form.
     """
+    try:
+        entries = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+        found = [(str(entry["task"]), str(entry["turns"][0])) for entry in entries]
+    except (ValueError, TypeError, KeyError, IndexError):
+        raise UsageError(f"{path} is no task file; allowed: JSON lines with task and turns") from None
     prompts = []
-    lines = [line for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
-    for line in spread(lines, count):
-        try:
-            entry = json.loads(line)
-            task, text = str(entry["task"]), str(entry["turns"][0])
-        except (ValueError, TypeError, KeyError, IndexError):
-            raise UsageError(f"{path} is no task file; allowed: JSON lines with task and turns") from None
+    # Sorted, so that every task gets its share.
+    for task, text in spread(sorted(found), count):
         ids = encode_prompt(target.tokenizer, text)
         if len(ids) + _NEW_TOKENS <= target.max_positions:
             prompts.append(Prompt(task, ids))

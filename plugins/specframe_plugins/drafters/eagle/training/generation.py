@@ -121,13 +121,14 @@ class Conversation:
     def append(self, token: int) -> None:
         """Takes the token that the target wrote; ends the turn at a stop, a loop or the limit."""
         stop = token in self.stop_ids
-        # The forced tokens of a next turn bring their own end-of-turn.
-        if not (stop and self.turns):
+        # Forced tokens of a next turn bring their own end-of-turn; without any, a stop ends everything.
+        goes_on = bool(self.turns) and not (stop and not self.turns[0].forced)
+        if not (stop and goes_on):
             self.tokens.append(token)
             self.roles.append(ANSWER if self.turn.is_answer else USER)
             self._written += 1
         if stop or self._written >= self.turn.max_new or self._loops():
-            if self.turns:
+            if goes_on:
                 self._next_turn()
             else:
                 self._over = True

@@ -1,0 +1,189 @@
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+import torch
+from tiny_models import tiny_model, tiny_target, tiny_tokenizer
+
+from specframe.errors import SpecframeError, UsageError
+from specframe_plugins.drafters.eagle.training.batches import collate, load_batches, plan_epoch
+from specframe_plugins.drafters.eagle.training.shards import ANSWER, FORCED, Sequence, ShardSet, ShardWriter
+from specframe_plugins.drafters.eagle.training.workers import GenerationJob, generate
+
+
+def job_in(folder, **changes):
+    settings = {
+        "model": "tiny",
+        "dtype": "float32",
+        "device": "cpu",
+        "folder": folder,
+        "seed": 0,
+        "rows": 4,
+        "workers": 1,
+        "max_request": 8,
+        "max_answer": 12,
+        "tokens_per_shard": 60,
+    }
+    return GenerationJob(**{**settings, **changes})
+
+
+def by_index(folder):
+    shards = ShardSet.open(folder)
+    assert len(set(shards.indices)) == len(shards.indices)
+    return {sequence.index: sequence for sequence in shards}
+
+
+def sequence_of(index, length, dtype=torch.bfloat16):
+    generator = torch.Generator().manual_seed(index)
+    return Sequence(
+        index=index,
+        tokens=torch.randint(100, (length,), generator=generator, dtype=torch.int32),
+        roles=torch.full((length,), ANSWER, dtype=torch.uint8),
+        features=torch.randn(length, 8, generator=generator).to(dtype),
+    )
+
+
+def test_shards_give_back_what_was_written(tmp_path):
+    writer = ShardWriter(tmp_path, 0, tokens_per_shard=20, metadata={"seed": "0"})
+    written = [sequence_of(index, 5 + index) for index in range(6)]
+    for sequence in written:
+        writer.add(sequence)
+    writer.flush()
+    (tmp_path / "shard-00-00000099.partial123").write_bytes(b"half a shard")
+    shards = ShardSet.open(tmp_path)
+    assert len(shards.paths) > 1
+    assert shards.metadata() == {"seed": "0"}
+    assert shards.token_count == sum(len(sequence.tokens) for sequence in written)
+    for left, right in zip(written, shards, strict=True):
+        assert left.index == right.index
+        for name in ("tokens", "roles", "features"):
+            assert torch.equal(getattr(left, name), getattr(right, name))
+
+
+def test_interrupted_generation_goes_on_without_loss_or_duplicates(tmp_path):
+    target = tiny_target()
+    generate(job_in(tmp_path / "whole"), target, 600, lambda have: None)
+
+    def interrupt(have):
+        if have > 250:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        generate(job_in(tmp_path / "parts"), target, 600, interrupt)
+    first = by_index(tmp_path / "parts")
+    generate(job_in(tmp_path / "parts"), target, 600, lambda have: None)
+    parts, whole = by_index(tmp_path / "parts"), by_index(tmp_path / "whole")
+    assert first.keys() < parts.keys()
+    assert sum(len(sequence.tokens) for sequence in parts.values()) >= 600
+    for index in parts.keys() & whole.keys():
+        assert torch.equal(parts[index].tokens, whole[index].tokens)
+
+
+def test_a_lost_shard_is_made_again(tmp_path):
+    target = tiny_target()
+    generate(job_in(tmp_path), target, 500, lambda have: None)
+    before = by_index(tmp_path)
+    lost = ShardSet.open(tmp_path).paths[1]
+    lost.unlink()
+    kept = by_index(tmp_path)
+    generate(job_in(tmp_path), target, 900, lambda have: None)
+    after = by_index(tmp_path)
+    assert before.keys() - kept.keys() <= after.keys()
+    for index in before:
+        assert torch.equal(before[index].tokens, after[index].tokens)
+
+
+def test_enough_data_generates_nothing(tmp_path):
+    target = tiny_target()
+    generate(job_in(tmp_path), target, 200, lambda have: None)
+    before = by_index(tmp_path).keys()
+    generate(job_in(tmp_path), target, 200, lambda have: None)
+    assert by_index(tmp_path).keys() == before
+
+
+@pytest.mark.parametrize("change", [{"seed": 1}, {"max_answer": 13}])
+def test_data_of_other_settings_is_refused(tmp_path, change):
+    target = tiny_target()
+    generate(job_in(tmp_path), target, 100, lambda have: None)
+    with pytest.raises(UsageError, match=next(iter(change))):
+        generate(job_in(tmp_path, **change), target, 200, lambda have: None)
+
+
+@pytest.fixture(scope="module")
+def model_dir(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("tiny")
+    tiny_model().save_pretrained(folder)
+    tiny_tokenizer().save_pretrained(folder)
+    return folder
+
+
+def test_two_processes_make_disjoint_conversations(tmp_path, model_dir):
+    target = tiny_target()
+    generate(job_in(tmp_path, model=str(model_dir), workers=2), target, 800, lambda have: None)
+    found = by_index(tmp_path)
+    assert {index % 2 for index in found} == {0, 1}
+    generate(job_in(tmp_path / "alone"), target, 400, lambda have: None)
+    for index, sequence in by_index(tmp_path / "alone").items():
+        if index in found:
+            assert torch.equal(found[index].tokens, sequence.tokens)
+
+
+def test_a_worker_that_fails_is_reported_in_one_line(tmp_path):
+    with pytest.raises(SpecframeError, match="generation failed") as caught:
+        generate(job_in(tmp_path, model="/no/such.gguf", workers=2), tiny_target(), 800, lambda have: None)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_killed_process_loses_only_the_open_shard(tmp_path, model_dir):
+    script = (
+        "import pathlib, sys, torch\n"
+        "from specframe.models import load_pretrained\n"
+        "from specframe.target import Target\n"
+        "from specframe_plugins.drafters.eagle.training.workers import GenerationJob, generate\n"
+        "torch.set_num_threads(1)\n"
+        "target = Target.from_loaded(load_pretrained(sys.argv[1], torch.float32))\n"
+        "job = GenerationJob(model=sys.argv[1], dtype='float32', device='cpu', seed=0,\n"
+        "    folder=pathlib.Path(sys.argv[2]), rows=4, workers=1, max_request=8, max_answer=12, tokens_per_shard=60)\n"
+        "generate(job, target, 10**9, lambda have: None)\n"
+    )
+    folder = tmp_path / "shards"
+    with subprocess.Popen([sys.executable, "-P", "-c", script, str(model_dir), str(folder)]) as process:
+        deadline = time.monotonic() + 120
+        while len(list(folder.glob("shard-*.safetensors"))) < 4 and time.monotonic() < deadline:
+            time.sleep(0.02)
+        os.kill(process.pid, signal.SIGKILL)
+    before = by_index(folder)
+    assert len(before) > 4
+    # The same target as the dead process had, from the folder.
+    target = tiny_target()
+    enough = sum(len(sequence.tokens) for sequence in before.values()) + 300
+    generate(job_in(folder), target, enough, lambda have: None)
+    after = by_index(folder)
+    assert before.keys() < after.keys()
+    # Nothing below what was open at the time is missing.
+    assert set(range(max(before) - 8)) <= after.keys()
+
+
+def test_batches_hold_every_conversation_once():
+    lengths = {number: 3 + number % 17 for number in range(50)}
+    plan = plan_epoch(lengths, batch_tokens=64, seed=0, epoch=0)
+    assert sorted(number for batch in plan for number in batch) == sorted(lengths)
+    assert all(len(batch) * max(lengths[number] for number in batch) <= 64 for batch in plan)
+    assert plan == plan_epoch(lengths, batch_tokens=64, seed=0, epoch=0)
+    assert plan != plan_epoch(lengths, batch_tokens=64, seed=0, epoch=1)
+
+
+def test_padding_has_no_role(tmp_path):
+    batch = collate([sequence_of(0, 4), sequence_of(1, 7)])
+    assert batch.tokens.shape == (2, 7)
+    assert batch.features.shape == (2, 7, 8)
+    assert (batch.roles[0, 4:] == FORCED).all()
+    writer = ShardWriter(tmp_path, 0, 1000, {})
+    for index in range(3):
+        writer.add(sequence_of(index, 4))
+    writer.flush()
+    (last,) = load_batches(ShardSet.open(tmp_path), [[0], [2, 1]], start=1)
+    assert last.tokens.shape == (2, 4)
