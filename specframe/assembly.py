@@ -12,7 +12,7 @@ from specframe.components import BuildContext, Component, Kind, Setting
 from specframe.config import AUTOREGRESSIVE, RunConfig
 from specframe.drafting import Autoregressive, Drafting
 from specframe.engine import Engine
-from specframe.errors import UsageError, unknown_name
+from specframe.errors import UsageError, blame_one, unknown_name
 from specframe.models import load_pretrained
 from specframe.observers import Observers
 from specframe.options import build_options
@@ -62,9 +62,10 @@ def build_engine(
 
     target = target or Target.from_loaded(load_pretrained(config.model, dtype, device))
     context = BuildContext(target=target, required_ids=target.required_ids)
-    built: dict[Kind, Any] = {
-        kind: component.factory(options[kind], context) for kind, component in chosen.items()
-    }
+    built: dict[Kind, Any] = {}
+    for kind, component in chosen.items():
+        with blame_one(f"{KIND_LABELS[kind]} {component.name!r}"):
+            built[kind] = component.factory(options[kind], context)
     drafting = _bind(built, config) if drafts else Autoregressive()
     return Engine(config, target, built["verifier"], drafting, Observers(manager))
 

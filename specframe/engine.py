@@ -78,7 +78,7 @@ class Engine:
         self._observers.generation_started(self.config)
         recorder, clock, token_ids = GenerationRecorder(), self._clock, list[int]()
         clock.start()
-        with blame([("verifier", self.verifier), *self.drafting.named_components]):
+        with blame(self._named_components()):
             for emitted in self._steps(prompt_ids.to(self.target.device), limit, recorder):
                 token_ids.extend(emitted)
                 clock.lap("other")
@@ -147,6 +147,18 @@ class Engine:
             if token_id in self.target.stop_ids:
                 return emitted[:length]
         return emitted[:remaining]
+
+    def _named_components(self) -> list[tuple[str, object]]:
+        """Return every component with what errors call it: its kind and the name it was chosen by."""
+        config = self.config
+        names = {
+            "verifier": config.verifier,
+            "drafter": config.drafter,
+            "gather backend": config.gather,
+            "strategy": config.strategy,
+        }
+        components = [("verifier", self.verifier), *self.drafting.named_components]
+        return [(f"{kind} {names[kind]!r}", component) for kind, component in components]
 
     def _check_request(self, prompt_ids: Tensor, limit: int) -> None:
         positions, prompt = self.target.max_positions, len(prompt_ids)

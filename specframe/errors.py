@@ -60,7 +60,16 @@ def blame(components: Iterable[tuple[str, object]]) -> Iterator[None]:
         for frame in frames:
             for label, component in components:
                 if frame.f_locals.get("self") is component:
-                    raise SpecframeError(
-                        f"{label} {type(component).__name__} raised {type(error).__name__}: {error}"
-                    ) from error
+                    raise SpecframeError(f"{label} raised {type(error).__name__}: {error}") from error
         raise
+
+
+@contextlib.contextmanager
+def blame_one(label: str) -> Iterator[None]:
+    """Turn whatever is raised inside into one line that names ``label``."""
+    try:
+        yield
+    except SpecframeError:
+        raise
+    except Exception as error:
+        raise SpecframeError(f"{label} raised {type(error).__name__}: {error}") from error

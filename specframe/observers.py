@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import traceback
+from typing import Any
+
 import pluggy
 
 from specframe.config import RunConfig
+from specframe.errors import SpecframeError
 from specframe.types import GenerationReport, StepStats
 
 
@@ -23,14 +27,29 @@ class Observers:
     def generation_started(self, config: RunConfig) -> None:
         """Tell everybody that a generation starts."""
         if self._hook:
-            self._hook.specframe_generation_started(config=config)
+            _tell(self._hook.specframe_generation_started, config=config)
 
     def step_finished(self, stats: StepStats) -> None:
         """Tell everybody who listens that a target pass is done."""
         if self._hook and self._watches_steps:
-            self._hook.specframe_step_finished(stats=stats)
+            _tell(self._hook.specframe_step_finished, stats=stats)
 
     def generation_finished(self, report: GenerationReport) -> None:
         """Tell everybody that a generation is over."""
         if self._hook:
-            self._hook.specframe_generation_finished(report=report)
+            _tell(self._hook.specframe_generation_finished, report=report)
+
+
+def _tell(hook: pluggy.HookCaller, **event: Any) -> None:
+    """Call a hook; what an observer raises becomes one line that names its plugin."""
+    try:
+        hook(**event)
+    except Exception as error:
+        running = {frame.f_code for frame, _ in traceback.walk_tb(error.__traceback__)}
+        for implementation in hook.get_hookimpls():
+            if getattr(implementation.function, "__code__", None) in running:
+                raise SpecframeError(
+                    f"plugin {implementation.plugin_name} raised in {hook.name}(): "
+                    f"{type(error).__name__}: {error}"
+                ) from error
+        raise

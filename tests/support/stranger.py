@@ -41,7 +41,7 @@ class Options:
 
 
 def create(options, context):
-    raise NotImplementedError
+    raise NotImplementedError("not today")
 
 
 @hookimpl
