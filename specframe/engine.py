@@ -114,7 +114,7 @@ class Engine:
         )
         features = prefill.features[-1:]
         last = DraftTree.root_only(int(prompt_ids[-1]), target.device)
-        verdict = self.verifier.verify(last, prefill.logits[None], generator)
+        verdict = self.verifier.verify(last, prefill.logits, generator)
         emitted = verdict.emitted_ids
         clock.lap("prefill")
         yield emitted

@@ -28,7 +28,7 @@ class Prefill:
     """What the target says about a prompt of T tokens.
 
     Attributes:
-        logits: after the last position [V].
+        logits: after the last position [1, V].
         features: at every position [T, F].
         topk_ids: the target's top ids after each of the last P positions [P, k]; None when not asked for.
     """
@@ -136,7 +136,7 @@ class Target:
         if harvest_topk and harvest_window:
             rows = hidden[-harvest_window:].split(_HARVEST_ROWS)
             topk_ids = torch.cat([top_ids(self.output_head.logits(part), harvest_topk) for part in rows])
-        return Prefill(self.output_head.logits(hidden[-1]), hidden, topk_ids)
+        return Prefill(self.output_head.logits(hidden[-1:]), hidden, topk_ids)
 
     @torch.inference_mode()
     def tree_pass(self, tree: DraftTree) -> TreePass:

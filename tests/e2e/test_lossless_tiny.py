@@ -5,9 +5,6 @@ from __future__ import annotations
 import pytest
 import torch
 from scripted import ScriptedDrafter
-from specframe_plugins.gathers.torch import TorchGather
-from specframe_plugins.verifiers.greedy import GreedyVerifier
-from specframe_plugins.vocabularies.full import FullVocabulary
 from tiny_models import EOS_ID, MODEL_TYPES, reference_greedy, tiny_target
 
 from specframe.config import RunConfig
@@ -15,6 +12,9 @@ from specframe.drafting import Autoregressive, Drafting
 from specframe.engine import Engine
 from specframe.observers import Observers
 from specframe.target import Target
+from specframe_plugins.gathers.torch import TorchGather
+from specframe_plugins.verifiers.greedy import GreedyVerifier
+from specframe_plugins.vocabularies.full import FullVocabulary
 
 PROMPT = torch.tensor([5, 17, 42, 8, 33, 12, 70, 64, 21, 9, 11])
 
