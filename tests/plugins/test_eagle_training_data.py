@@ -146,7 +146,8 @@ def test_a_killed_process_loses_only_the_open_shard(tmp_path, model_dir):
         "torch.set_num_threads(1)\n"
         "target = Target.from_loaded(load_pretrained(sys.argv[1], torch.float32))\n"
         "job = GenerationJob(model=sys.argv[1], dtype='float32', device='cpu', seed=0,\n"
-        "    folder=pathlib.Path(sys.argv[2]), rows=4, workers=1, max_request=8, max_answer=12, tokens_per_shard=60)\n"
+        "    folder=pathlib.Path(sys.argv[2]), rows=4, workers=1,\n"
+        "    max_request=8, max_answer=12, tokens_per_shard=60)\n"
         "generate(job, target, 10**9, lambda have: None)\n"
     )
     folder = tmp_path / "shards"

@@ -28,13 +28,13 @@ class TrainOptions:
     dtype: Literal["float32", "bfloat16", "float16"] = option("bfloat16", help="dtype of the target")
     device: str = option("cpu", help="torch device")
     seed: int = option(0, help="seed of the conversations and of the training", minimum=0)
-    epochs: int = option(6, help="passes over the data", minimum=1)
-    batch_tokens: int = option(2048, help="size of a batch, padding included", unit="tokens", minimum=1)
+    epochs: int = option(5, help="passes over the data", minimum=1)
+    batch_tokens: int = option(1536, help="size of a batch, padding included", unit="tokens", minimum=1)
     learning_rate: float = option(1e-3, help="peak of warm-up and cosine", minimum=0)
     weight_decay: float = option(0.01, help="of AdamW, on matrices", minimum=0)
     unroll_steps: int = option(3, help="draft depths that the last part trains", unit="steps", minimum=1)
     unroll_share: float = option(0.3, help="size of the last part, 0 to 1", minimum=0, maximum=1)
-    frequent_tokens: int = option(4096, help="most frequent ids that are always in the softmax", minimum=0)
+    frequent_tokens: int = option(2048, help="most frequent ids that are always in the softmax", minimum=0)
     random_tokens: int = option(512, help="ids drawn from the rest for each batch", minimum=0)
     noise: float = option(
         0.2, help="uniform noise on input features, relative to their root mean square", minimum=0
