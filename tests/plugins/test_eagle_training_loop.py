@@ -96,6 +96,30 @@ def test_training_goes_on_exactly_where_it_was_interrupted(target, shards, tmp_p
         assert torch.equal(left, right)
 
 
+def test_an_interrupt_in_the_middle_of_an_update_keeps_the_last_whole_state(
+    target, shards, tmp_path, monkeypatch
+):
+    trainer = trainer_for(target, shards, tmp_path / "state.pt")
+    update = trainer._optimizer.step
+
+    def interrupted():
+        update()
+        if trainer.step == 7:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(trainer._optimizer, "step", interrupted)
+
+    def save_at_five(loss):
+        if trainer.step == 5:
+            trainer.save()
+
+    with pytest.raises(KeyboardInterrupt):
+        trainer.run(save_at_five)
+    again = trainer_for(target, shards, tmp_path / "state.pt")
+    assert again.step == 5
+    assert all(torch.isfinite(parameter).all() for parameter in again.head.parameters())
+
+
 def test_other_settings_are_refused(target, shards, tmp_path):
     trainer_for(target, shards, tmp_path / "state.pt").save()
     changed = attrs.evolve(RECIPE, learning_rate=1e-4)

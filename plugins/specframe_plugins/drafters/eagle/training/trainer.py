@@ -85,6 +85,7 @@ class Trainer:
     state_path: Path
     step: int = field(default=0, init=False)
     seconds: float = field(default=0.0, init=False)
+    _updating: bool = field(default=False, init=False)
     _plans: list[list[list[int]]] = field(init=False)
     _tokens_after: list[int] = field(init=False)
     _optimizer: torch.optim.AdamW = field(init=False)
@@ -125,7 +126,7 @@ class Trainer:
         return self._tokens_after[self.step]
 
     def run(self, report: Callable[[float], None], save_every_s: float = 60.0) -> None:
-        """Trains to the end; saves the state now and then, and once more when interrupted.
+        """Trains to the end; saves the state now and then, and once more at the end or when interrupted.
 
         Args:
             report: called with the loss after every step.
@@ -142,7 +143,9 @@ class Trainer:
                     self.save()
                     saved = time.monotonic()
         finally:
-            self.save()
+            # An interrupt in the middle of an update leaves half of one; the state on disk is whole.
+            if not self._updating:
+                self.save()
 
     def save(self) -> None:
         """Writes the state beside its place and renames it."""
@@ -197,8 +200,10 @@ class Trainer:
         self._optimizer.zero_grad()
         loss.backward()
         torch.nn.utils.clip_grad_norm_(self.head.parameters(), _CLIP)
+        self._updating = True
         self._optimizer.step()
         self.step += 1
+        self._updating = False
         return loss.item()
 
     def loss(self, batch: Batch, depths: int, generator: torch.Generator) -> Tensor:
