@@ -52,7 +52,7 @@ def test_shards_give_back_what_was_written(tmp_path):
     for sequence in written:
         writer.add(sequence)
     writer.flush()
-    (tmp_path / "shard-00-00000099.partial123").write_bytes(b"half a shard")
+    (tmp_path / "shard-00-00000099.partial123").write_bytes(b"half a shard")  # of a process that was killed
     shards = ShardSet.open(tmp_path)
     assert len(shards.paths) > 1
     assert shards.metadata() == {"seed": "0"}

@@ -5,6 +5,7 @@ import pytest
 import torch
 from tiny_models import EOS_ID, reference_greedy, tiny_target
 
+from specframe.errors import UsageError
 from specframe_plugins.drafters.eagle.training.generation import BatchedGenerator, sample
 from specframe_plugins.drafters.eagle.training.prompts import Prompts, Turn, build_prompts
 from specframe_plugins.drafters.eagle.training.shards import ANSWER, FORCED, USER
@@ -49,6 +50,20 @@ def test_features_are_those_of_a_teacher_forced_forward(model_type):
         with torch.inference_mode():
             hidden = target.decoder(input_ids=sequence.tokens.long()[None]).last_hidden_state[0]
         torch.testing.assert_close(sequence.features, hidden, rtol=1e-3, atol=1e-3)
+
+
+def test_attention_that_wants_additive_masks_gets_them():
+    target = chat_target("gemma3")
+    expected = conversations(target, prompts_of(target), rows=3, count=5)
+    target.model.set_attn_implementation("eager")
+    assert target.config._attn_implementation == "eager"
+    for left, right in zip(expected, conversations(target, prompts_of(target), rows=3, count=5), strict=True):
+        assert left.tokens.tolist() == right.tokens.tolist()
+
+
+def test_conversations_that_do_not_fit_are_refused():
+    with pytest.raises(UsageError, match="exceed the 256 positions"):
+        conversations(chat_target(), prompts_of(chat_target(), 200, 200), rows=1, count=1)
 
 
 def test_greedy_answers_are_what_transformers_generates():

@@ -88,7 +88,7 @@ Embedding and LM head are the target's. Weights are bfloat16.
 
 | | |
 |---|---|
-| data | {record.conversations:,} conversations, requests and answers, all written by the target |
+| data | {record.conversations:,} conversations; the target wrote requests and answers |
 | tokens | {record.tokens:,} with templates; {record.written_tokens:,} written by the target and trained on |
 | training | {record.epochs} epochs, {record.steps:,} steps |
 | time | generation {record.generation_s / 60:.0f} min, training {record.training_s / 60:.0f} min |

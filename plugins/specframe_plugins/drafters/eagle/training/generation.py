@@ -17,6 +17,7 @@ from attrs import define, field
 from torch import Tensor
 from transformers.cache_utils import Cache, CacheLayerMixin
 
+from specframe.errors import UsageError
 from specframe.target import Target
 from specframe_plugins.drafters.eagle.training.exact import best
 from specframe_plugins.drafters.eagle.training.prompts import Prompts, Turn
@@ -164,6 +165,11 @@ class BatchedGenerator:
 
     def __attrs_post_init__(self) -> None:
         length, config, device = self.prompts.max_length, self.target.config, self.target.device
+        if length > self.target.max_positions:
+            raise UsageError(
+                f"conversations of {length} tokens exceed the {self.target.max_positions} positions of "
+                f"{self.target.name}; allowed: smaller max_request and max_answer"
+            )
         row_ids = torch.arange(self.rows, device=device)
         self._positions = RowPositions(torch.zeros_like(row_ids), row_ids)
         self._cache = Cache(
@@ -226,15 +232,23 @@ class BatchedGenerator:
         return hidden
 
     def _masks(self) -> Tensor | dict[str, Tensor]:
-        """Bool [B, 1, 1, extent], per layer type where the target has several."""
+        """Who sees what [B, 1, 1, extent], per layer type where the target has several."""
         where = self._positions
         keys = torch.arange(where.extent, device=where.position.device)
         seen = keys <= where.position[:, None]
-        full = seen[:, None, None]
         window = getattr(self.target.config, "sliding_window", None)
-        layer_types = getattr(self.target.config, "layer_types", None)
-        sliding = full if window is None else full & (keys > where.position[:, None] - window)[:, None, None]
-        return {"full_attention": full, "sliding_attention": sliding} if layer_types else sliding
+        recent = seen if window is None else seen & (keys > where.position[:, None] - window)
+        if getattr(self.target.config, "layer_types", None):
+            return {"full_attention": self._mask(seen), "sliding_attention": self._mask(recent)}
+        return self._mask(recent)
+
+    def _mask(self, seen: Tensor) -> Tensor:
+        """The mask [B, 1, 1, extent] as the attention wants it: bool for SDPA, additive for any other."""
+        if self.target.config._attn_implementation == "sdpa":
+            return seen[:, None, None]
+        floor = torch.finfo(self.target.dtype).min
+        additive = torch.zeros(seen.shape, dtype=self.target.dtype, device=seen.device)
+        return additive.masked_fill(~seen, floor)[:, None, None]
 
     def _write(self, hidden: Tensor, active: list[Conversation | None]) -> None:
         """Lets the target write the next token of every row that wants one."""

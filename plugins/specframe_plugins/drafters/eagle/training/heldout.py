@@ -50,7 +50,7 @@ def chain_acceptance(
 ) -> ChainAcceptance:
     """Measures the acceptance of greedy chains over the given conversations.
 
-    Only starts whose whole chain lies inside an answer count.
+    Only starts count whose whole chain lies inside an answer, where the answer goes on greedily.
     """
     accepted = torch.zeros(depths, dtype=torch.int64)
     starts = 0
@@ -62,24 +62,25 @@ def chain_acceptance(
         truth = best_ids(output_head, features[:, 1:-1])
         greedy = truth == tokens[:, 2:]
         alive = answer.clone()
-        length = answer.shape[1]
         embeddings = embed_tokens(tokens[:, 1:-1]).float()
         chains = []
         for depth, predicted in enumerate(unroll(head, embeddings, features[:, :-2].float(), depths)):
             # Column t: the chain that began at t - depth.
-            alive = torch.nn.functional.pad(alive, (1, 0))[:, :length] if depth else alive
+            alive = torch.nn.functional.pad(alive, (1, 0))[:, :-1] if depth else alive
             alive = alive & (best_ids(output_head, predicted) == truth)
             chains.append(alive)
-            # A deeper token can only be drafted from this one if the text goes on with it.
-            alive = alive & greedy
-        complete = answer.clone()
+        counted = answer.clone()
         for depth in range(1, depths):
-            complete &= torch.nn.functional.pad(answer, (0, depth))[:, depth:]
-        starts += int(complete.sum())
+            counted &= _ahead(answer, depth) & _ahead(greedy, depth - 1)
+        starts += int(counted.sum())
         for depth, alive in enumerate(chains):
-            at_start = torch.nn.functional.pad(alive, (0, depth))[:, depth:]
-            accepted[depth] += (at_start & complete).sum().cpu()
+            accepted[depth] += (_ahead(alive, depth) & counted).sum().cpu()
     return ChainAcceptance(tuple((accepted / max(starts, 1)).tolist()), starts)
+
+
+def _ahead(flags: Tensor, count: int) -> Tensor:
+    """The flags `count` positions further on, False beyond the end [B, T]."""
+    return torch.nn.functional.pad(flags, (0, count))[:, count:]
 
 
 def best_ids(output_head: OutputHead, features: Tensor) -> Tensor:

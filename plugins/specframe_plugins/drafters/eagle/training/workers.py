@@ -84,6 +84,8 @@ def generate(job: GenerationJob, target: Target, tokens: int, report: Callable[[
     shards = ShardSet.open(job.folder)
     metadata = job.metadata(target.tokenizer_fingerprint)
     check_origin(shards, metadata, job.folder)
+    for leftover in job.folder.glob("*.partial*"):
+        leftover.unlink()
     have, done = shards.token_count, set(shards.indices)
     report(have)
     if have >= tokens:
