@@ -1,0 +1,1 @@
+"""``admit``: candidate ids become active, without one read on the host."""
