@@ -1,5 +1,5 @@
-# Where the package index offers a CUDA build of torch first, set
-# PIP_EXTRA_INDEX_URL=https://download.pytorch.org/whl/cpu to get the CPU build.
+# Where the package index offers a CUDA build of torch first, install its CPU build before, or point pip at
+# an index that has it.
 PYTHON ?= python3
 VENV := .venv
 INSTALLED := $(VENV)/.installed

@@ -4,6 +4,9 @@ Every prompt is answered by all strategies in turn, in an order that rotates fro
 noisy machine slows all of them alike. Ratios are of total tokens to total wall time.
 
     python benchmarks/compare_strategies.py --tasks TASKS.jsonl --per-task 3 --out rows.jsonl
+
+A strategy may carry options of its own: ``static:vocabulary.size=8192`` or
+``nanospec:drafter.nodes=16,drafter.depth=5``.
 """
 
 from __future__ import annotations
@@ -23,7 +26,7 @@ from rich.progress import Progress
 from rich.table import Table
 
 from specframe.assembly import DTYPES, build_engine
-from specframe.config import AUTOREGRESSIVE, RunConfig, parse_options
+from specframe.config import AUTOREGRESSIVE, RunConfig, merge_options, parse_options
 from specframe.engine import Engine
 from specframe.models import load_pretrained
 from specframe.prompts import encode_prompt
@@ -46,7 +49,10 @@ def main(
     out: Annotated[Path, typer.Option(help="Where the rows go, one JSON object per line.")],
     per_task: Annotated[int, typer.Option(help="Prompts per task.")] = 3,
     skip: Annotated[int, typer.Option(help="Prompts to leave out at the start of each task.")] = 0,
-    strategies: Annotated[str, typer.Option(help="Comma-separated.")] = "autoregressive,full,static,nanospec",
+    strategies: Annotated[
+        list[str] | None,
+        typer.Option("-s", "--strategy", help="NAME or NAME:KIND.OPTION=VALUE,...; repeatable."),
+    ] = None,
     model: str = "smollm2-135m",
     max_new_tokens: int = 128,
     dtype: str = "bfloat16",
@@ -58,15 +64,15 @@ def main(
     """Run the comparison and print the table."""
     torch.set_num_threads(threads)
     target = Target.from_loaded(load_pretrained(model, DTYPES[dtype]))
-    options = parse_options(option or [])
+    shared = parse_options(option or [])
     engines: dict[str, Engine] = {}
-    for strategy in strategies.split(","):
-        name, _, size = strategy.partition(":")
-        own = {**options, "vocabulary": {"size": size}} if size else options
+    for label in strategies or (AUTOREGRESSIVE, "full", "static", "nanospec"):
+        name, _, own = label.partition(":")
+        options = merge_options(shared, parse_options(own.split(",") if own else []))
         config = RunConfig(
-            model=model, strategy=name, dtype=dtype, max_new_tokens=max_new_tokens, options=own
+            model=model, strategy=name, dtype=dtype, max_new_tokens=max_new_tokens, options=options
         )
-        engines[strategy] = build_engine(config, target=target)
+        engines[label] = build_engine(config, target=target)
     rows = read_tasks(tasks, per_task, skip)
     reports: dict[str, list[GenerationReport]] = {name: [] for name in engines}
     warm_up = encode_prompt(target.tokenizer, "Say hello.", None)
@@ -84,7 +90,7 @@ def main(
                 file.write(json.dumps({**attrs.asdict(report), "strategy": name}) + "\n")
                 file.flush()
                 progress.advance(bar)
-    Console().print(summary(reports))
+    Console(width=160).print(summary(reports))
 
 
 def summary(reports: dict[str, list[GenerationReport]]) -> Table:
