@@ -1,5 +1,10 @@
 from __future__ import annotations
 
+import os
+
+# Read when triton is imported, which transformers does; set it to 0 to run the kernels on a device.
+os.environ["TRITON_INTERPRET"] = os.environ.get("TRITON_INTERPRET", "1")
+
 from pathlib import Path
 
 import pytest

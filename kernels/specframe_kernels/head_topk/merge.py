@@ -40,7 +40,7 @@ def _merge(
         higher = tl.maximum(peak, tl.max(block_peaks, 0))
         total = total * tl.exp(peak - higher) + tl.sum(block_totals * tl.exp(block_peaks - higher), 0)
         peak = higher
-    log_total = tl.log(total)
+    log_total = tl.log(tl.maximum(total, 1.0))  # the peak alone is 1; only an empty set is below
 
     row = keys + node * blocks * K
     last = tl.full((), HIGHEST, tl.int64)

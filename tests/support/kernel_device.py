@@ -1,0 +1,7 @@
+"""Where the tests of kernels put their tensors."""
+
+from __future__ import annotations
+
+import triton
+
+DEVICE = "cpu" if triton.knobs.runtime.interpret else "cuda"
