@@ -21,15 +21,14 @@ from typing import Annotated
 import attrs
 import torch
 import typer
-from rich.console import Console
 from rich.progress import Progress
-from rich.table import Table
 
 from specframe.assembly import DTYPES, build_engine
 from specframe.config import AUTOREGRESSIVE, RunConfig, merge_options, parse_options
 from specframe.engine import Engine
 from specframe.models import load_pretrained
 from specframe.prompts import encode_prompt
+from specframe.tables import print_table
 from specframe.target import Target
 from specframe.types import GenerationReport
 
@@ -90,53 +89,56 @@ def main(
                 file.write(json.dumps({**attrs.asdict(report), "strategy": name}) + "\n")
                 file.flush()
                 progress.advance(bar)
-    Console(width=160).print(summary(reports))
+    print_table(summary(reports), COLUMNS)
 
 
-def summary(reports: dict[str, list[GenerationReport]]) -> Table:
-    """Return one line per strategy."""
-    table = Table(title="ratios are of one interleaved run")
-    for column in (
-        "strategy",
-        "tau",
-        "tokens/s",
-        "vs autoregressive",
-        "vs full",
-        "active mean",
-        "coverage",
-        "OOV",
-        "misses",
-        "draft head ms/pass",
-        "draft ms/pass",
-        "target ms/pass",
-        "same ids",
-    ):
-        table.add_column(column, justify="left" if column == "strategy" else "right")
+COLUMNS = (
+    "strategy",
+    "tau",
+    "tokens/s",
+    "/ autoregressive",
+    "/ full",
+    "active",
+    "coverage",
+    "OOV",
+    "misses",
+    "head ms",
+    "draft ms",
+    "target ms",
+    "same ids",
+)
+
+
+def summary(reports: dict[str, list[GenerationReport]]) -> list[tuple[str, ...]]:
+    """Return one row per strategy: times per target pass, and how many texts equal the first strategy's."""
+    rows = []
     speed = {name: _speed(of) for name, of in reports.items()}
-    baseline = reports.get(AUTOREGRESSIVE)
+    first = next(iter(reports.values()))
     for name, of in reports.items():
         passes = sum(r.target_passes for r in of)
+        from_passes = sum(r.new_tokens - 1 for r in of)
 
         def per_pass(field: str, of: list[GenerationReport] = of, passes: int = passes) -> str:
             return f"{1e3 * sum(getattr(r, field) for r in of) / passes:.2f}"
 
-        same = sum(a.token_ids == b.token_ids for a, b in zip(of, baseline, strict=True)) if baseline else 0
-        table.add_row(
-            name,
-            f"{sum(r.new_tokens - 1 for r in of) / passes:.3f}",
-            f"{speed[name]:.1f}",
-            f"{speed[name] / speed[AUTOREGRESSIVE]:.3f}" if AUTOREGRESSIVE in speed else "",
-            f"{speed[name] / speed['full']:.3f}" if "full" in speed else "",
-            f"{statistics.mean(r.active_mean for r in of):.0f}",
-            f"{sum(r.coverage * (r.new_tokens - 1) for r in of) / sum(r.new_tokens - 1 for r in of):.3f}",
-            str(sum(r.oov_rejections for r in of)),
-            str(sum(r.drafter_misses for r in of)),
-            per_pass("draft_head_s"),
-            per_pass("draft_s"),
-            per_pass("verify_s"),
-            f"{same}/{len(of)}",
+        rows.append(
+            (
+                name,
+                f"{from_passes / passes:.3f}",
+                f"{speed[name]:.1f}",
+                f"{speed[name] / speed[AUTOREGRESSIVE]:.3f}" if AUTOREGRESSIVE in speed else "",
+                f"{speed[name] / speed['full']:.3f}" if "full" in speed else "",
+                f"{statistics.mean(r.active_mean for r in of):.0f}",
+                f"{sum(r.coverage * (r.new_tokens - 1) for r in of) / from_passes:.3f}",
+                str(sum(r.oov_rejections for r in of)),
+                str(sum(r.drafter_misses for r in of)),
+                per_pass("draft_head_s"),
+                per_pass("draft_s"),
+                per_pass("verify_s"),
+                f"{sum(a.token_ids == b.token_ids for a, b in zip(of, first, strict=True))}/{len(of)}",
+            )
         )
-    return table
+    return rows
 
 
 def _speed(reports: list[GenerationReport]) -> float:

@@ -20,6 +20,7 @@ from specframe.protocols import GatherBackend
 from specframe.types import DraftTree, Verdict
 from specframe_plugins.drafters.eagle.cached import CachedHead
 from specframe_plugins.drafters.eagle.checkpoint import find_head, load_head
+from specframe_plugins.drafters.eagle.diagnosis import diagnose
 from specframe_plugins.drafters.eagle.training import train
 from specframe_plugins.drafters.eagle.training.options import TrainOptions
 from specframe_plugins.drafters.eagle.tree import DynamicTree
@@ -34,9 +35,10 @@ class TreeShape:
     nodes: int
 
 
-# A CPU computes every node of a target pass in turn, so small trees win there; a GPU has idle units, and
-# there the shape is the one of the NanoSpec paper.
-_CPU_SHAPE = TreeShape(depth=4, branching=4, nodes=12)
+# On a CPU every node of a target pass costs time, so small trees win: of nine shapes this one was the
+# fastest with the head for SmolLM2 on two cores (docs/training.md). A GPU has idle units; there the shape is
+# the one of the NanoSpec paper.
+_CPU_SHAPE = TreeShape(depth=3, branching=3, nodes=8)
 _GPU_SHAPE = TreeShape(depth=6, branching=10, nodes=60)
 
 
@@ -186,4 +188,5 @@ COMPONENT = Component(
     factory=create,
     train=train,
     train_options=TrainOptions,
+    diagnose=diagnose,
 )
