@@ -20,7 +20,6 @@ from specframe.protocols import GatherBackend
 from specframe.types import DraftTree, Verdict
 from specframe_plugins.drafters.eagle.cached import CachedHead
 from specframe_plugins.drafters.eagle.checkpoint import find_head, load_head
-from specframe_plugins.drafters.eagle.diagnosis import diagnose
 from specframe_plugins.drafters.eagle.training import train
 from specframe_plugins.drafters.eagle.training.options import TrainOptions
 from specframe_plugins.drafters.eagle.tree import DynamicTree
@@ -188,5 +187,4 @@ COMPONENT = Component(
     factory=create,
     train=train,
     train_options=TrainOptions,
-    diagnose=diagnose,
 )
