@@ -107,6 +107,12 @@ def test_more_candidates_than_one_chunk_are_merged(monkeypatch: pytest.MonkeyPat
     check(head_case(2, 800, 16))
 
 
+def test_large_heads_are_cut_into_larger_blocks() -> None:
+    case = head_case(2, 150, 16, capacity=8200)
+    assert poisoned_buffers(case, 1).peaks.shape == (2, 129)
+    check(case)
+
+
 def test_one_buffer_serves_any_active_size() -> None:
     case = head_case(2, 200, 16)
     out = poisoned_buffers(case, TOP_K)

@@ -9,7 +9,7 @@ from torch import Tensor
 from specframe_kernels.launch import Launch, require_rows
 
 MAX_PROGRAMS = 1024  # enough to fill the largest device several times over; few enough to start idle
-ACCESSES = 4  # 16-byte accesses in flight per thread
+BLOCK_BYTES = 8192  # of a row per program: two to four 16-byte accesses in flight per thread
 
 
 @triton.jit
@@ -46,8 +46,10 @@ def launches(
     """Return the one launch; the arguments are those of ``naive.gather_rows``."""
     require_rows("weight", weight)
     require_rows("packed", packed)
-    hidden_size, warps = weight.shape[1], 4
-    block = min(triton.next_power_of_2(hidden_size), ACCESSES * 32 * warps * 16 // weight.element_size())
+    hidden_size, element = weight.shape[1], weight.element_size()
+    block = min(triton.next_power_of_2(hidden_size), BLOCK_BYTES // element)
+    # Short rows get fewer threads, so that each still moves 16 bytes; a warp has up to 64.
+    warps = max(1, min(4, block * element // (64 * 16)))
     return [
         Launch(
             kernel=_gather_rows,
