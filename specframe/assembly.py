@@ -48,17 +48,14 @@ def build_engine(
     """
     manager = manager or create_plugin_manager()
     registry = build_registry(manager)
-    device = _device(config.device)
-    if config.dtype not in DTYPES:
-        raise unknown_name("dtype", config.dtype, DTYPES)
-    dtype = DTYPES[config.dtype]
+    device, dtype = find_device(config.device), find_dtype(config.dtype)
     drafts = config.strategy != AUTOREGRESSIVE
     if drafts and config.strategy not in registry.names("vocabulary"):
         raise unknown_name("strategy", config.strategy, [*registry.names("vocabulary"), AUTOREGRESSIVE])
-    config = _resolve_gather(config, registry, device, dtype)
+    config = resolve_gather(config, registry, device, dtype)
     chosen = _choose(config, registry, drafts)
     options = {kind: _options(config, kind, component) for kind, component in chosen.items()}
-    _check_supported(chosen, _setting(config, device, dtype))
+    _check_supported(chosen, setting_for(config, device, dtype))
 
     target = target or Target.from_loaded(load_pretrained(config.model, dtype, device))
     context = BuildContext(target=target, required_ids=target.required_ids)
@@ -94,7 +91,12 @@ def _bind(built: dict[Kind, Any], config: RunConfig) -> Drafting:
     return Drafting(drafter, backend, strategy, store)
 
 
-def _device(name: str) -> torch.device:
+def find_device(name: str) -> torch.device:
+    """Return a device by name.
+
+    Raises:
+        UsageError: it is not available here.
+    """
     try:
         device = torch.device(name)
         torch.empty(0, device=device)
@@ -104,7 +106,19 @@ def _device(name: str) -> torch.device:
     return device
 
 
-def _setting(config: RunConfig, device: torch.device, dtype: torch.dtype) -> Setting:
+def find_dtype(name: str) -> torch.dtype:
+    """Return a dtype by name.
+
+    Raises:
+        UsageError: weights of that dtype are not supported.
+    """
+    if name not in DTYPES:
+        raise unknown_name("dtype", name, DTYPES)
+    return DTYPES[name]
+
+
+def setting_for(config: RunConfig, device: torch.device, dtype: torch.dtype) -> Setting:
+    """Return what ``Component.supports`` is asked about."""
     return Setting(
         device=device,
         dtype=dtype,
@@ -115,13 +129,17 @@ def _setting(config: RunConfig, device: torch.device, dtype: torch.dtype) -> Set
     )
 
 
-def _resolve_gather(
+def resolve_gather(
     config: RunConfig, registry: Registry, device: torch.device, dtype: torch.dtype
 ) -> RunConfig:
-    """Replace ``auto`` by the first gather backend that runs here."""
+    """Replace ``auto`` by the first gather backend that runs here.
+
+    Raises:
+        UsageError: none does.
+    """
     if config.gather != "auto":
         return config
-    setting = _setting(config, device, dtype)
+    setting = setting_for(config, device, dtype)
     for name in _GATHER_PREFERENCE:
         if name in registry.names("gather") and registry.get("gather", name).supports(setting) is None:
             return attrs.evolve(config, gather=name)

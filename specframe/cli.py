@@ -243,6 +243,75 @@ def train(
     train_drafter(drafter, model, out, dict(map(split_assignment, option or ())))
 
 
+@app.command()
+def doctor(
+    device: Annotated[
+        str | None,
+        _option("Torch device: cpu, cuda, cuda:1, ...", default=_DEFAULTS["device"], metavar="DEVICE"),
+    ] = None,
+    dtype: Annotated[
+        str | None,
+        _option(
+            "Weights and activations: float32, bfloat16 or float16.",
+            default=_DEFAULTS["dtype"],
+            metavar="DTYPE",
+        ),
+    ] = None,
+    compile_targets: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--compile",
+            metavar="TARGET",
+            help="Compile the kernels for a GPU that need not be here, for example sm_90 or gfx942. "
+            "Repeatable.",
+        ),
+    ] = None,
+    model: Annotated[
+        str | None,
+        _option(
+            "Load this target and check what ships for it.",
+            default="none, or an installed demo model if there is a drafter to check",
+            metavar="MODEL",
+        ),
+    ] = None,
+    drafter: Annotated[
+        str | None, _option("Check this drafter.", default=_DEFAULTS["drafter"], metavar="NAME")
+    ] = None,
+    checkpoint: Annotated[
+        Path | None,
+        _option(
+            "Check this checkpoint of the drafter against the target.",
+            default="the one that ships for the target",
+            metavar="DIR",
+        ),
+    ] = None,
+    json: Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")] = False,
+) -> None:
+    """Say what is installed, what runs here, and what is broken.
+
+    The exit code is 1 when anything is broken.
+    """
+    from specframe.doctor import DoctorOptions, examine, is_broken, to_json, to_rows
+    from specframe.tables import print_table
+
+    findings = examine(
+        DoctorOptions(
+            device=device or _DEFAULTS["device"],
+            dtype=dtype or _DEFAULTS["dtype"],
+            compile_targets=tuple(compile_targets or ()),
+            model=model,
+            drafter=drafter,
+            checkpoint=checkpoint,
+        )
+    )
+    if json:
+        print(to_json(findings))
+    else:
+        print_table(to_rows(findings), headers=("", "what", "finding"))
+    if is_broken(findings):
+        raise typer.Exit(1)
+
+
 @plugins_app.command("list")
 def plugins_list() -> None:
     """List the components and where they come from."""

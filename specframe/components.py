@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
@@ -71,6 +71,40 @@ class TrainRequest:
     options: Any
 
 
+@attrs.frozen(slots=True)
+class Finding:
+    """One line of what ``specframe doctor`` found out.
+
+    Attributes:
+        subject: what was looked at.
+        ok: whether it works; None for information that is neither good nor bad.
+        message: the facts, and what to do when something is broken; one line.
+    """
+
+    subject: str
+    ok: bool | None
+    message: str
+
+
+@attrs.frozen(slots=True, kw_only=True, eq=False)
+class DoctorRequest:
+    """What a component is asked to look at.
+
+    Attributes:
+        device: where it would run.
+        dtype: of the weights.
+        compile_targets: those of the component's own ``compile_targets`` to compile its kernels for.
+        target: the loaded target to check things against; None when no model was asked for.
+        checkpoint: the drafter's checkpoint to check; None for the one that ``target`` would get.
+    """
+
+    device: torch.device
+    dtype: torch.dtype
+    compile_targets: tuple[str, ...]
+    target: Target | None
+    checkpoint: Path | None
+
+
 @attrs.frozen(slots=True, kw_only=True)
 class Component:
     """One implementation of one of the four kinds.
@@ -83,6 +117,9 @@ class Component:
         supports: returns why it cannot run with a setting, or None.
         train: for drafters that can be trained: writes a checkpoint to ``TrainRequest.out``.
         train_options: attrs class of the training's options, made like ``options``.
+        diagnose: for ``specframe doctor``: checks whatever the component depends on. What is broken is a
+            finding and not an error.
+        compile_targets: devices that ``diagnose`` can compile the component's kernels for.
     """
 
     name: str
@@ -92,3 +129,5 @@ class Component:
     supports: Callable[[Setting], str | None] = always_supported
     train: Callable[[TrainRequest], None] | None = None
     train_options: type[Any] | None = None
+    diagnose: Callable[[DoctorRequest], Iterable[Finding]] | None = None
+    compile_targets: tuple[str, ...] = ()

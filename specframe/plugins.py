@@ -38,11 +38,9 @@ def create_plugin_manager(
     """
     manager = pluggy.PluginManager(hookspecs.PROJECT_NAME)
     manager.add_hookspecs(hookspecs)
-    if disabled is None:
-        disabled = os.environ.get(DISABLE_VARIABLE, "").split(",")
-    blocked = {name.strip() for name in disabled if name.strip()}
+    blocked = disabled_plugins() if disabled is None else set(disabled)
     if entry_points:
-        for distribution, entry_point in _installed_plugins():
+        for distribution, entry_point in installed_plugins():
             if entry_point.name not in blocked:
                 _load(manager, distribution, entry_point)
     return manager
@@ -76,7 +74,12 @@ def build_registry(manager: pluggy.PluginManager) -> Registry:
     return registry
 
 
-def _installed_plugins() -> list[tuple[Distribution, EntryPoint]]:
+def disabled_plugins() -> set[str]:
+    """Return the entry-point names that the user asked to leave out."""
+    return {name.strip() for name in os.environ.get(DISABLE_VARIABLE, "").split(",")} - {""}
+
+
+def installed_plugins() -> list[tuple[Distribution, EntryPoint]]:
     """Return the plugins of all installed distributions, each once, ordered by name."""
     found: dict[tuple[str, str], tuple[Distribution, EntryPoint]] = {}
     for distribution in distributions():

@@ -9,7 +9,7 @@ import torch
 from safetensors.torch import save_file
 from tiny_models import VOCAB_SIZE, tiny_target
 
-from specframe.components import BuildContext
+from specframe.components import BuildContext, DoctorRequest
 from specframe.errors import UsageError
 from specframe.options import build_options
 from specframe.target import Target
@@ -137,6 +137,36 @@ def test_frequencies_shipped_for_the_tokenizer_are_the_default(
         write_frequencies(folder / SHIPPED_NAME, fingerprint, [30], [5])
     monkeypatch.setattr(frequencies_module, "SHIPPED_ROOT", tmp_path)
     assert build(target, size="4").pinned_ids.tolist() == [0, 1, 2, 30]
+
+
+@pytest.mark.parametrize(
+    ("counts", "ok", "message"),
+    [
+        (None, None, "none ship for the tokenizer of tiny-llama"),
+        ([5], True, "1 tokens, the tokenizer fits; a test"),
+        ([0], False, "counted nothing"),
+    ],
+)
+def test_the_doctor_checks_the_frequencies_that_ship_for_the_target(
+    target: Target,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    counts: list[int] | None,
+    ok: bool | None,
+    message: str,
+) -> None:
+    folder = tmp_path / "eagle" / "data" / "this"
+    folder.mkdir(parents=True)
+    if counts is not None:
+        write_frequencies(folder / SHIPPED_NAME, target.tokenizer_fingerprint, [30], counts)
+    monkeypatch.setattr(frequencies_module, "SHIPPED_ROOT", tmp_path)
+    request = DoctorRequest(
+        device=target.device, dtype=target.dtype, compile_targets=(), target=target, checkpoint=None
+    )
+    assert COMPONENT.diagnose is not None
+    (finding,) = COMPONENT.diagnose(request)
+    assert finding.ok is ok
+    assert message in finding.message
 
 
 def test_without_frequencies_for_the_tokenizer_the_error_says_what_to_give(target: Target) -> None:

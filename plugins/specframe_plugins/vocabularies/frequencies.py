@@ -150,14 +150,21 @@ def _by_falling_count(token_ids: Tensor, counts: Tensor, source: str) -> TokenFr
     return TokenFrequencies(token_ids[by_count], counts, source)
 
 
-def _shipped(target: Target) -> TokenFrequencies:
-    """Return the shipped frequencies with the fingerprint of the target's tokenizer."""
+def find_shipped(target: Target) -> Path | None:
+    """Return the file of the shipped frequencies with the fingerprint of the target's tokenizer."""
     for path in sorted(SHIPPED_ROOT.glob(f"*/data/*/{SHIPPED_NAME}")):
         with safe_open(path, framework="pt") as file:
             fingerprint = (file.metadata() or {}).get("tokenizer_fingerprint")
         if fingerprint == target.tokenizer_fingerprint:
-            return read_frequencies(path, target)
-    raise UsageError(
-        f"no token frequencies are shipped for the tokenizer of {target.name}; give "
-        "-o vocabulary.frequencies=FILE, or -o vocabulary.text=FILE to count a text"
-    )
+            return path
+    return None
+
+
+def _shipped(target: Target) -> TokenFrequencies:
+    path = find_shipped(target)
+    if path is None:
+        raise UsageError(
+            f"no token frequencies are shipped for the tokenizer of {target.name}; give "
+            "-o vocabulary.frequencies=FILE, or -o vocabulary.text=FILE to count a text"
+        )
+    return read_frequencies(path, target)

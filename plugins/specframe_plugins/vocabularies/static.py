@@ -7,18 +7,24 @@ tokens is the paper's setting.
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from pathlib import Path
 
 import attrs
 import torch
 from torch import Tensor
 
-from specframe.components import BuildContext, Component
+from specframe.components import BuildContext, Component, DoctorRequest, Finding
 from specframe.errors import UsageError
 from specframe.options import option
 from specframe.protocols import Eviction
 from specframe.types import DraftTree, Verdict
-from specframe_plugins.vocabularies.frequencies import TokenFrequencies, token_frequencies
+from specframe_plugins.vocabularies.frequencies import (
+    TokenFrequencies,
+    find_shipped,
+    read_frequencies,
+    token_frequencies,
+)
 
 
 def _parse_size(size: str) -> int | float:
@@ -124,9 +130,26 @@ def _build(options: StaticOptions, context: BuildContext) -> StaticVocabulary:
     return StaticVocabulary(ids.to(required_ids.device))
 
 
+def _diagnose(request: DoctorRequest) -> Iterator[Finding]:
+    """Check the token frequencies that ship for the target."""
+    if request.target is None:
+        return
+    subject, path = "token frequencies", find_shipped(request.target)
+    if path is None:
+        yield Finding(subject, None, f"none ship for the tokenizer of {request.target.name}")
+        return
+    try:
+        found = read_frequencies(path, request.target)
+    except UsageError as error:
+        yield Finding(subject, False, str(error))
+    else:
+        yield Finding(subject, True, f"{len(found.token_ids)} tokens, the tokenizer fits; {found.source}")
+
+
 COMPONENT = Component(
     name="static",
     summary="the most frequent tokens, the same for every request (FR-Spec)",
     options=StaticOptions,
     factory=_build,
+    diagnose=_diagnose,
 )

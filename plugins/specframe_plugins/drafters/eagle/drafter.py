@@ -20,6 +20,7 @@ from specframe.protocols import GatherBackend
 from specframe.types import DraftTree, Verdict
 from specframe_plugins.drafters.eagle.cached import CachedHead
 from specframe_plugins.drafters.eagle.checkpoint import find_head, load_head
+from specframe_plugins.drafters.eagle.diagnosis import diagnose
 from specframe_plugins.drafters.eagle.training import train
 from specframe_plugins.drafters.eagle.training.options import TrainOptions
 from specframe_plugins.drafters.eagle.tree import DynamicTree
@@ -187,4 +188,5 @@ COMPONENT = Component(
     factory=create,
     train=train,
     train_options=TrainOptions,
+    diagnose=diagnose,
 )
