@@ -1,5 +1,4 @@
 import os
-import signal
 import subprocess
 import sys
 import time
@@ -120,6 +119,42 @@ def model_dir(tmp_path_factory):
     return folder
 
 
+def start_generating(model_dir, folder, workers):
+    """Generates without end, in a process group of its own."""
+    script = (
+        "import pathlib, sys, torch\n"
+        "from specframe.models import load_pretrained\n"
+        "from specframe.target import Target\n"
+        "from specframe_plugins.drafters.eagle.training.workers import GenerationJob, generate\n"
+        "if __name__ == '__main__':\n"
+        "    torch.set_num_threads(1)\n"
+        "    target = Target.from_loaded(load_pretrained(sys.argv[1], torch.float32))\n"
+        "    job = GenerationJob(model=sys.argv[1], dtype='float32', device='cpu',\n"
+        "        folder=pathlib.Path(sys.argv[2]), seed=0, rows=4, workers=int(sys.argv[3]),\n"
+        "        max_request=8, max_answer=12, tokens_per_shard=60)\n"
+        "    generate(job, target, 10**9, lambda have: None)\n"
+    )
+    arguments = [str(model_dir), str(folder), str(workers)]
+    return subprocess.Popen(
+        [sys.executable, "-P", "-c", script, *arguments], start_new_session=True, stderr=subprocess.DEVNULL
+    )
+
+
+def group_alive(number):
+    try:
+        os.killpg(number, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+def wait_for_shards(folder, count):
+    deadline = time.monotonic() + 120
+    while len(list(folder.glob("shard-*.safetensors"))) < count:
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
 def test_two_processes_make_disjoint_conversations(tmp_path, model_dir):
     target = tiny_target()
     generate(job_in(tmp_path, model=str(model_dir), workers=2), target, 800, lambda have: None)
@@ -131,6 +166,18 @@ def test_two_processes_make_disjoint_conversations(tmp_path, model_dir):
             assert torch.equal(found[index].tokens, sequence.tokens)
 
 
+def test_workers_end_with_a_parent_that_is_killed(tmp_path, model_dir):
+    folder = tmp_path / "shards"
+    with start_generating(model_dir, folder, workers=2) as process:
+        wait_for_shards(folder, 2)
+        process.kill()
+    deadline = time.monotonic() + 60
+    while group_alive(process.pid):
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    assert len(by_index(folder)) > 2
+
+
 def test_a_worker_that_fails_is_reported_in_one_line(tmp_path):
     with pytest.raises(SpecframeError, match="generation failed") as caught:
         generate(job_in(tmp_path, model="/no/such.gguf", workers=2), tiny_target(), 800, lambda have: None)
@@ -138,24 +185,10 @@ def test_a_worker_that_fails_is_reported_in_one_line(tmp_path):
 
 
 def test_a_killed_process_loses_only_the_open_shard(tmp_path, model_dir):
-    script = (
-        "import pathlib, sys, torch\n"
-        "from specframe.models import load_pretrained\n"
-        "from specframe.target import Target\n"
-        "from specframe_plugins.drafters.eagle.training.workers import GenerationJob, generate\n"
-        "torch.set_num_threads(1)\n"
-        "target = Target.from_loaded(load_pretrained(sys.argv[1], torch.float32))\n"
-        "job = GenerationJob(model=sys.argv[1], dtype='float32', device='cpu', seed=0,\n"
-        "    folder=pathlib.Path(sys.argv[2]), rows=4, workers=1,\n"
-        "    max_request=8, max_answer=12, tokens_per_shard=60)\n"
-        "generate(job, target, 10**9, lambda have: None)\n"
-    )
     folder = tmp_path / "shards"
-    with subprocess.Popen([sys.executable, "-P", "-c", script, str(model_dir), str(folder)]) as process:
-        deadline = time.monotonic() + 120
-        while len(list(folder.glob("shard-*.safetensors"))) < 4 and time.monotonic() < deadline:
-            time.sleep(0.02)
-        os.kill(process.pid, signal.SIGKILL)
+    with start_generating(model_dir, folder, workers=1) as process:
+        wait_for_shards(folder, 4)
+        process.kill()
     before = by_index(folder)
     assert len(before) > 4
     # The same target as the dead process had, from the folder.

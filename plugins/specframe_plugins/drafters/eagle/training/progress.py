@@ -49,7 +49,7 @@ class ProgressLine:
     ) -> None:
         if self._bar:
             self._bar.stop()
-        elif kind is None:
+        elif kind is None and self._done > self._start:
             self._line("")
 
     def update(self, done: int, note: str = "") -> None:

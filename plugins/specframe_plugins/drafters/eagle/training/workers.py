@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 import multiprocessing as mp
+import os
 import queue
 import signal
 from collections.abc import Callable, Generator, Iterator
@@ -138,11 +139,13 @@ def _work(
     # An interrupt reaches the whole process group; the parent decides what follows from it.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     torch.set_num_threads(threads)
+    parent = os.getppid()
     try:
         target = Target.from_loaded(load_pretrained(job.model, getattr(torch, job.dtype), job.device))
         for sequence in _written(job, target, worker, done):
             news.put(len(sequence.tokens))
-            if stop.is_set():
+            # A parent that was killed can no longer say stop.
+            if stop.is_set() or os.getppid() != parent:
                 return
     except Exception as error:
         news.put(f"{type(error).__name__}: {error}")
