@@ -12,7 +12,7 @@ from tiny_models import VOCAB_SIZE, tiny_target
 import specframe_plugins.drafters.eagle.diagnosis as diagnosis
 from specframe.components import DoctorRequest, Finding
 from specframe.target import Target
-from specframe_plugins.drafters.eagle.checkpoint import save_head
+from specframe_plugins.drafters.eagle.checkpoint import find_head, load_head, save_head
 from specframe_plugins.drafters.eagle.model import EagleConfig, EagleHead
 
 TEXT = " ".join(f"w{i}" for i in random.Random(0).choices(range(3, VOCAB_SIZE), k=50))
@@ -110,3 +110,13 @@ def test_without_a_target_there_is_nothing_to_say() -> None:
 def test_the_head_that_ships_predicts_its_target(smollm2: Target, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.undo()
     assert [finding.ok for finding in diagnose(smollm2)] == [True, True]
+
+
+def test_a_head_with_swapped_inputs_is_broken(
+    smollm2: Target, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.undo()
+    head = load_head(find_head(smollm2), smollm2)
+    head.fc.weight.copy_(head.fc.weight.roll(smollm2.hidden_size, dims=1))
+    save_head(head, tmp_path / "swapped")
+    assert [finding.ok for finding in diagnose(smollm2, tmp_path / "swapped")] == [True, False]

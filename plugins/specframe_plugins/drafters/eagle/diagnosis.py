@@ -18,7 +18,8 @@ from specframe.target import Target
 from specframe_plugins.drafters.eagle.checkpoint import find_head, load_head
 from specframe_plugins.drafters.eagle.model import EagleHead
 
-# Measured: a head of a few minutes' training reaches 22 %, heads with swapped or permuted inputs 3 % at most.
+# Measured with SmolLM2: the head that ships reaches 34 %, one of a few minutes' training 22 %, and heads with
+# swapped or permuted inputs 3 % at most.
 MINIMUM_AGREEMENT = 0.1
 
 PROBE_TEXT = """A lighthouse is a tower with a bright lamp at the top. It is built near the sea, and its light
