@@ -56,7 +56,7 @@ class ProgressLine:
         """Sets how much is done, with a word on how it goes."""
         self._done = done
         if self._bar:
-            self._bar.update(self._task, completed=done, note=f"{self._speed():,.0f} {self.unit}/s {note}")
+            self._bar.update(self._task, completed=done, note=f"{_rate(self._speed())} {self.unit}/s {note}")
         elif time.monotonic() - self._last_line >= _LINE_EVERY_S:
             self._line(note)
 
@@ -70,4 +70,8 @@ class ProgressLine:
         minutes = f"{max(left, 0.0) / 60:.1f} min left" if left != float("inf") else "time left unknown"
         done = f"{self.what}: {self._done:,} of {self.total:,} {self.unit}"
         rest = f", {note}" if note else ""
-        print(f"{done}, {speed:,.0f} {self.unit}/s, {minutes}{rest}", file=sys.stderr, flush=True)
+        print(f"{done}, {_rate(speed)} {self.unit}/s, {minutes}{rest}", file=sys.stderr, flush=True)
+
+
+def _rate(speed: float) -> str:
+    return f"{speed:,.0f}" if speed >= 10 else f"{speed:.2f}"
