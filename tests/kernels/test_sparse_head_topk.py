@@ -77,8 +77,9 @@ def test_equal_logits_come_by_lowest_slot() -> None:
 
 def test_positive_and_negative_zero_are_equal_logits() -> None:
     case = head_case(1, 2, 16)
-    case.packed[:2] = 0.0
-    _, token_ids = topk(case, 2, scale=-1.0)
+    case.hidden.fill_(1e-20)
+    case.packed[0], case.packed[1] = -1e-20, 1e-20
+    _, token_ids = topk(case, 2, scale=1e-20)  # underflows to -0.0 and 0.0
     assert token_ids.tolist() == [case.token_of[:2].tolist()]
 
 
@@ -104,7 +105,9 @@ def test_without_an_active_set_slots_are_token_ids() -> None:
 
 def test_more_candidates_than_one_chunk_are_merged(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(merge, "CHUNK", 16)
-    check(head_case(2, 800, 16))
+    case = head_case(2, 800, 16)
+    case.packed[799] = 10 * case.hidden[0]  # the peak is in the last chunk
+    check(case)
 
 
 def test_large_heads_are_cut_into_larger_blocks() -> None:
