@@ -13,6 +13,7 @@ from specframe.assembly import build_engine
 from specframe.config import RunConfig
 from specframe.engine import Engine
 from specframe.prompts import encode_prompt
+from specframe.rescoring import margins
 from specframe.target import Target
 
 NEW_TOKENS = 128
@@ -83,11 +84,17 @@ def test_very_short_outputs_are_exact(
 def test_in_bfloat16_every_token_is_a_near_maximum_of_its_own_re_scoring(smollm2_bfloat16: Target) -> None:
     engine = build_engine(RunConfig(strategy="nanospec", dtype="bfloat16"), target=smollm2_bfloat16)
     prompt_ids = encode_prompt(smollm2_bfloat16.tokenizer, SEVEN_PROMPTS["math_reasoning"])
-    token_ids = engine.generate(prompt_ids, 64).token_ids
-    with torch.inference_mode():
-        logits = smollm2_bfloat16.model(torch.cat([prompt_ids, torch.tensor(token_ids)])[None]).logits[0]
-    rows = logits[len(prompt_ids) - 1 : -1].float()
-    margins = rows.max(dim=-1).values - rows[torch.arange(len(token_ids)), torch.tensor(token_ids)]
+    token_ids = torch.tensor(engine.generate(prompt_ids, 64).token_ids)
+    behind = margins(smollm2_bfloat16, prompt_ids, token_ids)
     # bfloat16 keeps 8 bits: logits near 20 are 0.125 apart, and two passes may round twice differently.
-    assert margins.max() <= 0.5
-    assert (margins > 0).float().mean() <= 0.1, "near-ties are meant to be rare"
+    assert behind.max() <= 0.5
+    assert (behind > 0).float().mean() <= 0.1, "near-ties are meant to be rare"
+
+
+def test_re_scoring_notices_a_token_that_the_target_would_not_emit(smollm2: Target) -> None:
+    prompt_ids = encode_prompt(smollm2.tokenizer, SEVEN_PROMPTS["qa"])
+    right = torch.tensor(reference_greedy(smollm2.model, prompt_ids, 3))
+    wrong = right.clone()
+    wrong[1] = (wrong[1] + 1) % smollm2.vocab_size
+    assert margins(smollm2, prompt_ids, right).max() == 0
+    assert margins(smollm2, prompt_ids, wrong)[1] > 0
