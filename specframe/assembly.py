@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from typing import Any, get_args
 
 import attrs
@@ -24,8 +25,7 @@ from specframe.vocabulary_store import VocabularyStore
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
-# In order of preference for ``--gather auto``.
-_GATHER_PREFERENCE = ("triton", "torch")
+_log = logging.getLogger(__name__)
 
 
 def build_engine(
@@ -140,9 +140,14 @@ def resolve_gather(
     if config.gather != "auto":
         return config
     setting = setting_for(config, device, dtype)
-    for name in _GATHER_PREFERENCE:
-        if name in registry.names("gather") and registry.get("gather", name).supports(setting) is None:
-            return attrs.evolve(config, gather=name)
+    # On a CPU there is only Triton's interpreter, which is for tests: one has to ask for it by name.
+    for name in ("torch",) if device.type == "cpu" else ("triton", "torch"):
+        if name in registry.names("gather"):
+            reason = registry.get("gather", name).supports(setting)
+            if reason is None:
+                _log.info("gather backend on %s: %s", device, name)
+                return attrs.evolve(config, gather=name)
+            _log.info("gather backend on %s: not %s, it %s", device, name, reason)
     raise UsageError(f"no gather backend runs on {device}; known: {', '.join(registry.names('gather'))}")
 
 

@@ -28,9 +28,9 @@ class Autoregressive:
     prompt_window = 0
 
     @property
-    def active_size(self) -> int:
-        """K, how many tokens may be proposed now."""
-        return 0
+    def active_size(self) -> Tensor:
+        """K, how many tokens may be proposed now, [] int64 on the device."""
+        return torch.tensor(0)
 
     @property
     def named_components(self) -> list[tuple[str, object]]:
@@ -47,9 +47,9 @@ class Autoregressive:
     def learn(self, verdict: Verdict, tree: DraftTree, target_logits: Tensor, clock: PhaseClock) -> None:
         """Take over the accepted path and what the target thought at every node [N, V]."""
 
-    def covered(self, ids: tuple[int, ...]) -> list[bool]:
-        """Return for every id whether it may be proposed now."""
-        return [False] * len(ids)
+    def covered(self, ids: tuple[int, ...]) -> Tensor:
+        """Return for every id whether it may be proposed now [n] bool, on the device."""
+        return torch.zeros(len(ids), dtype=torch.bool)
 
 
 class Drafting(Autoregressive):
@@ -75,9 +75,11 @@ class Drafting(Autoregressive):
             self.harvest_topk, self.prompt_window = strategy.harvest_topk, strategy.prompt_window
 
     @property
-    def active_size(self) -> int:
-        """K; V without an active set."""
-        return self._drafter.output_head.vocab_size if self._store is None else self._store.size
+    def active_size(self) -> Tensor:
+        """K, [] int64 on the device; V without an active set."""
+        if self._store is None:
+            return torch.tensor(self._drafter.output_head.vocab_size)
+        return self._store.active.count.clone()
 
     @property
     def named_components(self) -> list[tuple[str, object]]:
@@ -108,9 +110,9 @@ class Drafting(Autoregressive):
             self._store.admit(self._strategy.observe(verdict, tree, topk_ids))
             clock.lap("vocabulary")
 
-    def covered(self, ids: tuple[int, ...]) -> list[bool]:
-        """Return for every id whether it is active."""
+    def covered(self, ids: tuple[int, ...]) -> Tensor:
+        """Return for every id whether it is active [n] bool, on the device."""
         if self._store is None:
-            return [True] * len(ids)
+            return torch.ones(len(ids), dtype=torch.bool)
         device = self._store.active.slot_of.device
-        return self._store.contains(torch.tensor(ids, device=device)).tolist()
+        return self._store.contains(torch.tensor(ids).to(device, non_blocking=True))

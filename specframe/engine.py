@@ -131,13 +131,13 @@ class Engine:
             target.commit(verdict.path)
             features = target_pass.features[list(verdict.path)]
             emitted = self._cut(verdict.emitted_ids, remaining)
-            stats = recorder.record(
+            recorder.record(
                 tree, verdict, emitted, drafting.covered(verdict.emitted_ids), drafting.active_size
             )
             clock.lap("other")
 
             drafting.learn(verdict, tree, target_pass.logits, clock)
-            self._observers.step_finished(stats)
+            self._observers.step_finished(recorder.last_step)
             yield emitted
             remaining -= len(emitted)
 

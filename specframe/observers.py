@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import traceback
+from collections.abc import Callable
 from typing import Any
 
 import pluggy
@@ -29,10 +30,10 @@ class Observers:
         if self._hook:
             _tell(self._hook.specframe_generation_started, config=config)
 
-    def step_finished(self, stats: StepStats) -> None:
-        """Tell everybody who listens that a target pass is done."""
+    def step_finished(self, stats: Callable[[], StepStats]) -> None:
+        """Tell everybody who listens that a target pass is done; ``stats`` is called only then."""
         if self._hook and self._watches_steps:
-            _tell(self._hook.specframe_step_finished, stats=stats)
+            _tell(self._hook.specframe_step_finished, stats=stats())
 
     def generation_finished(self, report: GenerationReport) -> None:
         """Tell everybody that a generation is over."""

@@ -10,10 +10,10 @@ from typing import Literal, Protocol, runtime_checkable
 
 from torch import Generator, Tensor
 
+from specframe.active_set import ActiveSet
 from specframe.clock import PhaseClock
 from specframe.head import OutputHead
 from specframe.types import DraftTree, Verdict
-from specframe.vocabulary_store import ActiveSet
 
 Eviction = Literal["fifo", "lru"]
 
@@ -84,6 +84,39 @@ class GatherBackend(Protocol):
 
     def logits(self, hidden: Tensor) -> Tensor:
         """Return the logits of all active tokens, by slot [N, K] float32."""
+        ...
+
+
+class Admitter(Protocol):
+    """Decides which token gets which slot of an active set, writes it down, and has new rows fetched."""
+
+    def reset(self) -> None:
+        """Begin a request: everything but the pinned ids becomes inactive."""
+        ...
+
+    def admit(self, ids: Tensor) -> None:
+        """Make ``ids`` [n] int64 active, on the active set's device and at least one.
+
+        Duplicates, evictions and slots are those of ``specframe.admission.TorchAdmitter``.
+        """
+        ...
+
+
+@runtime_checkable
+class BringsAdmitter(Protocol):
+    """What a gather backend may offer besides: an admitter of its own, such as one that stays on a device.
+
+    The default one calls the backend's ``fetch`` with exactly the new rows; the host has to read how many.
+    """
+
+    def admitter(self, active: ActiveSet, pinned: int, eviction: Eviction) -> Admitter:
+        """Return the admitter of the active set the backend is bound to.
+
+        Args:
+            active: its pinned ids are in their slots already.
+            pinned: how many of the first slots are pinned.
+            eviction: what leaves when the active set is full.
+        """
         ...
 
 

@@ -4,6 +4,11 @@ from __future__ import annotations
 
 import resource
 import sys
+from itertools import islice
+
+import attrs
+import torch
+from torch import Tensor
 
 import specframe
 from specframe.clock import Phase, PhaseClock
@@ -13,43 +18,58 @@ from specframe.types import DraftTree, FinishReason, GenerationReport, Rejection
 _DRAFT_PHASES: tuple[Phase, ...] = ("draft_backbone", "draft_head", "draft_tree", "vocabulary", "other")
 
 
+@attrs.frozen(slots=True, eq=False)
+class _Pass:
+    """One target pass, with ``covered`` [n] bool and ``active_size`` [] int64 still on the device."""
+
+    tree_nodes: int
+    verdict: Verdict
+    emitted: tuple[int, ...]
+    covered: Tensor
+    active_size: Tensor
+
+
 class GenerationRecorder:
-    """Statistics of one generation, step by step."""
+    """Statistics of one generation; what is on the device stays there until somebody asks."""
 
     def __init__(self) -> None:
-        self.steps: list[StepStats] = []
+        self._passes: list[_Pass] = []
 
     def record(
         self,
         tree: DraftTree,
         verdict: Verdict,
         emitted: tuple[int, ...],
-        covered: list[bool],
-        active_size: int,
-    ) -> StepStats:
-        """Add one target pass.
+        covered: Tensor,
+        active_size: Tensor,
+    ) -> None:
+        """Add one target pass; nothing is read from the device.
 
         Args:
             tree: the verified tree.
             verdict: what the verifier decided.
             emitted: the emitted ids, cut at the end of the generation.
-            covered: for every id the verdict emits, whether it was active when the step was drafted.
-            active_size: K when the step was drafted.
+            covered: for every id the verdict emits, whether it was active when the step was drafted [n] bool.
+            active_size: K when the step was drafted, [] int64.
         """
-        rejection: Rejection | None = None
-        if not verdict.path_ends_at_leaf:
-            rejection = "drafter_miss" if covered[-1] else "oov"
-        stats = StepStats(
-            step=len(self.steps),
-            tree_nodes=len(tree),
-            emitted_ids=emitted,
-            accepted=min(len(verdict.accepted_ids), len(emitted)),
-            active_size=active_size,
-            covered=sum(covered[: len(emitted)]),
-            rejection=rejection,
-        )
-        self.steps.append(stats)
-        return stats
+        self._passes.append(_Pass(len(tree), verdict, emitted, covered, active_size))
+
+    def last_step(self) -> StepStats:
+        """Return the statistics of the last target pass; two host reads."""
+        last = self._passes[-1]
+        return _stats(len(self._passes) - 1, last, last.covered.tolist(), int(last.active_size))
+
+    def steps(self) -> list[StepStats]:
+        """Return the statistics of all target passes; two host reads together."""
+        passes = self._passes
+        if not passes:
+            return []
+        sizes = torch.stack([one.active_size for one in passes]).tolist()
+        covered = iter(torch.cat([one.covered for one in passes]).tolist())
+        return [
+            _stats(step, one, list(islice(covered, len(one.covered))), size)
+            for step, (one, size) in enumerate(zip(passes, sizes, strict=True))
+        ]
 
     def report(
         self,
@@ -66,7 +86,7 @@ class GenerationRecorder:
         task: str,
     ) -> GenerationReport:
         """Return the report of the finished generation."""
-        steps, seconds = self.steps, clock.seconds
+        steps, seconds = self.steps(), clock.seconds
         passes = len(steps)
         from_passes = sum(len(step.emitted_ids) for step in steps)
         drafting = config.strategy != AUTOREGRESSIVE
@@ -108,6 +128,22 @@ class GenerationRecorder:
             peak_rss_bytes=_peak_rss_bytes(),
             specframe_version=specframe.__version__,
         )
+
+
+def _stats(step: int, one: _Pass, covered: list[bool], active_size: int) -> StepStats:
+    """Return the statistics of a target pass, given what was read from the device."""
+    rejection: Rejection | None = None
+    if not one.verdict.path_ends_at_leaf:
+        rejection = "drafter_miss" if covered[-1] else "oov"
+    return StepStats(
+        step=step,
+        tree_nodes=one.tree_nodes,
+        emitted_ids=one.emitted,
+        accepted=min(len(one.verdict.accepted_ids), len(one.emitted)),
+        active_size=active_size,
+        covered=sum(covered[: len(one.emitted)]),
+        rejection=rejection,
+    )
 
 
 def _peak_rss_bytes() -> int:

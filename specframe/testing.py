@@ -13,11 +13,12 @@ from typing import get_args
 import torch
 from torch import Tensor
 
+from specframe.active_set import ActiveSet
 from specframe.clock import PhaseClock
 from specframe.head import OutputHead
 from specframe.protocols import Drafter, Eviction, GatherBackend, Verifier, VocabularyBuilder
 from specframe.types import DraftTree, Verdict
-from specframe.vocabulary_store import ActiveSet, VocabularyStore
+from specframe.vocabulary_store import VocabularyStore
 
 
 class ReferenceGather:

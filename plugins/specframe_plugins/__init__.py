@@ -19,10 +19,11 @@ def specframe_vocabularies() -> Iterable[Component]:
 
 @hookimpl
 def specframe_gather_backends() -> Iterable[Component]:
-    """Return the gather backend ``torch``."""
+    """Return the gather backends ``torch``, ``triton`` and ``triton-indexed``."""
     from specframe_plugins.gathers import torch
+    from specframe_plugins.gathers.triton import component as triton
 
-    return [torch.COMPONENT]
+    return [torch.COMPONENT, triton.PACKED, triton.INDEXED]
 
 
 @hookimpl

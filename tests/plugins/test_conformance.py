@@ -7,6 +7,7 @@ from typing import Any
 import attrs
 import pytest
 import torch
+from kernel_device import DEVICE
 from tiny_models import tiny_target
 from torch import Generator, Tensor
 
@@ -84,7 +85,7 @@ def test_nanospec_keeps_its_promises_with_other_options(target: Target, options:
 
 @pytest.mark.parametrize("component", registered("gather"))
 def test_a_registered_gather_backend_keeps_its_promises(component: Component, target: Target) -> None:
-    check_gather_backend(lambda: build(component, target))
+    check_gather_backend(lambda: build(component, target), DEVICE)
 
 
 @pytest.mark.parametrize("component", registered("verifier"))

@@ -5,9 +5,10 @@ import torch
 from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensorMode
 
+from specframe.active_set import ActiveSet
 from specframe.head import OutputHead
 from specframe.testing import ReferenceGather, check_gather_backend
-from specframe.vocabulary_store import ActiveSet, VocabularyStore
+from specframe.vocabulary_store import VocabularyStore
 from specframe_plugins.gathers.torch import TorchGather
 
 NOTHING = torch.empty(0, dtype=torch.int64)

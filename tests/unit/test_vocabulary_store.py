@@ -4,17 +4,23 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from kernel_device import DEVICE
 from torch import Tensor
 
+from specframe.active_set import ActiveSet
 from specframe.errors import SpecframeError, UsageError
 from specframe.head import OutputHead
-from specframe.vocabulary_store import ActiveSet, VocabularyStore
+from specframe.protocols import Admitter, Eviction
+from specframe.vocabulary_store import VocabularyStore
+from specframe_plugins.gathers.triton.admission import TritonAdmitter
 
 VOCAB_SIZE = 23
 
 
 class RecordingBackend:
     """Keeps, per slot, the id whose row was fetched last."""
+
+    examples = 100
 
     def __init__(self) -> None:
         self.row_of_slot: dict[int, int] = {}
@@ -29,10 +35,42 @@ class RecordingBackend:
         self.fetched += ids.tolist()
 
 
-def make_store(capacity: int, eviction: str = "fifo", pinned: tuple[int, ...] = ()) -> VocabularyStore:
+class DeviceBackend(RecordingBackend):
+    """Brings the admitter that never reads on the host; interpreted, it is slow."""
+
+    examples = 8
+
+    def admitter(self, active: ActiveSet, pinned: int, eviction: Eviction) -> Admitter:
+        return TritonAdmitter(active, pinned, eviction, RecordingRows(self))
+
+
+class RecordingRows:
+    """Tells a recording backend what an admission on the device has fetched."""
+
+    def __init__(self, backend: RecordingBackend) -> None:
+        self.backend = backend
+
+    def fetch(self, slots: Tensor, ids: Tensor, count: Tensor) -> None:
+        self.backend.fetch(slots[: int(count)], ids[: int(count)])
+
+    def join(self) -> None:
+        pass
+
+
+both_admitters = pytest.mark.parametrize(
+    "backend_type", [RecordingBackend, DeviceBackend], ids=["torch", "triton"]
+)
+
+
+def make_store(
+    capacity: int,
+    eviction: str = "fifo",
+    pinned: tuple[int, ...] = (),
+    backend: RecordingBackend | None = None,
+) -> VocabularyStore:
     return VocabularyStore(
-        OutputHead(torch.zeros(VOCAB_SIZE, 2)),
-        RecordingBackend(),
+        OutputHead(torch.zeros(VOCAB_SIZE, 2, device=DEVICE)),
+        backend or RecordingBackend(),
         capacity=capacity,
         eviction=eviction,
         pinned_ids=torch.tensor(pinned, dtype=torch.int64),
@@ -82,57 +120,99 @@ def histories(draw: st.DrawFn) -> tuple[int, str, set[int], list[list[int]]]:
     return capacity, eviction, pinned, draw(st.lists(ids_list, max_size=8))
 
 
-@given(histories())
+@both_admitters
 def test_the_active_set_is_the_one_of_admitting_candidates_one_by_one(
-    history: tuple[int, str, set[int], list[list[int]]],
+    backend_type: type[RecordingBackend],
 ) -> None:
-    capacity, eviction, pinned, admissions = history
-    store = make_store(capacity, eviction, tuple(pinned))
-    expected = SequentialStore(capacity, eviction, pinned)
-    for ids in admissions:
-        store.admit(torch.tensor(ids, dtype=torch.int64))
-        expected.admit(ids)
-        assert set(active_ids(store)) == set(expected.order) | pinned
+    @settings(max_examples=backend_type.examples, deadline=None)
+    @given(histories())
+    def check(history: tuple[int, str, set[int], list[list[int]]]) -> None:
+        capacity, eviction, pinned, admissions = history
+        store = make_store(capacity, eviction, tuple(pinned), backend_type())
+        expected = SequentialStore(capacity, eviction, pinned)
+        for ids in admissions:
+            store.admit(torch.tensor(ids, dtype=torch.int64))
+            expected.admit(ids)
+            assert set(active_ids(store)) == set(expected.order) | pinned
+
+    check()
 
 
-@given(histories())
-def test_slots_tokens_and_fetched_rows_always_agree(
-    history: tuple[int, str, set[int], list[list[int]]],
-) -> None:
-    capacity, eviction, pinned, admissions = history
-    store = make_store(capacity, eviction, tuple(pinned))
-    for ids in [*admissions, None, *admissions]:
-        store.reset() if ids is None else store.admit(torch.tensor(ids, dtype=torch.int64))
-        tokens = active_ids(store)
-        assert store.size <= capacity
-        assert len(set(tokens)) == len(tokens), "a token has two slots"
-        assert pinned <= set(tokens), "a pinned id was evicted"
-        slot_of = store.active.slot_of
-        assert {int(t): int(slot_of[t]) for t in (slot_of >= 0).nonzero().flatten()} == {
-            token: slot for slot, token in enumerate(tokens)
-        }, "a stale slot"
-        assert [store._backend.row_of_slot[slot] for slot in range(store.size)] == tokens, "a stale row"
+@both_admitters
+def test_slots_tokens_and_fetched_rows_always_agree(backend_type: type[RecordingBackend]) -> None:
+    @settings(max_examples=backend_type.examples, deadline=None)
+    @given(histories())
+    def check(history: tuple[int, str, set[int], list[list[int]]]) -> None:
+        capacity, eviction, pinned, admissions = history
+        backend = backend_type()
+        store = make_store(capacity, eviction, tuple(pinned), backend)
+        for ids in [*admissions, None, *admissions]:
+            store.reset() if ids is None else store.admit(torch.tensor(ids, dtype=torch.int64))
+            tokens = active_ids(store)
+            assert store.size <= capacity
+            assert len(set(tokens)) == len(tokens), "a token has two slots"
+            assert pinned <= set(tokens), "a pinned id was evicted"
+            slot_of = store.active.slot_of
+            assert {int(t): int(slot_of[t]) for t in (slot_of >= 0).nonzero().flatten()} == {
+                token: slot for slot, token in enumerate(tokens)
+            }, "a stale slot"
+            assert [backend.row_of_slot[slot] for slot in range(store.size)] == tokens, "a stale row"
+
+    check()
 
 
-@given(histories(), ids_list)
+@both_admitters
 def test_after_a_reset_nothing_of_an_earlier_request_can_be_seen(
-    history: tuple[int, str, set[int], list[list[int]]], ids: list[int]
+    backend_type: type[RecordingBackend],
+) -> None:
+    @settings(max_examples=backend_type.examples, deadline=None)
+    @given(histories(), ids_list)
+    def check(history: tuple[int, str, set[int], list[list[int]]], ids: list[int]) -> None:
+        capacity, eviction, pinned, admissions = history
+        used, fresh = (make_store(capacity, eviction, tuple(pinned), backend_type()) for _ in range(2))
+        for earlier in admissions:
+            used.admit(torch.tensor(earlier, dtype=torch.int64))
+        used.reset()
+        assert set(active_ids(used)) == pinned
+        assert admit(used, *ids) == admit(fresh, *ids)
+
+    check()
+
+
+@settings(max_examples=12, deadline=None)
+@given(histories())
+def test_both_admitters_give_the_same_slots_and_fetch_the_same_rows(
+    history: tuple[int, str, set[int], list[list[int]]],
 ) -> None:
     capacity, eviction, pinned, admissions = history
-    used, fresh = (make_store(capacity, eviction, tuple(pinned)) for _ in range(2))
-    for earlier in admissions:
-        used.admit(torch.tensor(earlier, dtype=torch.int64))
-    used.reset()
-    assert set(active_ids(used)) == pinned
-    assert admit(used, *ids) == admit(fresh, *ids)
+    backends = RecordingBackend(), DeviceBackend()
+    stores = [make_store(capacity, eviction, tuple(pinned), backend) for backend in backends]
+    for ids in [*admissions, None, *admissions[:1]]:
+        for store in stores:
+            store.reset() if ids is None else store.admit(torch.tensor(ids, dtype=torch.int64))
+        one, other = stores
+        assert torch.equal(one.active.slot_of, other.active.slot_of)
+        assert active_ids(one) == active_ids(other)
+        assert backends[0].fetched == backends[1].fetched
 
 
-def test_only_new_ids_are_fetched() -> None:
-    store = make_store(8)
+@both_admitters
+def test_only_new_ids_are_fetched(backend_type: type[RecordingBackend]) -> None:
+    backend = backend_type()
+    store = make_store(8, backend=backend)
     admit(store, 3, 4)
-    store._backend.fetched.clear()
+    backend.fetched.clear()
     admit(store, 4, 5, 3)
-    assert store._backend.fetched == [5]
+    assert backend.fetched == [5]
+
+
+@both_admitters
+def test_ids_may_stand_in_memory_with_gaps_and_in_any_integer_type(
+    backend_type: type[RecordingBackend],
+) -> None:
+    store = make_store(8, backend=backend_type())
+    store.admit(torch.tensor([[3, 4, 5, 6]], dtype=torch.int32)[:, ::2])
+    assert active_ids(store) == [3, 5]
 
 
 def test_a_token_keeps_its_slot_while_it_is_active() -> None:
@@ -158,8 +238,9 @@ def test_of_more_ids_than_slots_the_last_ones_stay() -> None:
     assert set(admit(make_store(3), *range(10))) == {7, 8, 9}
 
 
-def test_admitting_nothing_changes_nothing() -> None:
-    store = make_store(3)
+@both_admitters
+def test_admitting_nothing_changes_nothing(backend_type: type[RecordingBackend]) -> None:
+    store = make_store(3, backend=backend_type())
     admit(store, 3)
     assert admit(store) == [3]
 
@@ -170,8 +251,9 @@ def test_contains_says_which_ids_are_active() -> None:
     assert store.contains(torch.tensor([3, 4, 7])).tolist() == [True, False, True]
 
 
-def test_a_store_full_of_pinned_ids_admits_nothing() -> None:
-    assert admit(make_store(2, pinned=(1, 2)), 5, 6) == [1, 2]
+@both_admitters
+def test_a_store_full_of_pinned_ids_admits_nothing(backend_type: type[RecordingBackend]) -> None:
+    assert admit(make_store(2, pinned=(1, 2), backend=backend_type()), 5, 6) == [1, 2]
 
 
 def test_a_capacity_below_the_pinned_ids_is_refused() -> None:
@@ -192,6 +274,16 @@ def test_an_id_out_of_range_is_an_error_that_names_it(bad: int) -> None:
     assert store.size == 0
 
 
+def test_on_the_device_an_id_out_of_range_is_left_out() -> None:
+    assert admit(make_store(3, backend=DeviceBackend()), 3, -1, VOCAB_SIZE, 4) == [3, 4]
+
+
+@pytest.mark.parametrize("bad", [-1, VOCAB_SIZE])
+def test_a_pinned_id_out_of_range_is_an_error_that_names_it(bad: int) -> None:
+    with pytest.raises(SpecframeError, match=f"pins token id {bad}; allowed: 0 to 22"):
+        make_store(3, pinned=(3, bad))
+
+
 @settings(max_examples=30)
 @given(st.lists(st.integers(0, 10**5 - 1), min_size=1, max_size=100))
 def test_admission_touches_only_the_entries_of_its_candidates(ids: list[int]) -> None:
@@ -203,4 +295,4 @@ def test_admission_touches_only_the_entries_of_its_candidates(ids: list[int]) ->
     )
     store.admit(torch.tensor(ids))
     assert int((store.active.slot_of >= 0).sum()) == store.size
-    assert int((store._last_position >= 0).sum()) == 0
+    assert int((store._admitter._last_position >= 0).sum()) == 0

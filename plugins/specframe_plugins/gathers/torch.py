@@ -6,9 +6,9 @@ import attrs
 import torch
 from torch import Tensor
 
+from specframe.active_set import ActiveSet
 from specframe.components import BuildContext, Component
 from specframe.head import OutputHead
-from specframe.vocabulary_store import ActiveSet
 
 
 @attrs.frozen(slots=True)

@@ -1,0 +1,75 @@
+"""Gather backend ``triton``: rows packed beside other work, then log-softmax and top-k in one pass."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from specframe.active_set import ActiveSet
+from specframe.head import OutputHead
+from specframe.protocols import Admitter, Eviction
+from specframe_kernels.head_topk.buffers import TopKBuffers
+from specframe_kernels.sparse_head_topk.triton import sparse_head_logits, sparse_head_topk
+from specframe_plugins.gathers.triton.admission import TritonAdmitter
+from specframe_plugins.gathers.triton.rows import HeadRows, PackedRows, Rows
+
+
+class PackedGather:
+    """Multiplies by a packed copy of the active rows; only the kernels know how many there are.
+
+    Source: NanoSpec (2026), packed vocabulary with asynchronous gathering.
+    """
+
+    def bind(self, head: OutputHead, active: ActiveSet | None) -> None:
+        """Attach to a head and an active set, with room for ``capacity`` rows; None uses the head itself."""
+        self._head = head
+        self._rows: Rows = HeadRows(head) if active is None else PackedRows(head, active.capacity)
+        self._token_of = None if active is None else active.token_of
+        self._count = (
+            torch.tensor(head.vocab_size, device=head.weight.device) if active is None else active.count
+        )
+
+    def admitter(self, active: ActiveSet, pinned: int, eviction: Eviction) -> Admitter:
+        """Return an admitter that never leaves the device."""
+        return TritonAdmitter(active, pinned, eviction, self._rows)
+
+    def fetch(self, slots: Tensor, ids: Tensor) -> None:
+        """Start to copy the head rows of ``ids`` [n] into ``slots`` [n]."""
+        count = torch.full((), len(slots), dtype=torch.int32, device=slots.device)
+        self._rows.fetch(slots.int(), ids.int(), count)
+
+    def topk(self, hidden: Tensor, k: int) -> tuple[Tensor, Tensor]:
+        """Return log-probabilities [N, k] float32 and token ids [N, k] int64 of the k best active tokens."""
+        rows = self._rows
+        rows.join()
+        out = TopKBuffers.allocate(len(hidden), k, len(rows.weight), hidden.device)
+        sparse_head_topk(
+            self._input(hidden),
+            rows.weight,
+            rows.bias,
+            self._count,
+            self._token_of,
+            out,
+            scale=self._head.scale,
+            softcap=self._head.softcap,
+        )
+        return out.log_probs, out.token_ids
+
+    def logits(self, hidden: Tensor) -> Tensor:
+        """Return the logits of all active tokens, by slot [N, K] float32; its width costs a host read."""
+        rows = self._rows
+        rows.join()
+        out = torch.empty(len(hidden), len(rows.weight), device=hidden.device)
+        sparse_head_logits(
+            self._input(hidden),
+            rows.weight,
+            rows.bias,
+            self._count,
+            out,
+            scale=self._head.scale,
+            softcap=self._head.softcap,
+        )
+        return out[:, : int(self._count)]
+
+    def _input(self, hidden: Tensor) -> Tensor:
+        return hidden.to(self._rows.weight.dtype).contiguous()

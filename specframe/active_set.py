@@ -1,0 +1,37 @@
+"""The tensors of an active set: which token is active, and in which slot."""
+
+from __future__ import annotations
+
+import attrs
+import torch
+from torch import Tensor
+
+
+@attrs.frozen(slots=True, eq=False)
+class ActiveSet:
+    """The tensors that say which token is active and in which slot; written by the store's admitter alone.
+
+    Attributes:
+        slot_of: slot of each token id [V] int32; -1 for inactive ids.
+        token_of: token id in each slot [capacity] int32; slots from ``count`` on hold nothing.
+        count: number of active tokens, [] int64 on the device.
+    """
+
+    slot_of: Tensor
+    token_of: Tensor
+    count: Tensor
+
+    @classmethod
+    def of_pinned(cls, pinned_ids: Tensor, capacity: int, vocab_size: int) -> ActiveSet:
+        """Return the active set in which ``pinned_ids`` [n] int64 take the first slots, in their order."""
+        device, pinned = pinned_ids.device, len(pinned_ids)
+        slot_of = torch.full((vocab_size,), -1, dtype=torch.int32, device=device)
+        slot_of[pinned_ids] = torch.arange(pinned, dtype=torch.int32, device=device)
+        token_of = torch.zeros(capacity, dtype=torch.int32, device=device)
+        token_of[:pinned] = pinned_ids
+        return cls(slot_of, token_of, torch.tensor(pinned, device=device))
+
+    @property
+    def capacity(self) -> int:
+        """Number of slots."""
+        return self.token_of.shape[0]
