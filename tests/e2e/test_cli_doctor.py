@@ -95,6 +95,7 @@ def test_a_broken_plugin_is_named_and_everything_else_is_looked_at(
         (["--device", "gpu"], "device 'gpu' is not available; available: cpu"),
         (["--dtype", "float23"], "unknown dtype 'float23'; did you mean 'float32'"),
         (["--drafter", "eagel"], "unknown drafter 'eagel'; did you mean 'eagle'"),
+        (["--compile", "sm_8"], "unknown compile target 'sm_8'; did you mean 'sm_80'"),
     ],
 )
 def test_what_the_user_got_wrong_is_one_line_with_exit_code_2(
