@@ -11,6 +11,7 @@ import subprocess
 import sys
 import termios
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any
 
@@ -323,7 +324,15 @@ def test_a_disabled_plugin_is_not_imported_in_a_real_process(tmp_path: Path) -> 
     assert (done.returncode, done.stderr) == (0, "")
 
 
-def test_an_interrupted_run_ends_quietly(tiny_directory: Path) -> None:
+@pytest.fixture
+def interrupts() -> Iterator[None]:
+    """Let child processes be interrupted: a shell starts background jobs with the signal ignored."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+def test_an_interrupted_run_ends_quietly(tiny_directory: Path, interrupts: None) -> None:
     command = [*_SPECFRAME, "run", "--model", str(tiny_directory), "-"]
     process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     with process:
