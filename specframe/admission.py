@@ -36,6 +36,11 @@ class TorchAdmitter:
         self._last_seen = torch.zeros(self._ring, dtype=torch.int64, device=device)
         self._last_position = torch.full((vocab_size,), -1, dtype=torch.int64, device=device)
 
+    @property
+    def admitted(self) -> Tensor:
+        """How many slots were given out since the request began, [] int64."""
+        return torch.tensor(self._admitted)
+
     def reset(self) -> None:
         """Make everything but the pinned ids inactive."""
         active = self._active

@@ -33,6 +33,11 @@ class Autoregressive:
         return torch.tensor(0)
 
     @property
+    def rows_fetched(self) -> Tensor:
+        """LM-head rows fetched since the request began, [] int64 on the device."""
+        return torch.tensor(0)
+
+    @property
     def named_components(self) -> list[tuple[str, object]]:
         """The components, with what errors call them."""
         return []
@@ -80,6 +85,11 @@ class Drafting(Autoregressive):
         if self._store is None:
             return torch.tensor(self._drafter.output_head.vocab_size)
         return self._store.active.count.clone()
+
+    @property
+    def rows_fetched(self) -> Tensor:
+        """LM-head rows fetched since the request began, [] int64 on the device; 0 without an active set."""
+        return super().rows_fetched if self._store is None else self._store.rows_fetched
 
     @property
     def named_components(self) -> list[tuple[str, object]]:

@@ -15,7 +15,7 @@ from specframe.observers import Observers
 from specframe.protocols import Verifier
 from specframe.recorder import GenerationRecorder
 from specframe.target import Target
-from specframe.types import DraftTree, GenerationReport
+from specframe.types import DraftTree, GenerationReport, StepStats
 
 
 class Engine:
@@ -30,6 +30,7 @@ class Engine:
 
     Attributes:
         report: of the last finished generation.
+        steps: of its target passes.
     """
 
     def __init__(
@@ -45,6 +46,7 @@ class Engine:
         self.verifier = verifier
         self.drafting = drafting
         self.report: GenerationReport | None = None
+        self.steps: list[StepStats] = []
         self._observers = observers
         self._clock = PhaseClock(torch.cuda.synchronize if target.device.type == "cuda" else None)
 
@@ -84,6 +86,7 @@ class Engine:
                 clock.lap("other")
                 yield emitted
                 clock.lap("consumer")
+        self.steps = recorder.steps()
         self.report = recorder.report(
             self.config,
             clock,
@@ -132,7 +135,12 @@ class Engine:
             features = target_pass.features[list(verdict.path)]
             emitted = self._cut(verdict.emitted_ids, remaining)
             recorder.record(
-                tree, verdict, emitted, drafting.covered(verdict.emitted_ids), drafting.active_size
+                tree,
+                verdict,
+                emitted,
+                drafting.covered(verdict.emitted_ids),
+                drafting.active_size,
+                drafting.rows_fetched,
             )
             clock.lap("other")
 

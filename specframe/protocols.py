@@ -90,6 +90,14 @@ class GatherBackend(Protocol):
 class Admitter(Protocol):
     """Decides which token gets which slot of an active set, writes it down, and has new rows fetched."""
 
+    @property
+    def admitted(self) -> Tensor:
+        """How many slots were given out, and so rows fetched, since the request began, [] int64.
+
+        A tensor of its own, which no later admission changes.
+        """
+        ...
+
     def reset(self) -> None:
         """Begin a request: everything but the pinned ids becomes inactive."""
         ...

@@ -20,13 +20,14 @@ _DRAFT_PHASES: tuple[Phase, ...] = ("draft_backbone", "draft_head", "draft_tree"
 
 @attrs.frozen(slots=True, eq=False)
 class _Pass:
-    """One target pass, with ``covered`` [n] bool and ``active_size`` [] int64 still on the device."""
+    """One target pass; ``covered`` [n] bool and the two sizes [] int64 are still on the device."""
 
     tree_nodes: int
     verdict: Verdict
     emitted: tuple[int, ...]
     covered: Tensor
     active_size: Tensor
+    rows_fetched: Tensor
 
 
 class GenerationRecorder:
@@ -42,6 +43,7 @@ class GenerationRecorder:
         emitted: tuple[int, ...],
         covered: Tensor,
         active_size: Tensor,
+        rows_fetched: Tensor,
     ) -> None:
         """Add one target pass; nothing is read from the device.
 
@@ -51,24 +53,30 @@ class GenerationRecorder:
             emitted: the emitted ids, cut at the end of the generation.
             covered: for every id the verdict emits, whether it was active when the step was drafted [n] bool.
             active_size: K when the step was drafted, [] int64.
+            rows_fetched: LM-head rows fetched from the begin of the request until then, [] int64.
         """
-        self._passes.append(_Pass(len(tree), verdict, emitted, covered, active_size))
+        self._passes.append(_Pass(len(tree), verdict, emitted, covered, active_size, rows_fetched))
 
     def last_step(self) -> StepStats:
-        """Return the statistics of the last target pass; two host reads."""
+        """Return the statistics of the last target pass; a few host reads."""
         last = self._passes[-1]
-        return _stats(len(self._passes) - 1, last, last.covered.tolist(), int(last.active_size))
+        fetched = int(last.rows_fetched)
+        before = int(self._passes[-2].rows_fetched) if len(self._passes) > 1 else 0
+        step = len(self._passes) - 1
+        return _stats(step, last, last.covered.tolist(), int(last.active_size), fetched - before)
 
     def steps(self) -> list[StepStats]:
-        """Return the statistics of all target passes; two host reads together."""
+        """Return the statistics of all target passes; three host reads together."""
         passes = self._passes
         if not passes:
             return []
         sizes = torch.stack([one.active_size for one in passes]).tolist()
+        fetched = torch.stack([one.rows_fetched for one in passes]).tolist()
+        per_step = [after - before for before, after in zip([0, *fetched], fetched, strict=False)]
         covered = iter(torch.cat([one.covered for one in passes]).tolist())
         return [
-            _stats(step, one, list(islice(covered, len(one.covered))), size)
-            for step, (one, size) in enumerate(zip(passes, sizes, strict=True))
+            _stats(step, one, list(islice(covered, len(one.covered))), size, rows)
+            for step, (one, size, rows) in enumerate(zip(passes, sizes, per_step, strict=True))
         ]
 
     def report(
@@ -130,7 +138,7 @@ class GenerationRecorder:
         )
 
 
-def _stats(step: int, one: _Pass, covered: list[bool], active_size: int) -> StepStats:
+def _stats(step: int, one: _Pass, covered: list[bool], active_size: int, rows_fetched: int) -> StepStats:
     """Return the statistics of a target pass, given what was read from the device."""
     rejection: Rejection | None = None
     if not one.verdict.path_ends_at_leaf:
@@ -143,6 +151,7 @@ def _stats(step: int, one: _Pass, covered: list[bool], active_size: int) -> Step
         active_size=active_size,
         covered=sum(covered[: len(one.emitted)]),
         rejection=rejection,
+        rows_fetched=rows_fetched,
     )
 
 

@@ -90,6 +90,7 @@ class StepStats:
         active_size: K when the step was drafted.
         covered: emitted tokens that were in the active set when the step was drafted.
         rejection: why the path ended; None when it ended at a leaf of the tree.
+        rows_fetched: LM-head rows fetched since the step before was drafted, or since the request began.
     """
 
     step: int
@@ -99,6 +100,7 @@ class StepStats:
     active_size: int
     covered: int
     rejection: Rejection | None
+    rows_fetched: int
 
 
 FinishReason = Literal["eos", "stop", "length"]

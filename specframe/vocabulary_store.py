@@ -76,6 +76,11 @@ class VocabularyStore:
         """K, the number of active tokens; a host read."""
         return int(self.active.count)
 
+    @property
+    def rows_fetched(self) -> Tensor:
+        """How many LM-head rows were fetched since the request began, [] int64; no host read."""
+        return self._admitter.admitted
+
     def contains(self, ids: Tensor) -> Tensor:
         """Return which of ``ids`` [n] are active [n] bool."""
         return self.active.slot_of[ids] >= 0

@@ -27,6 +27,11 @@ class TritonAdmitter:
         )
         self._rows = rows
 
+    @property
+    def admitted(self) -> Tensor:
+        """How many slots were given out since the request began, [] int64 on the device."""
+        return self._state.admitted.clone()
+
     def reset(self) -> None:
         """Make everything but the pinned ids inactive."""
         self._rows.join()  # the last copies may still read what is cleared now
