@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-from specframe.clock import PhaseClock
+from specframe.clock import PhaseClock, TimedEvent
 from specframe.config import RunConfig
 from specframe.drafting import Autoregressive
 from specframe.errors import UsageError, blame
@@ -48,7 +48,7 @@ class Engine:
         self.report: GenerationReport | None = None
         self.steps: list[StepStats] = []
         self._observers = observers
-        self._clock = PhaseClock(torch.cuda.synchronize if target.device.type == "cuda" else None)
+        self._clock = PhaseClock(_timed_event if target.device.type == "cuda" else None)
 
     def generate(
         self, prompt_ids: Tensor, max_new_tokens: int | None = None, *, id: str = "", task: str = ""
@@ -184,3 +184,7 @@ class Engine:
                 f"{prompt} prompt tokens and {limit} new ones exceed the {positions} positions of "
                 f"{self.target.name}; allowed: max_new_tokens of at most {positions - prompt}"
             )
+
+
+def _timed_event() -> TimedEvent:
+    return torch.cuda.Event(enable_timing=True)
