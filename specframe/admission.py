@@ -56,7 +56,7 @@ class TorchAdmitter:
         Raises:
             SpecframeError: an id is negative or beyond the vocabulary.
         """
-        self._check_range(ids)
+        check_range(ids, len(self._active.slot_of))
         ids = self._last_occurrences(ids)
         slots = self._active.slot_of[ids]
         ids, slots = ids[(slots < 0) | (slots >= self._pinned)], slots[(slots < 0) | (slots >= self._pinned)]
@@ -97,10 +97,11 @@ class TorchAdmitter:
         self._last_position[ids] = -1
         return kept
 
-    def _check_range(self, ids: Tensor) -> None:
-        vocab_size = len(self._active.slot_of)
-        if not 0 <= int(ids.min()) <= int(ids.max()) < vocab_size:
-            bad = int(ids[(ids < 0) | (ids >= vocab_size)][0])
-            raise SpecframeError(
-                f"the vocabulary strategy returned token id {bad}; allowed: 0 to {vocab_size - 1}"
-            )
+
+def check_range(ids: Tensor, vocab_size: int) -> None:
+    """Raise SpecframeError unless all ``ids`` [n], at least one, are in the vocabulary; a host read."""
+    if not 0 <= int(ids.min()) <= int(ids.max()) < vocab_size:
+        bad = int(ids[(ids < 0) | (ids >= vocab_size)][0])
+        raise SpecframeError(
+            f"the vocabulary strategy returned token id {bad}; allowed: 0 to {vocab_size - 1}"
+        )

@@ -21,6 +21,7 @@ from specframe.plugins import build_registry, create_plugin_manager
 from specframe.protocols import Eviction, VocabularyBuilder
 from specframe.registry import KIND_LABELS, Registry
 from specframe.target import Target
+from specframe.translated_head import TranslatedHead
 from specframe.vocabulary_store import VocabularyStore
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
@@ -71,9 +72,12 @@ def _bind(built: dict[Kind, Any], config: RunConfig) -> Drafting:
     """Bind strategy, store, gather backend and drafter to each other."""
     strategy: VocabularyBuilder = built["vocabulary"]
     drafter, backend = built["drafter"], built["gather"]
+    head = backend
+    if drafter.output_head.reduced is not None:
+        head = TranslatedHead(backend, drafter.output_head.reduced)
     if strategy.capacity is None:
         backend.bind(drafter.output_head, None)
-        return Drafting(drafter, backend, strategy, None)
+        return Drafting(drafter, head, strategy, None)
     if strategy.capacity < drafter.branching:
         raise UsageError(
             f"capacity {strategy.capacity} of strategy {config.strategy!r} is below the branching "
@@ -88,7 +92,7 @@ def _bind(built: dict[Kind, Any], config: RunConfig) -> Drafting:
         eviction=strategy.eviction,
         pinned_ids=strategy.pinned_ids,
     )
-    return Drafting(drafter, backend, strategy, store)
+    return Drafting(drafter, head, strategy, store)
 
 
 def find_device(name: str) -> torch.device:

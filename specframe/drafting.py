@@ -122,7 +122,11 @@ class Drafting(Autoregressive):
 
     def covered(self, ids: tuple[int, ...]) -> Tensor:
         """Return for every id whether it is active [n] bool, on the device."""
-        if self._store is None:
+        head = self._drafter.output_head
+        if self._store is None and head.reduced is None:
             return torch.ones(len(ids), dtype=torch.bool)
-        device = self._store.active.slot_of.device
-        return self._store.contains(torch.tensor(ids).to(device, non_blocking=True))
+        on_device = torch.tensor(ids).to(head.weight.device, non_blocking=True)
+        if self._store is not None:
+            return self._store.contains(on_device)
+        assert head.reduced is not None
+        return head.reduced.knows(on_device)

@@ -6,6 +6,8 @@ import attrs
 import torch
 from torch import Tensor
 
+from specframe.reduced_vocabulary import ReducedVocabulary
+
 
 @attrs.frozen(slots=True, eq=False)
 class OutputHead:
@@ -17,16 +19,19 @@ class OutputHead:
         scale: factor on the logits (Cohere multiplies by ``logit_scale``, Granite divides by
             ``logits_scaling``).
         softcap: bound of the logits (Gemma 2 ``final_logit_softcapping``); None for none.
+        reduced: which token each row stands for, where a drafter's own head has fewer rows than the target
+            has tokens; None when row i is token i.
     """
 
     weight: Tensor
     bias: Tensor | None = None
     scale: float = 1.0
     softcap: float | None = None
+    reduced: ReducedVocabulary | None = None
 
     @property
     def vocab_size(self) -> int:
-        """V, the number of rows."""
+        """Number of rows: V, or fewer for a reduced head."""
         return self.weight.shape[0]
 
     @property

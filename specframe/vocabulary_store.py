@@ -6,10 +6,11 @@ import torch
 from torch import Tensor
 
 from specframe.active_set import ActiveSet
-from specframe.admission import TorchAdmitter
+from specframe.admission import TorchAdmitter, check_range
 from specframe.errors import SpecframeError, UsageError
 from specframe.head import OutputHead
 from specframe.protocols import Admitter, BringsAdmitter, Eviction, GatherBackend
+from specframe.reduced_vocabulary import ReducedVocabulary
 
 
 class VocabularyStore:
@@ -20,6 +21,9 @@ class VocabularyStore:
     admissions of active tokens included (``lru``). Who decides that is the backend's own admitter where it
     brings one, and ``TorchAdmitter`` otherwise; both give the same slots.
 
+    Token ids are the target's. Where the head is a reduced one, the active set counts in its rows: the store
+    translates, and leaves out the ids that have none.
+
     Args:
         head: the LM head whose rows become active [V, H].
         backend: is bound to the active set and fetches its rows.
@@ -28,7 +32,7 @@ class VocabularyStore:
         pinned_ids: ids active from the start of every request [n] int64; duplicates are fine.
 
     Attributes:
-        active: the tensors of the active set.
+        active: the tensors of the active set, in rows of ``head``.
 
     Raises:
         UsageError: the capacity is smaller than the pinned ids or larger than the vocabulary.
@@ -44,27 +48,37 @@ class VocabularyStore:
         eviction: Eviction = "fifo",
         pinned_ids: Tensor,
     ) -> None:
-        device, vocab_size = head.weight.device, head.vocab_size
+        device = head.weight.device
+        self._reduced = head.reduced
+        vocab_size = head.vocab_size if head.reduced is None else len(head.reduced.row_of)
         pinned_ids = torch.unique(pinned_ids.to(device=device, dtype=torch.int64))
-        pinned = len(pinned_ids)
-        if capacity > vocab_size:
+        if head.reduced is not None:
+            capacity = min(capacity, head.vocab_size)
+        if capacity > head.vocab_size:
             raise UsageError(
-                f"capacity {capacity} is larger than the vocabulary; allowed: at most {vocab_size}"
+                f"capacity {capacity} is larger than the vocabulary; allowed: at most {head.vocab_size}"
             )
-        if pinned > capacity:
-            raise UsageError(
-                f"capacity {capacity} is below the {pinned} pinned ids; allowed: {pinned} or more"
-            )
-        for extreme in pinned_ids[[0, -1]].tolist() if pinned else []:
+        for extreme in pinned_ids[[0, -1]].tolist() if len(pinned_ids) else []:
             if not 0 <= extreme < vocab_size:
                 raise SpecframeError(
                     f"the vocabulary strategy pins token id {extreme}; allowed: 0 to {vocab_size - 1}"
                 )
-        self.active = ActiveSet.of_pinned(pinned_ids, capacity, vocab_size)
+        if head.reduced is not None:
+            pinned_ids = head.reduced.row_of[pinned_ids]
+            pinned_ids = pinned_ids[pinned_ids >= 0]
+            # One more for ids beyond the vocabulary, which a device does not stop at.
+            self._asked = torch.zeros(vocab_size + 1, dtype=torch.bool, device=device)
+        pinned = len(pinned_ids)
+        if pinned > capacity:
+            raise UsageError(
+                f"capacity {capacity} is below the {pinned} pinned ids; allowed: {pinned} or more"
+            )
+        self.active = ActiveSet.of_pinned(pinned_ids, capacity, head.vocab_size)
         self._unpinned = capacity - pinned
         backend.bind(head, self.active)
         if pinned:
             backend.fetch(torch.arange(pinned, device=device), pinned_ids)
+        self._stays_on_device = isinstance(backend, BringsAdmitter)
         self._admitter: Admitter = (
             backend.admitter(self.active, pinned, eviction)
             if isinstance(backend, BringsAdmitter)
@@ -81,23 +95,52 @@ class VocabularyStore:
         """How many LM-head rows were fetched since the request began, [] int64; no host read."""
         return self._admitter.admitted
 
+    @property
+    def unknown_ids(self) -> int:
+        """How many distinct ids without a row in the head this request wanted active; a host read."""
+        if self._reduced is None:
+            return 0
+        return int((self._asked[:-1] & (self._reduced.row_of < 0)).sum())
+
     def contains(self, ids: Tensor) -> Tensor:
         """Return which of ``ids`` [n] are active [n] bool."""
-        return self.active.slot_of[ids] >= 0
+        if self._reduced is None:
+            return self.active.slot_of[ids] >= 0
+        rows = self._reduced.row_of[ids]
+        return (rows >= 0) & (self.active.slot_of[rows.clamp(min=0)] >= 0)
 
     def reset(self) -> None:
         """Begin a request: everything but the pinned ids becomes inactive."""
         self._admitter.reset()
+        if self._reduced is not None:
+            self._asked.zero_()
 
     def admit(self, ids: Tensor) -> None:
         """Make ``ids`` [n] active and fetch the rows of those that were not.
 
         Ids may be active already and may repeat; a repeated id counts where it stands last. Of more ids than
-        there are unpinned slots, the last ones stay.
+        there are unpinned slots, the last ones stay. Ids that a reduced head has no row for are left out.
 
         Raises:
             SpecframeError: an id is negative or beyond the vocabulary, and the admitter reads ids on the
                 host. One that stays on the device leaves such ids out.
         """
-        if ids.numel() and self._unpinned:
-            self._admitter.admit(ids.reshape(-1).to(device=self.active.slot_of.device, dtype=torch.int64))
+        if not (ids.numel() and self._unpinned):
+            return
+        ids = ids.reshape(-1).to(device=self.active.slot_of.device, dtype=torch.int64)
+        if self._reduced is not None:
+            ids = self._rows(ids, self._reduced)
+        if self._stays_on_device or ids.numel():
+            self._admitter.admit(ids)
+
+    def _rows(self, ids: Tensor, reduced: ReducedVocabulary) -> Tensor:
+        """Return the head's rows of ``ids`` [n]; where they stay on the device, -1 stands for none."""
+        vocab_size = len(reduced.row_of)
+        if not self._stays_on_device:
+            check_range(ids, vocab_size)
+            self._asked[ids] = True
+            rows = reduced.row_of[ids]
+            return rows[rows >= 0]
+        inside = (ids >= 0) & (ids < vocab_size)
+        self._asked[torch.where(inside, ids, vocab_size)] = True
+        return torch.where(inside, reduced.row_of[ids.clamp(0, vocab_size - 1)], -1)

@@ -7,20 +7,23 @@ This project's: ``config.json`` with ``"format": "specframe-eagle"`` and the fie
 
 from __future__ import annotations
 
-import json
-import pickle
-import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import attrs
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from specframe.errors import CheckpointError, UsageError
+from specframe_plugins.drafters.checkpoint_files import (
+    CONFIG,
+    check_tensors,
+    first_line,
+    read_settings,
+    read_tensors,
+    write_checkpoint,
+)
 from specframe_plugins.drafters.eagle.model import ACTIVATIONS, EagleConfig, EagleHead
 
 if TYPE_CHECKING:
@@ -30,7 +33,6 @@ FORMAT = "specframe-eagle"
 FORMAT_VERSION = 1
 SHIPPED_HEADS = Path(__file__).with_name("data")
 
-_CONFIG, _SAFETENSORS, _BIN = "config.json", "model.safetensors", "pytorch_model.bin"
 _EMBEDDING = "embed_tokens.weight"
 
 
@@ -44,23 +46,8 @@ def save_head(head: EagleHead, path: Path) -> None:
     """
     if path.exists() and not _is_own(path):
         raise UsageError(f"{path} exists and holds no head of this project; allowed: a new directory")
-    partial = path.with_name(f".{path.name}.partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir(parents=True)
-    save_file(
-        {name: tensor.detach().contiguous() for name, tensor in head.state_dict().items()},
-        partial / _SAFETENSORS,
-    )
     settings = {"format": FORMAT, "format_version": FORMAT_VERSION, **attrs.asdict(head.config)}
-    (partial / _CONFIG).write_text(json.dumps(settings, indent=2) + "\n", encoding="utf-8")
-    if path.exists():
-        replaced = path.with_name(f".{path.name}.replaced")
-        shutil.rmtree(replaced, ignore_errors=True)
-        path.rename(replaced)
-        partial.rename(path)
-        shutil.rmtree(replaced)
-    else:
-        partial.rename(path)
+    write_checkpoint(path, settings, head.state_dict())
 
 
 def load_head(path: Path, target: Target) -> EagleHead:
@@ -69,8 +56,8 @@ def load_head(path: Path, target: Target) -> EagleHead:
     Raises:
         CheckpointError: the checkpoint is missing, corrupt, or made for another target.
     """
-    settings = _read_settings(path)
-    tensors = _read_tensors(path)
+    settings = read_settings(path)
+    tensors = read_tensors(path)
     if settings.get("format") == FORMAT:
         config = _own_config(settings, path)
     else:
@@ -79,7 +66,7 @@ def load_head(path: Path, target: Target) -> EagleHead:
     tensors.pop(_EMBEDDING, None)
     with torch.device("meta"):
         head = EagleHead(config)
-    _check_tensors({name: tuple(p.shape) for name, p in head.named_parameters()}, tensors, path)
+    check_tensors({name: tuple(p.shape) for name, p in head.named_parameters()}, tensors, path)
     head.load_state_dict(tensors, assign=True)
     return head.to(target.device, target.dtype).eval().requires_grad_(False)
 
@@ -91,8 +78,8 @@ def find_head(target: Target, root: Path = SHIPPED_HEADS) -> Path:
         UsageError: none does.
     """
     names = []
-    for path in sorted(root.glob(f"*/{_CONFIG}")):
-        config = _own_config(_read_settings(path.parent), path.parent)
+    for path in sorted(root.glob(f"*/{CONFIG}")):
+        config = _own_config(read_settings(path.parent), path.parent)
         if (config.tokenizer_fingerprint, config.hidden_size) == (
             target.tokenizer_fingerprint,
             target.hidden_size,
@@ -107,41 +94,9 @@ def find_head(target: Target, root: Path = SHIPPED_HEADS) -> Path:
 
 def _is_own(path: Path) -> bool:
     try:
-        return _read_settings(path).get("format") == FORMAT
+        return read_settings(path).get("format") == FORMAT
     except CheckpointError:
         return False
-
-
-def _read_settings(path: Path) -> dict[str, Any]:
-    """Return the content of ``config.json``."""
-    if not path.is_dir():
-        raise CheckpointError(f"EAGLE checkpoint {path} is not a directory")
-    try:
-        settings = json.loads((path / _CONFIG).read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise CheckpointError(f"EAGLE checkpoint {path} has no {_CONFIG}") from None
-    except (OSError, ValueError) as error:
-        raise CheckpointError(f"{path / _CONFIG} cannot be read as JSON: {_first_line(error)}") from None
-    if not isinstance(settings, dict):
-        raise CheckpointError(f"{path / _CONFIG} holds no JSON object")
-    return settings
-
-
-def _read_tensors(path: Path) -> dict[str, Tensor]:
-    """Return all tensors by name, on the CPU; buffers that follow from the config are left out."""
-    file = next((path / name for name in (_SAFETENSORS, _BIN) if (path / name).is_file()), None)
-    if file is None:
-        raise CheckpointError(f"EAGLE checkpoint {path} has neither {_SAFETENSORS} nor {_BIN}")
-    try:
-        if file.name == _SAFETENSORS:
-            tensors = load_file(file)
-        else:
-            tensors = torch.load(file, map_location="cpu", weights_only=True)
-    except (SafetensorError, pickle.UnpicklingError, RuntimeError, EOFError, OSError, ValueError) as error:
-        raise CheckpointError(f"{file} is corrupt: {_first_line(error)}") from None
-    if not (isinstance(tensors, dict) and all(isinstance(tensor, Tensor) for tensor in tensors.values())):
-        raise CheckpointError(f"{file} is corrupt: it holds something else than named tensors")
-    return {name: tensor for name, tensor in tensors.items() if not name.endswith("rotary_emb.inv_freq")}
 
 
 def _own_config(settings: Mapping[str, Any], path: Path) -> EagleConfig:
@@ -149,13 +104,13 @@ def _own_config(settings: Mapping[str, Any], path: Path) -> EagleConfig:
     version = settings.get("format_version")
     if version != FORMAT_VERSION:
         raise CheckpointError(
-            f"{path / _CONFIG} has format_version {version}; this version of specframe reads {FORMAT_VERSION}"
+            f"{path / CONFIG} has format_version {version}; this version of specframe reads {FORMAT_VERSION}"
         )
     values = {name: value for name, value in settings.items() if name not in ("format", "format_version")}
     try:
         return _checked(EagleConfig(**values), path)
     except TypeError as error:
-        raise CheckpointError(f"{path / _CONFIG} does not describe a head: {_first_line(error)}") from None
+        raise CheckpointError(f"{path / CONFIG} does not describe a head: {first_line(error)}") from None
 
 
 def _public_config(settings: Mapping[str, Any], tensors: Mapping[str, Tensor], path: Path) -> EagleConfig:
@@ -167,7 +122,7 @@ def _public_config(settings: Mapping[str, Any], tensors: Mapping[str, Tensor], p
     try:
         rope = settings.get("rope_parameters") or settings.get("rope_scaling") or {"type": "default"}
         if rope.get("rope_type", rope.get("type")) != "default":
-            raise CheckpointError(f"{path / _CONFIG} asks for scaled rotary embeddings {rope}; allowed: none")
+            raise CheckpointError(f"{path / CONFIG} asks for scaled rotary embeddings {rope}; allowed: none")
         heads = settings["num_attention_heads"]
         config = EagleConfig(
             vocab_size=settings["vocab_size"],
@@ -186,9 +141,9 @@ def _public_config(settings: Mapping[str, Any], tensors: Mapping[str, Tensor], p
             hidden_act=settings.get("hidden_act", "silu"),
         )
     except KeyError as error:
-        raise CheckpointError(f"{path / _CONFIG} lacks {error.args[0]!r}") from None
+        raise CheckpointError(f"{path / CONFIG} lacks {error.args[0]!r}") from None
     except (TypeError, AttributeError, ZeroDivisionError) as error:
-        raise CheckpointError(f"{path / _CONFIG} does not describe a head: {_first_line(error)}") from None
+        raise CheckpointError(f"{path / CONFIG} does not describe a head: {first_line(error)}") from None
     return _checked(config, path)
 
 
@@ -197,21 +152,21 @@ def _checked(config: EagleConfig, path: Path) -> EagleConfig:
     for name in ("vocab_size", "hidden_size", "intermediate_size", "num_attention_heads", "head_dim"):
         value = getattr(config, name)
         if not (isinstance(value, int) and value > 0):
-            raise CheckpointError(f"{path / _CONFIG} has {name} {value!r}; allowed: a positive integer")
+            raise CheckpointError(f"{path / CONFIG} has {name} {value!r}; allowed: a positive integer")
     for name in ("rms_norm_eps", "rope_theta"):
         value = getattr(config, name)
         if not (isinstance(value, int | float) and value > 0):
-            raise CheckpointError(f"{path / _CONFIG} has {name} {value!r}; allowed: a positive number")
+            raise CheckpointError(f"{path / CONFIG} has {name} {value!r}; allowed: a positive number")
     heads, groups = config.num_attention_heads, config.num_key_value_heads
     if not isinstance(groups, int) or groups < 1 or heads % groups:
         raise CheckpointError(
-            f"{path / _CONFIG} has num_key_value_heads {groups!r}; allowed: a divisor of {heads}"
+            f"{path / CONFIG} has num_key_value_heads {groups!r}; allowed: a divisor of {heads}"
         )
     if config.head_dim % 2:
-        raise CheckpointError(f"{path / _CONFIG} has head_dim {config.head_dim}; allowed: even")
+        raise CheckpointError(f"{path / CONFIG} has head_dim {config.head_dim}; allowed: even")
     if config.hidden_act not in ACTIVATIONS:
         raise CheckpointError(
-            f"{path / _CONFIG} has hidden_act {config.hidden_act!r}; allowed: {', '.join(ACTIVATIONS)}"
+            f"{path / CONFIG} has hidden_act {config.hidden_act!r}; allowed: {', '.join(ACTIVATIONS)}"
         )
     return config
 
@@ -235,23 +190,3 @@ def _check_target(config: EagleConfig, tensors: Mapping[str, Tensor], path: Path
             f"(fingerprint {config.tokenizer_fingerprint}); target {target.name} has another "
             f"(fingerprint {target.tokenizer_fingerprint})"
         )
-
-
-def _check_tensors(needed: Mapping[str, tuple[int, ...]], tensors: Mapping[str, Tensor], path: Path) -> None:
-    """Raise unless names, shapes and values are those of a head."""
-    missing, unexpected = sorted(needed.keys() - tensors), sorted(tensors.keys() - needed)
-    if missing:
-        raise CheckpointError(f"{path} has no tensor {missing[0]} ({len(missing)} missing)")
-    if unexpected:
-        raise CheckpointError(f"{path} has an unexpected tensor {unexpected[0]} ({len(unexpected)} in all)")
-    for name, shape in needed.items():
-        if tensors[name].shape != shape:
-            raise CheckpointError(
-                f"{name} is {list(tensors[name].shape)} in {path}; its {_CONFIG} says {list(shape)}"
-            )
-        if not torch.isfinite(tensors[name]).all():
-            raise CheckpointError(f"{name} in {path} has values that are not finite")
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0]

@@ -158,9 +158,9 @@ class _Layer(nn.Module):
 
     def __init__(self, config: EagleConfig) -> None:
         super().__init__()
-        self.self_attn = _Attention(config)
+        self.self_attn = Attention(config, config.hidden_size)
         self.post_attention_layernorm = nn.RMSNorm(config.hidden_size, config.rms_norm_eps)
-        self.mlp = _Mlp(config)
+        self.mlp = GatedMlp(config)
 
     def forward(self, x: Tensor, cos: Tensor, sin: Tensor, attention_mask: Tensor | None) -> Tensor:
         x = x + self.self_attn(x, cos, sin, attention_mask)
@@ -168,19 +168,27 @@ class _Layer(nn.Module):
         return out
 
 
-class _Attention(nn.Module):
-    def __init__(self, config: EagleConfig) -> None:
+class Attention(nn.Module):
+    """Grouped-query attention with rotary positions.
+
+    Args:
+        config: the head's sizes.
+        input_size: width of what it reads; its output has the head's hidden size.
+    """
+
+    def __init__(self, config: EagleConfig, input_size: int) -> None:
         super().__init__()
         self.head_dim = config.head_dim
-        hidden, bias = config.hidden_size, config.attention_bias
+        bias = config.attention_bias
         query_width = config.num_attention_heads * config.head_dim
         key_width = config.num_key_value_heads * config.head_dim
-        self.q_proj = nn.Linear(hidden, query_width, bias=bias)
-        self.k_proj = nn.Linear(hidden, key_width, bias=bias)
-        self.v_proj = nn.Linear(hidden, key_width, bias=bias)
-        self.o_proj = nn.Linear(query_width, hidden, bias=False)
+        self.q_proj = nn.Linear(input_size, query_width, bias=bias)
+        self.k_proj = nn.Linear(input_size, key_width, bias=bias)
+        self.v_proj = nn.Linear(input_size, key_width, bias=bias)
+        self.o_proj = nn.Linear(query_width, config.hidden_size, bias=False)
 
     def forward(self, x: Tensor, cos: Tensor, sin: Tensor, attention_mask: Tensor | None) -> Tensor:
+        """Return what each position [B, T, H] gathers for inputs [B, T, input size]."""
         query, key, value = (
             projection(x).unflatten(-1, (-1, self.head_dim)).transpose(1, 2)
             for projection in (self.q_proj, self.k_proj, self.v_proj)
@@ -197,7 +205,9 @@ class _Attention(nn.Module):
         return out
 
 
-class _Mlp(nn.Module):
+class GatedMlp(nn.Module):
+    """The gated MLP of Llama-type layers."""
+
     def __init__(self, config: EagleConfig) -> None:
         super().__init__()
         self.activation = ACTIVATIONS[config.hidden_act]
@@ -206,5 +216,6 @@ class _Mlp(nn.Module):
         self.down_proj = nn.Linear(config.intermediate_size, config.hidden_size, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
+        """Return [..., H] for [..., H]."""
         out: Tensor = self.down_proj(self.activation(self.gate_proj(x)) * self.up_proj(x))
         return out

@@ -1,0 +1,129 @@
+"""Checkpoints on disk, whatever the drafter: ``config.json`` beside the tensors, complete or not at all."""
+
+from __future__ import annotations
+
+import json
+import pickle
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Final
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from specframe.errors import CheckpointError
+
+CONFIG: Final = "config.json"
+_SAFETENSORS, _BIN = "model.safetensors", "pytorch_model.bin"
+_INDICES = (f"{_SAFETENSORS}.index.json", f"{_BIN}.index.json")
+
+
+def write_checkpoint(path: Path, settings: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> None:
+    """Write a directory ``path`` with settings and tensors; one that is there already is replaced."""
+    partial = path.with_name(f".{path.name}.partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir(parents=True)
+    save_file(
+        {name: tensor.detach().contiguous() for name, tensor in tensors.items()}, partial / _SAFETENSORS
+    )
+    (partial / CONFIG).write_text(json.dumps(settings, indent=2) + "\n", encoding="utf-8")
+    if path.exists():
+        replaced = path.with_name(f".{path.name}.replaced")
+        shutil.rmtree(replaced, ignore_errors=True)
+        path.rename(replaced)
+        partial.rename(path)
+        shutil.rmtree(replaced)
+    else:
+        partial.rename(path)
+
+
+def read_settings(path: Path) -> dict[str, Any]:
+    """Return the content of ``config.json``.
+
+    Raises:
+        CheckpointError: it is missing, or holds something else than a JSON object.
+    """
+    if not path.is_dir():
+        raise CheckpointError(f"EAGLE checkpoint {path} is not a directory")
+    try:
+        settings = json.loads((path / CONFIG).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise CheckpointError(f"EAGLE checkpoint {path} has no {CONFIG}") from None
+    except (OSError, ValueError) as error:
+        raise CheckpointError(f"{path / CONFIG} cannot be read as JSON: {first_line(error)}") from None
+    if not isinstance(settings, dict):
+        raise CheckpointError(f"{path / CONFIG} holds no JSON object")
+    return settings
+
+
+def read_tensors(path: Path) -> dict[str, Tensor]:
+    """Return all tensors by name, on the CPU; buffers that follow from the config are left out.
+
+    Reads one safetensors or ``.bin`` file, or the shards that an index names; never runs pickled code.
+
+    Raises:
+        CheckpointError: a file is missing or corrupt.
+    """
+    tensors: dict[str, Tensor] = {}
+    for file in _files(path):
+        tensors.update(_read_file(file))
+    return {name: tensor for name, tensor in tensors.items() if not name.endswith("rotary_emb.inv_freq")}
+
+
+def _files(path: Path) -> list[Path]:
+    """Return the files that hold the tensors, one or several shards."""
+    for name in (_SAFETENSORS, _BIN):
+        if (path / name).is_file():
+            return [path / name]
+    index = next((path / name for name in _INDICES if (path / name).is_file()), None)
+    if index is None:
+        raise CheckpointError(f"EAGLE checkpoint {path} has neither {_SAFETENSORS} nor {_BIN}")
+    try:
+        shards = sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise CheckpointError(f"{index} is corrupt: {first_line(error)}") from None
+    for name in shards:
+        if Path(name).name != name or not (path / name).is_file():
+            raise CheckpointError(f"{path} has no shard {name}, which {index.name} names")
+    return [path / name for name in shards]
+
+
+def _read_file(file: Path) -> dict[str, Tensor]:
+    try:
+        if file.suffix == ".safetensors":
+            tensors = load_file(file)
+        else:
+            tensors = torch.load(file, map_location="cpu", weights_only=True)
+    except (SafetensorError, pickle.UnpicklingError, RuntimeError, EOFError, OSError, ValueError) as error:
+        raise CheckpointError(f"{file} is corrupt: {first_line(error)}") from None
+    if not (isinstance(tensors, dict) and all(isinstance(tensor, Tensor) for tensor in tensors.values())):
+        raise CheckpointError(f"{file} is corrupt: it holds something else than named tensors")
+    return tensors
+
+
+def check_tensors(needed: Mapping[str, tuple[int, ...]], tensors: Mapping[str, Tensor], path: Path) -> None:
+    """Raise unless names, shapes and values are those of a head.
+
+    Raises:
+        CheckpointError: a tensor is missing, unexpected, of another shape, or not finite.
+    """
+    missing, unexpected = sorted(needed.keys() - tensors), sorted(tensors.keys() - needed)
+    if missing:
+        raise CheckpointError(f"{path} has no tensor {missing[0]} ({len(missing)} missing)")
+    if unexpected:
+        raise CheckpointError(f"{path} has an unexpected tensor {unexpected[0]} ({len(unexpected)} in all)")
+    for name, shape in needed.items():
+        if tensors[name].shape != shape:
+            raise CheckpointError(
+                f"{name} is {list(tensors[name].shape)} in {path}; its {CONFIG} says {list(shape)}"
+            )
+        if not torch.isfinite(tensors[name]).all():
+            raise CheckpointError(f"{name} in {path} has values that are not finite")
+
+
+def first_line(error: Exception) -> str:
+    """Return what an exception says, in one line."""
+    return (str(error).splitlines() or [type(error).__name__])[0]

@@ -1,0 +1,139 @@
+"""The EAGLE-3 head: one decoder layer on fused features of several target layers, and its own LM head.
+
+Source: EAGLE-3 (arXiv 2503.01840, section 3) and the layout of its public checkpoints.
+Shapes: B sequences, T positions, H hidden of the head, F fused feature width (layers x target hidden).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import attrs
+import torch
+from torch import Tensor, nn
+
+from specframe_plugins.drafters.eagle.model import Attention, EagleConfig, GatedMlp, rotary_tables
+
+
+@attrs.frozen(kw_only=True)
+class Eagle3Config(EagleConfig):
+    """Sizes of an EAGLE-3 head, and the target it was made for.
+
+    Attributes:
+        target_hidden_size: H of the target, which may differ from the head's ``hidden_size``.
+        draft_vocab_size: rows of the head's LM head; V when it is not reduced.
+        feature_layers: which hidden states of the target are the features: i stands for the input of layer i,
+            the number of layers for the output of the last one, before the final norm.
+        norm_before_residual: the residual starts from the normed feature instead of the feature.
+        own_embedding: the checkpoint has an embedding of its own.
+    """
+
+    target_hidden_size: int
+    draft_vocab_size: int
+    feature_layers: tuple[int, ...]
+    norm_before_residual: bool = False
+    own_embedding: bool = False
+
+    @property
+    def feature_size(self) -> int:
+        """F, the width of what the target hands over."""
+        return len(self.feature_layers) * self.target_hidden_size
+
+
+def default_feature_layers(num_layers: int) -> tuple[int, ...]:
+    """Return the layers of the public checkpoints: a low, a middle and a high one.
+
+    A target of fewer than six layers has no such three; there they are spread as far as possible.
+    """
+    if num_layers >= 6:
+        return (2, num_layers // 2, num_layers - 3)
+    return tuple(dict.fromkeys((min(1, num_layers), (num_layers + 1) // 2, num_layers)))
+
+
+def for_target(target_config: Any, **overrides: Any) -> Eagle3Config:
+    """Return a head of one layer of the target's sizes over its full vocabulary.
+
+    Args:
+        target_config: the ``transformers`` config of the target.
+        **overrides: fields to set otherwise.
+    """
+    sizes = attrs.asdict(EagleConfig.for_target(target_config))
+    config = target_config.get_text_config()
+    fields: dict[str, Any] = {
+        **sizes,
+        "target_hidden_size": config.hidden_size,
+        "draft_vocab_size": config.vocab_size,
+        "feature_layers": default_feature_layers(config.num_hidden_layers),
+    }
+    return Eagle3Config(**{**fields, **overrides})
+
+
+class Eagle3Head(nn.Module):
+    """The head as trained and stored; parameter names follow the public EAGLE-3 checkpoints.
+
+    Its own LM head is trained and stored with it, in rows of the reduced vocabulary where there is one; the
+    embedding is the target's unless the checkpoint has one.
+    """
+
+    def __init__(self, config: Eagle3Config) -> None:
+        super().__init__()
+        self.config = config
+        hidden = config.hidden_size
+        self.fc = nn.Linear(config.feature_size, hidden, bias=config.fc_bias)
+        self.midlayer = _MidLayer(config)
+        self.norm = nn.RMSNorm(hidden, config.rms_norm_eps)
+        self.lm_head = nn.Linear(hidden, config.draft_vocab_size, bias=False)
+        if config.own_embedding:
+            self.embed_tokens = nn.Embedding(config.vocab_size, hidden)
+
+    def forward(
+        self, embeddings: Tensor, hidden: Tensor, positions: Tensor, attention_mask: Tensor | None = None
+    ) -> Tensor:
+        """Return the layer's output for each pair [B, T, H]: the LM head's input before its norm.
+
+        Args:
+            embeddings: of token t + 1 [B, T, H].
+            hidden: the fused features of position t, or below the first drafted level this layer's own
+                output [B, T, H].
+            positions: t [B, T].
+            attention_mask: who attends to whom [B, 1, T, T] bool; None for causal.
+        """
+        cos, sin = rotary_tables(self.config, positions)
+        out: Tensor = self.midlayer(
+            embeddings, hidden, cos.to(hidden.dtype)[:, None], sin.to(hidden.dtype)[:, None], attention_mask
+        )
+        return out
+
+    def fuse(self, features: Tensor) -> Tensor:
+        """Return the hidden states [..., H] of the target's features [..., F]."""
+        fused: Tensor = self.fc(features)
+        return fused
+
+    def logits(self, hidden: Tensor) -> Tensor:
+        """Return logits over the head's own rows [..., draft vocabulary] for layer outputs [..., H]."""
+        out: Tensor = self.lm_head(self.norm(hidden))
+        return out
+
+
+class _MidLayer(nn.Module):
+    """Attention over embedding and feature side by side, then an MLP; the residual is the feature's."""
+
+    def __init__(self, config: Eagle3Config) -> None:
+        super().__init__()
+        hidden, eps = config.hidden_size, config.rms_norm_eps
+        self.config = config
+        self.input_layernorm = nn.RMSNorm(hidden, eps)
+        self.hidden_norm = nn.RMSNorm(hidden, eps)
+        self.self_attn = Attention(config, 2 * hidden)
+        self.post_attention_layernorm = nn.RMSNorm(hidden, eps)
+        self.mlp = GatedMlp(config)
+
+    def forward(
+        self, embeddings: Tensor, hidden: Tensor, cos: Tensor, sin: Tensor, attention_mask: Tensor | None
+    ) -> Tensor:
+        normed = self.hidden_norm(hidden)
+        residual = normed if self.config.norm_before_residual else hidden
+        both = torch.cat((self.input_layernorm(embeddings), normed), dim=-1)
+        x = residual + self.self_attn(both, cos, sin, attention_mask)
+        out: Tensor = x + self.mlp(self.post_attention_layernorm(x))
+        return out
