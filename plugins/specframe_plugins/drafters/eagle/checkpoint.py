@@ -101,16 +101,12 @@ def _is_own(path: Path) -> bool:
 
 def _own_config(settings: Mapping[str, Any], path: Path) -> EagleConfig:
     """Return the config of a head of this project."""
-    version = settings.get("format_version")
-    if version != FORMAT_VERSION:
-        raise CheckpointError(
-            f"{path / CONFIG} has format_version {version}; this version of specframe reads {FORMAT_VERSION}"
-        )
-    values = {name: value for name, value in settings.items() if name not in ("format", "format_version")}
     try:
-        return _checked(EagleConfig(**values), path)
+        config = EagleConfig(**own_fields(settings, FORMAT_VERSION, path))
     except TypeError as error:
         raise CheckpointError(f"{path / CONFIG} does not describe a head: {first_line(error)}") from None
+    check_sizes(config, path)
+    return config
 
 
 def _public_config(settings: Mapping[str, Any], tensors: Mapping[str, Tensor], path: Path) -> EagleConfig:
@@ -119,36 +115,66 @@ def _public_config(settings: Mapping[str, Any], tensors: Mapping[str, Tensor], p
     if layers != 1 or "draft_vocab_size" in settings:
         kind = "an EAGLE-3 head" if layers == 1 else f"a model of {layers} layers"
         raise CheckpointError(f"{path} holds {kind}; allowed: EAGLE-2 heads, which have one layer")
+    config = EagleConfig(
+        vocab_size=_needed(settings, "vocab_size", path),
+        fc_bias=bool(settings.get("bias", "fc.bias" in tensors)),
+        attention_bias="layers.0.self_attn.q_proj.bias" in tensors,
+        input_norms=False,
+        output_norm=False,
+        **layer_sizes(settings, path),
+    )
+    check_sizes(config, path)
+    return config
+
+
+def own_fields(settings: Mapping[str, Any], version: int, path: Path) -> dict[str, Any]:
+    """Return the fields of the config in this project's layout.
+
+    Raises:
+        CheckpointError: it is of another version of the layout.
+    """
+    found = settings.get("format_version")
+    if found != version:
+        raise CheckpointError(
+            f"{path / CONFIG} has format_version {found}; this version of specframe reads {version}"
+        )
+    return {name: value for name, value in settings.items() if name not in ("format", "format_version")}
+
+
+def layer_sizes(settings: Mapping[str, Any], path: Path) -> dict[str, Any]:
+    """Return the fields of ``EagleConfig`` that a public ``config.json`` shares with a Llama's.
+
+    Raises:
+        CheckpointError: one is missing or makes no sense, or the rotary embeddings are scaled.
+    """
+    rope = settings.get("rope_parameters") or settings.get("rope_scaling") or {"type": "default"}
+    heads, hidden = _needed(settings, "num_attention_heads", path), _needed(settings, "hidden_size", path)
     try:
-        rope = settings.get("rope_parameters") or settings.get("rope_scaling") or {"type": "default"}
         if rope.get("rope_type", rope.get("type")) != "default":
             raise CheckpointError(f"{path / CONFIG} asks for scaled rotary embeddings {rope}; allowed: none")
-        heads = settings["num_attention_heads"]
-        config = EagleConfig(
-            vocab_size=settings["vocab_size"],
-            hidden_size=settings["hidden_size"],
-            intermediate_size=settings["intermediate_size"],
-            num_attention_heads=heads,
-            num_key_value_heads=settings.get("num_key_value_heads") or heads,
-            head_dim=settings.get("head_dim") or settings["hidden_size"] // heads,
-            rms_norm_eps=settings.get("rms_norm_eps", 1e-6),
-            rope_theta=rope.get("rope_theta", settings.get("rope_theta", 10_000.0)),
-            max_position_embeddings=settings.get("max_position_embeddings", 2048),
-            fc_bias=bool(settings.get("bias", "fc.bias" in tensors)),
-            attention_bias="layers.0.self_attn.q_proj.bias" in tensors,
-            input_norms=False,
-            output_norm=False,
-            hidden_act=settings.get("hidden_act", "silu"),
-        )
-    except KeyError as error:
-        raise CheckpointError(f"{path / CONFIG} lacks {error.args[0]!r}") from None
+        return {
+            "hidden_size": hidden,
+            "intermediate_size": _needed(settings, "intermediate_size", path),
+            "num_attention_heads": heads,
+            "num_key_value_heads": settings.get("num_key_value_heads") or heads,
+            "head_dim": settings.get("head_dim") or hidden // heads,
+            "rms_norm_eps": settings.get("rms_norm_eps", 1e-6),
+            "rope_theta": rope.get("rope_theta", settings.get("rope_theta", 10_000.0)),
+            "max_position_embeddings": settings.get("max_position_embeddings", 2048),
+            "hidden_act": settings.get("hidden_act", "silu"),
+        }
     except (TypeError, AttributeError, ZeroDivisionError) as error:
         raise CheckpointError(f"{path / CONFIG} does not describe a head: {first_line(error)}") from None
-    return _checked(config, path)
 
 
-def _checked(config: EagleConfig, path: Path) -> EagleConfig:
-    """Return the config if a head can be built from it."""
+def _needed(settings: Mapping[str, Any], name: str, path: Path) -> Any:
+    if name not in settings:
+        raise CheckpointError(f"{path / CONFIG} lacks {name!r}")
+    return settings[name]
+
+
+def check_sizes(config: EagleConfig, path: Path) -> None:
+    """Raise CheckpointError unless a head can be built from the config."""
     for name in ("vocab_size", "hidden_size", "intermediate_size", "num_attention_heads", "head_dim"):
         value = getattr(config, name)
         if not (isinstance(value, int) and value > 0):
@@ -168,7 +194,6 @@ def _checked(config: EagleConfig, path: Path) -> EagleConfig:
         raise CheckpointError(
             f"{path / CONFIG} has hidden_act {config.hidden_act!r}; allowed: {', '.join(ACTIVATIONS)}"
         )
-    return config
 
 
 def _check_target(config: EagleConfig, tensors: Mapping[str, Tensor], path: Path, target: Target) -> None:
@@ -184,6 +209,11 @@ def _check_target(config: EagleConfig, tensors: Mapping[str, Tensor], path: Path
             raise CheckpointError(
                 f"{name} is {getattr(config, name)} in {path}; target {target.name} has {needed_size}"
             )
+    check_tokenizer(config, path, target)
+
+
+def check_tokenizer(config: EagleConfig, path: Path, target: Target) -> None:
+    """Raise CheckpointError where the checkpoint says it was trained with another tokenizer."""
     if config.tokenizer_fingerprint not in (None, target.tokenizer_fingerprint):
         raise CheckpointError(
             f"{path} was trained with the tokenizer of {config.target_name} "
