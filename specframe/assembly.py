@@ -10,7 +10,7 @@ import pluggy
 import torch
 
 from specframe.components import BuildContext, Component, Kind, Setting
-from specframe.config import AUTOREGRESSIVE, RunConfig
+from specframe.config import AUTO, AUTOREGRESSIVE, RunConfig
 from specframe.drafting import Autoregressive, Drafting
 from specframe.engine import Engine
 from specframe.errors import UsageError, blame_one, unknown_name
@@ -53,7 +53,7 @@ def build_engine(
     drafts = config.strategy != AUTOREGRESSIVE
     if drafts and config.strategy not in registry.names("vocabulary"):
         raise unknown_name("strategy", config.strategy, [*registry.names("vocabulary"), AUTOREGRESSIVE])
-    config = resolve_gather(config, registry, device, dtype)
+    config = resolve_gather(resolve_verifier(config), registry, device, dtype)
     chosen = _choose(config, registry, drafts)
     options = {kind: _options(config, kind, component) for kind, component in chosen.items()}
     _check_supported(chosen, setting_for(config, device, dtype))
@@ -130,7 +130,15 @@ def setting_for(config: RunConfig, device: torch.device, dtype: torch.dtype) -> 
         gather=config.gather,
         drafter=config.drafter,
         verifier=config.verifier,
+        temperature=config.temperature,
     )
+
+
+def resolve_verifier(config: RunConfig) -> RunConfig:
+    """Replace ``auto`` by the verifier that is exact for every draft tree at the config's temperature."""
+    if config.verifier != AUTO:
+        return config
+    return attrs.evolve(config, verifier="sampling" if config.temperature else "greedy")
 
 
 def resolve_gather(
@@ -141,7 +149,7 @@ def resolve_gather(
     Raises:
         UsageError: none does.
     """
-    if config.gather != "auto":
+    if config.gather != AUTO:
         return config
     setting = setting_for(config, device, dtype)
     # On a CPU there is only Triton's interpreter, which is for tests: one has to ask for it by name.

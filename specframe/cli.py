@@ -107,7 +107,12 @@ def run(
         str | None, _option("What proposes tokens.", default=_DEFAULTS["drafter"], metavar="NAME")
     ] = None,
     verifier: Annotated[
-        str | None, _option("What accepts them.", default=_DEFAULTS["verifier"], metavar="NAME")
+        str | None,
+        _option(
+            "What accepts them; `auto` takes greedy at temperature 0 and sampling above.",
+            default=_DEFAULTS["verifier"],
+            metavar="NAME",
+        ),
     ] = None,
     gather: Annotated[
         str | None,
@@ -158,8 +163,46 @@ def run(
         str | None,
         _option("Torch device: cpu, cuda, cuda:1, ...", default=_DEFAULTS["device"], metavar="DEVICE"),
     ] = None,
+    temperature: Annotated[
+        float | None,
+        _option(
+            "Divides the target's logits; 0 decodes greedily, above 0 samples.",
+            default=_DEFAULTS["temperature"],
+            metavar="T",
+        ),
+    ] = None,
+    top_p: Annotated[
+        float | None,
+        _option(
+            "Sample from the most likely tokens that together have this probability.",
+            default=_DEFAULTS["top_p"],
+            metavar="P",
+        ),
+    ] = None,
+    top_k: Annotated[
+        int | None,
+        _option(
+            "Sample from this many most likely tokens, 0 for all.", default=_DEFAULTS["top_k"], metavar="K"
+        ),
+    ] = None,
+    min_p: Annotated[
+        float | None,
+        _option(
+            "Sample from the tokens with at least this share of the most likely token's probability.",
+            default=_DEFAULTS["min_p"],
+            metavar="P",
+        ),
+    ] = None,
+    repetition_penalty: Annotated[
+        float | None,
+        _option(
+            "Above 1, tokens of the prompt and of the output become less likely; also in greedy decoding.",
+            default=_DEFAULTS["repetition_penalty"],
+            metavar="R",
+        ),
+    ] = None,
     seed: Annotated[
-        int | None, _option("Seed of verifiers that sample.", default=_DEFAULTS["seed"], metavar="N")
+        int | None, _option("Seed of everything that is drawn.", default=_DEFAULTS["seed"], metavar="N")
     ] = None,
     json: Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")] = False,
 ) -> None:
@@ -175,6 +218,11 @@ def run(
         "max_new_tokens": max_new_tokens,
         "dtype": dtype,
         "device": device,
+        "temperature": temperature,
+        "top_p": top_p,
+        "top_k": top_k,
+        "min_p": min_p,
+        "repetition_penalty": repetition_penalty,
         "seed": seed,
     }
     run_config = resolve_config(config, settings, option or ())

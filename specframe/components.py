@@ -27,6 +27,7 @@ class Setting:
         device: where the target and the drafter live.
         dtype: their weights' dtype.
         vocabulary, gather, drafter, verifier: names of the four chosen components.
+        temperature: of the target; 0 for greedy decoding.
     """
 
     device: torch.device
@@ -35,6 +36,7 @@ class Setting:
     gather: str
     drafter: str
     verifier: str
+    temperature: float = 0.0
 
 
 @attrs.frozen(slots=True, kw_only=True, eq=False)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import tomllib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -14,6 +15,10 @@ from specframe.errors import UsageError, unknown_name
 from specframe.models import default_model
 
 AUTOREGRESSIVE = "autoregressive"
+AUTO = "auto"
+
+# Below this, logits divided by the temperature leave the range of float32.
+_LOWEST_TEMPERATURE = 1e-3
 
 
 @attrs.frozen(slots=True, kw_only=True)
@@ -24,26 +29,36 @@ class RunConfig:
         model: demo model name, hub id, directory, or ``.gguf`` file.
         strategy: vocabulary strategy, or ``autoregressive`` to decode without a drafter.
         drafter: drafter name.
-        verifier: verifier name.
+        verifier: verifier name, or ``auto`` for ``greedy`` at temperature 0 and ``sampling`` above.
         gather: gather backend name, or ``auto``.
         options: option values per component kind.
         max_new_tokens: length limit, tokens.
         dtype: ``float32``, ``bfloat16`` or ``float16``.
         device: torch device.
-        seed: seed of the generator that verifiers draw from.
+        seed: seed of the generator that verifiers and drafters draw from.
+        temperature: the target's logits are divided by it; 0 decodes greedily.
+        top_p: keep the most likely tokens that together have this probability; 1 keeps all.
+        top_k: keep this many most likely tokens; 0 keeps all.
+        min_p: keep tokens with at least this share of the most likely token's probability; 0 keeps all.
+        repetition_penalty: tokens of the prompt and of the output so far lose (above 1) or gain (below 1).
         prefill_chunk: prompt tokens per prefill pass.
     """
 
     model: str = "smollm2-135m"
     strategy: str = "nanospec"
     drafter: str = "eagle"
-    verifier: str = "greedy"
+    verifier: str = AUTO
     gather: str = "auto"
     options: Mapping[str, Mapping[str, Any]] = attrs.field(factory=dict)
     max_new_tokens: int = attrs.field(default=128)
     dtype: str = "bfloat16"
     device: str = "cpu"
     seed: int = 0
+    temperature: float = 0.0
+    top_p: float = 1.0
+    top_k: int = 0
+    min_p: float = 0.0
+    repetition_penalty: float = 1.0
     prefill_chunk: int = 512
 
     def __attrs_post_init__(self) -> None:
@@ -51,9 +66,34 @@ class RunConfig:
             raise UsageError(f"max_new_tokens is {self.max_new_tokens}; allowed: 1 or more")
         if self.prefill_chunk < 1:
             raise UsageError(f"prefill_chunk is {self.prefill_chunk}; allowed: 1 or more")
+        self._check_sampling()
         for kind in self.options:
             if kind not in KINDS:
                 raise unknown_name("option group", kind, KINDS)
+
+    def _check_sampling(self) -> None:
+        """Raise a UsageError for a sampling parameter out of range, or one that greedy decoding ignores."""
+        temperature, penalty = self.temperature, self.repetition_penalty
+        if not (temperature == 0.0 or _LOWEST_TEMPERATURE <= temperature < math.inf):
+            raise UsageError(
+                f"temperature is {temperature:g}; allowed: 0 for greedy decoding, or {_LOWEST_TEMPERATURE:g} "
+                "and more"
+            )
+        if not 0.0 < penalty < math.inf:
+            raise UsageError(f"repetition_penalty is {penalty:g}; allowed: more than 0, 1 for none")
+        if not 0.0 < self.top_p <= 1.0:
+            raise UsageError(f"top_p is {self.top_p:g}; allowed: more than 0 and at most 1")
+        if self.top_k < 0:
+            raise UsageError(f"top_k is {self.top_k}; allowed: 1 or more, or 0 for all tokens")
+        if not 0.0 <= self.min_p <= 1.0:
+            raise UsageError(f"min_p is {self.min_p:g}; allowed: 0 to 1")
+        for name, neutral in (("top_p", 1.0), ("top_k", 0), ("min_p", 0.0)):
+            value = getattr(self, name)
+            if temperature == 0.0 and value != neutral:
+                raise UsageError(
+                    f"{name} is {value:g}, but at temperature 0 the most likely token is taken whatever "
+                    f"{name} is; give a temperature above 0, or leave {name} out"
+                )
 
 
 def load_toml(path: Path) -> dict[str, Any]:
@@ -69,12 +109,14 @@ def load_toml(path: Path) -> dict[str, Any]:
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise UsageError(f"{path} is not valid TOML: {error}") from None
     allowed = {field.name: field for field in attrs.fields(RunConfig) if field.name != "options"}
-    for name, value in settings.items():
+    for name, value in list(settings.items()):
         if name in KINDS:
             if not isinstance(value, dict):
                 raise UsageError(f"{path}: [{name}] must be a table of options")
         elif name not in allowed:
             raise unknown_name(f"setting in {path}", name, [*allowed, *KINDS])
+        elif type(value) is int and type(allowed[name].default) is float:
+            settings[name] = float(value)
         elif type(value) is not type(allowed[name].default):
             raise UsageError(
                 f"{path}: {name} = {value!r} must be of type {type(allowed[name].default).__name__}"

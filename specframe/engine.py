@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import torch
 from torch import Tensor
+from transformers import LogitsProcessorList
 
 from specframe.clock import PhaseClock, TimedEvent
 from specframe.config import RunConfig
@@ -15,6 +16,7 @@ from specframe.observers import Observers
 from specframe.protocols import Verifier
 from specframe.recorder import GenerationRecorder
 from specframe.target import Target
+from specframe.target_logits import LogitsProcessing, logits_processors
 from specframe.types import DraftTree, GenerationReport, StepStats
 
 
@@ -51,23 +53,37 @@ class Engine:
         self._clock = PhaseClock(_timed_event if target.device.type == "cuda" else None)
 
     def generate(
-        self, prompt_ids: Tensor, max_new_tokens: int | None = None, *, id: str = "", task: str = ""
+        self,
+        prompt_ids: Tensor,
+        max_new_tokens: int | None = None,
+        *,
+        logits_processor: LogitsProcessorList | None = None,
+        id: str = "",
+        task: str = "",
     ) -> GenerationReport:
         """Generate to the end and return the report; arguments and errors as in ``stream``."""
-        for _ in self.stream(prompt_ids, max_new_tokens, id=id, task=task):
+        for _ in self.stream(prompt_ids, max_new_tokens, logits_processor=logits_processor, id=id, task=task):
             pass
         assert self.report is not None
         return self.report
 
     @torch.inference_mode()
     def stream(
-        self, prompt_ids: Tensor, max_new_tokens: int | None = None, *, id: str = "", task: str = ""
+        self,
+        prompt_ids: Tensor,
+        max_new_tokens: int | None = None,
+        *,
+        logits_processor: LogitsProcessorList | None = None,
+        id: str = "",
+        task: str = "",
     ) -> Iterator[tuple[int, ...]]:
         """Yield the new token ids of every target pass as they are accepted; then ``report`` is set.
 
         Args:
             prompt_ids: [T] int64.
             max_new_tokens: length limit; by default the config's.
+            logits_processor: processors of transformers, or of your own with its interface, to apply
+                besides the config's; each must depend on nothing but the ids and scores it is given.
             id: name of the request in the report.
             task: its task in the report.
 
@@ -80,8 +96,12 @@ class Engine:
         self._observers.generation_started(self.config)
         recorder, clock, token_ids = GenerationRecorder(), self._clock, list[int]()
         clock.start()
+        prompt_ids = prompt_ids.to(self.target.device)
+        processing = LogitsProcessing(
+            logits_processors(self.config, logits_processor), prompt_ids, len(prompt_ids) + limit
+        )
         with blame(self._named_components()):
-            for emitted in self._steps(prompt_ids.to(self.target.device), limit, recorder):
+            for emitted in self._steps(prompt_ids, limit, processing, recorder):
                 token_ids.extend(emitted)
                 clock.lap("other")
                 yield emitted
@@ -102,7 +122,7 @@ class Engine:
         self._observers.generation_finished(self.report)
 
     def _steps(
-        self, prompt_ids: Tensor, limit: int, recorder: GenerationRecorder
+        self, prompt_ids: Tensor, limit: int, processing: LogitsProcessing, recorder: GenerationRecorder
     ) -> Iterator[tuple[int, ...]]:
         """Yield what every target pass emits, until a stop id or the length limit."""
         target, drafting, clock = self.target, self.drafting, self._clock
@@ -117,8 +137,9 @@ class Engine:
         )
         features = prefill.features[-1:]
         last = DraftTree.root_only(int(prompt_ids[-1]), target.device)
-        verdict = self.verifier.verify(last, prefill.logits, generator)
+        verdict = self.verifier.verify(last, processing.after(last, prefill.logits), generator)
         emitted = verdict.emitted_ids
+        processing.extend(emitted)
         clock.lap("prefill")
         yield emitted
         remaining = limit - 1
@@ -130,10 +151,11 @@ class Engine:
             target_pass = target.tree_pass(tree)
             clock.lap("target_pass")
 
-            verdict = self.verifier.verify(tree, target_pass.logits, generator)
+            verdict = self.verifier.verify(tree, processing.after(tree, target_pass.logits), generator)
             target.commit(verdict.path)
             features = target_pass.features[list(verdict.path)]
             emitted = self._cut(verdict.emitted_ids, remaining)
+            processing.extend(emitted)
             recorder.record(
                 tree,
                 verdict,

@@ -13,6 +13,7 @@ from torch import Generator, Tensor
 from specframe.active_set import ActiveSet
 from specframe.clock import PhaseClock
 from specframe.head import OutputHead
+from specframe.target_logits import TargetLogits
 from specframe.types import DraftTree, Verdict
 
 Eviction = Literal["fifo", "lru"]
@@ -174,12 +175,12 @@ class Drafter(Protocol):
 class Verifier(Protocol):
     """Decides which drafted tokens the target would have emitted itself."""
 
-    def verify(self, tree: DraftTree, target_logits: Tensor, generator: Generator | None) -> Verdict:
+    def verify(self, tree: DraftTree, target: TargetLogits, generator: Generator | None) -> Verdict:
         """Return the accepted path and the token that follows it.
 
         Args:
             tree: N nodes.
-            target_logits: the target's logits after each node [N, V].
+            target: what the target says after each node, with the request's logits processors applied.
             generator: the only source of randomness.
         """
         ...

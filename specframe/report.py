@@ -31,6 +31,7 @@ def to_rows(report: GenerationReport, vocab_size: int) -> list[tuple[str, str]]:
             "new tokens",
             f"{report.new_tokens:,} after {report.prompt_tokens:,} prompt tokens ({report.finish_reason})",
         ),
+        *_sampling_rows(report),
         ("speed", f"{report.tokens_per_s:.1f} tokens/s"),
         ("tau", f"{report.tau:.2f} tokens per target pass, {report.target_passes:,} target passes"),
     ]
@@ -47,6 +48,17 @@ def to_rows(report: GenerationReport, vocab_size: int) -> list[tuple[str, str]]:
             ),
         ]
     return rows + _time_rows(report, drafted)
+
+
+def _sampling_rows(report: GenerationReport) -> list[tuple[str, str]]:
+    """Return how the target's distribution was changed and sampled; nothing for plain greedy decoding."""
+    neutral = {"top_k": 0, "top_p": 1.0, "min_p": 0.0, "repetition_penalty": 1.0}
+    chosen = {
+        name: getattr(report, name) for name, value in neutral.items() if getattr(report, name) != value
+    }
+    if report.temperature:
+        chosen = {"temperature": report.temperature, **chosen, "seed": report.seed}
+    return [("sampling", ", ".join(f"{name} {value:g}" for name, value in chosen.items()))] if chosen else []
 
 
 def _time_rows(report: GenerationReport, drafted: bool) -> list[tuple[str, str]]:

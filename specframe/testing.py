@@ -17,6 +17,7 @@ from specframe.active_set import ActiveSet
 from specframe.clock import PhaseClock
 from specframe.head import OutputHead
 from specframe.protocols import Drafter, Eviction, GatherBackend, Verifier, VocabularyBuilder
+from specframe.target_logits import TargetLogits
 from specframe.types import DraftTree, Verdict
 from specframe.vocabulary_store import VocabularyStore
 
@@ -422,7 +423,7 @@ def _check_tree(tree: DraftTree, root: int, drafter: Drafter, allowed: set[int])
 def _verify(verifier: Verifier, tree: DraftTree, target_logits: Tensor) -> Verdict:
     """Return a verdict whose form was checked, and see that the inputs stay as they were."""
     given = target_logits.clone()
-    verdict = verifier.verify(tree, given, _generator())
+    verdict = verifier.verify(tree, TargetLogits(given, tree), _generator())
     _require(
         torch.equal(given, target_logits),
         "verify() changed target_logits; its inputs belong to the engine",

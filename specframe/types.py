@@ -127,6 +127,11 @@ class GenerationReport:
     dtype: str
     device: str
     seed: int
+    temperature: float = 0.0
+    top_p: float = 1.0
+    top_k: int = 0
+    min_p: float = 0.0
+    repetition_penalty: float = 1.0
     prompt_tokens: int
     token_ids: list[int]
     text: str

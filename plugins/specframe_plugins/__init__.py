@@ -36,7 +36,7 @@ def specframe_drafters() -> Iterable[Component]:
 
 @hookimpl
 def specframe_verifiers() -> Iterable[Component]:
-    """Return the verifier ``greedy``."""
-    from specframe_plugins.verifiers import greedy
+    """Return the verifiers ``greedy`` and ``sampling``."""
+    from specframe_plugins.verifiers import greedy, sampling
 
-    return [greedy.COMPONENT]
+    return [greedy.COMPONENT, sampling.COMPONENT]

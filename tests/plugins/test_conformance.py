@@ -18,6 +18,7 @@ from specframe.options import build_options
 from specframe.plugins import build_registry, create_plugin_manager
 from specframe.protocols import GatherBackend
 from specframe.target import Target
+from specframe.target_logits import TargetLogits
 from specframe.testing import (
     check_drafter,
     check_gather_backend,
@@ -166,20 +167,20 @@ def test_a_strategy_that_breaks_a_promise_is_caught(broken: type[NanospecVocabul
 
 
 class AcceptsTheFirstChild:
-    def verify(self, tree: DraftTree, target_logits: Tensor, generator: Generator | None) -> Verdict:
+    def verify(self, tree: DraftTree, target: TargetLogits, generator: Generator | None) -> Verdict:
         if len(tree) == 1:
-            return GreedyVerifier().verify(tree, target_logits, generator)
+            return GreedyVerifier().verify(tree, target, generator)
         return Verdict((0, 1), (int(tree.token_ids[1]),), 0, not bool((tree.parents == 1).any()))
 
 
 class IgnoresTheGenerator(GreedyVerifier):
-    def verify(self, tree: DraftTree, target_logits: Tensor, generator: Generator | None) -> Verdict:
-        return super().verify(tree, target_logits + torch.randn(target_logits.shape), generator)
+    def verify(self, tree: DraftTree, target: TargetLogits, generator: Generator | None) -> Verdict:
+        return super().verify(tree, TargetLogits(target.raw + torch.randn(target.raw.shape), tree), generator)
 
 
 class CallsEveryTokenABonus(GreedyVerifier):
-    def verify(self, tree: DraftTree, target_logits: Tensor, generator: Generator | None) -> Verdict:
-        return attrs.evolve(super().verify(tree, target_logits, generator), path_ends_at_leaf=True)
+    def verify(self, tree: DraftTree, target: TargetLogits, generator: Generator | None) -> Verdict:
+        return attrs.evolve(super().verify(tree, target, generator), path_ends_at_leaf=True)
 
 
 @pytest.mark.parametrize(

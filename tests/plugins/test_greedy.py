@@ -6,6 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from specframe.errors import SpecframeError
+from specframe.target_logits import TargetLogits
 from specframe.testing import check_verifier
 from specframe.types import DraftTree, Verdict
 from specframe_plugins.verifiers.greedy import GreedyVerifier
@@ -28,7 +29,7 @@ def certain_of(chosen: list[int]) -> torch.Tensor:
 
 
 def verify(tree: DraftTree, logits: torch.Tensor) -> Verdict:
-    return GreedyVerifier().verify(tree, logits, None)
+    return GreedyVerifier().verify(tree, TargetLogits(logits, tree), None)
 
 
 @st.composite

@@ -34,8 +34,12 @@ def test_the_version_is_printed(cli: CommandLine) -> None:
 OPTIONS = (
     *("--model", "--strategy", "--drafter", "--verifier", "--gather", "-o", "--config", "--prompt"),
     *("--prompt-file", "--chat", "--raw", "--max-new-tokens", "--dtype", "--device", "--seed", "--json"),
+    *("--temperature", "--top-p", "--top-k", "--min-p", "--repetition-penalty"),
 )
-DEFAULTS = ("strategy", "drafter", "verifier", "gather", "max_new_tokens", "dtype", "device", "seed")
+DEFAULTS = (
+    *("strategy", "drafter", "verifier", "gather", "max_new_tokens", "dtype", "device", "seed"),
+    *("temperature", "top_p", "top_k", "min_p", "repetition_penalty"),
+)
 
 
 @pytest.mark.parametrize("option", OPTIONS)
@@ -60,6 +64,15 @@ def test_help_does_not_wait_for_torch() -> None:
         (["nope"], "No such command 'nope'"),
         (["run", "--stratgy", "full"], "No such option: --stratgy"),
         (["run", "--seed", "x"], "Invalid value for '--seed'"),
+        (["run", "--temperature", "-1"], "temperature is -1; allowed: 0 for greedy decoding"),
+        (["run", "--temperature", "nan"], "temperature is nan; allowed"),
+        (["run", "--temperature", "1", "--top-p", "0"], "top_p is 0; allowed: more than 0"),
+        (["run", "--temperature", "1", "--top-k", "-2"], "top_k is -2; allowed: 1 or more"),
+        (["run", "--temperature", "1", "--min-p", "1.5"], "min_p is 1.5; allowed: 0 to 1"),
+        (["run", "--repetition-penalty", "0"], "repetition_penalty is 0; allowed: more than 0"),
+        (["run", "--top-p", "0.9"], "top_p is 0.9, but at temperature 0 the most likely token is taken"),
+        (["run", "--temperature", "1", "--verifier", "greedy"], "use --verifier sampling"),
+        (["run", "--verifier", "sampling"], "the temperature is 0; give one above 0"),
         (["run", "--max-new-tokens", "0"], "max_new_tokens is 0; allowed: 1 or more"),
         (["run", "--prompt", ""], "the prompt is empty"),
         (["run", "hello"], "unexpected argument 'hello'"),

@@ -22,6 +22,11 @@ KEYS = [
     "dtype",
     "device",
     "seed",
+    "temperature",
+    "top_p",
+    "top_k",
+    "min_p",
+    "repetition_penalty",
     "prompt_tokens",
     "token_ids",
     "text",
@@ -96,6 +101,15 @@ def test_the_json_has_the_promised_keys_in_their_order() -> None:
 def test_the_json_is_one_line_of_the_same_values() -> None:
     assert json.loads(to_json(REPORT)) == attrs.asdict(REPORT)
     assert "\n" not in to_json(REPORT)
+
+
+def test_plain_greedy_decoding_needs_no_row_about_sampling() -> None:
+    assert "sampling" not in rows()
+
+
+def test_the_table_says_how_it_was_sampled() -> None:
+    report = attrs.evolve(REPORT, temperature=0.7, top_p=0.9, repetition_penalty=1.1, seed=3)
+    assert rows(report)["sampling"] == "temperature 0.7, top_p 0.9, repetition_penalty 1.1, seed 3"
 
 
 def test_an_autoregressive_report_has_no_drafter() -> None:

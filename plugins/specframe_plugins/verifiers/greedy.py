@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import attrs
 import torch
-from torch import Generator, Tensor
+from torch import Generator
 
-from specframe.components import BuildContext, Component
-from specframe.errors import SpecframeError
+from specframe.components import BuildContext, Component, Setting
+from specframe.target_logits import TargetLogits, not_finite
 from specframe.types import DraftTree, Verdict
+from specframe_plugins.verifiers.tree_walk import TreeOnHost, walk
 
 
 @attrs.frozen(slots=True)
@@ -24,43 +25,48 @@ class GreedyVerifier:
     the first wins, as in ``torch.argmax``.
     """
 
-    def verify(self, tree: DraftTree, target_logits: Tensor, generator: Generator | None) -> Verdict:
+    def verify(self, tree: DraftTree, target: TargetLogits, generator: Generator | None) -> Verdict:
         """Return the longest path that the target's argmax follows, with one host read.
+
+        With logits processors, such as a repetition penalty, only the nodes on the path are processed.
 
         Args:
             tree: N nodes.
-            target_logits: the target's logits after each node [N, V].
+            target: what the target says after each node.
             generator: not used; greedy decoding draws nothing.
 
         Raises:
             SpecframeError: the largest logit after a node of the path is NaN or infinite.
         """
-        best = target_logits.max(dim=-1)
+        if target.processed_at_all:
+            return walk(TreeOnHost(tree), lambda node: self._best(tree, target, node))
+        best = target.raw.max(dim=-1)
         # A NaN anywhere in a row is the row's maximum, so N values stand for all N x V of them.
         usable = best.values.isfinite()
-        rows = torch.stack([tree.token_ids, tree.parents, best.indices, usable.long()])
-        token_ids, parents, chosen, finite = rows.tolist()
-        child_of: dict[tuple[int, int], int] = {}
-        for node in range(1, len(token_ids)):
-            child_of.setdefault((parents[node], token_ids[node]), node)
-        path = [0]
-        while True:
-            last = path[-1]
-            if not finite[last]:
-                raise SpecframeError(
-                    f"the target returned logits that are NaN or infinite after token {token_ids[last]}; "
-                    "try --dtype float32"
-                )
-            child = child_of.get((last, chosen[last]))
-            if child is None:
-                break
-            path.append(child)
-        return Verdict(
-            path=tuple(path),
-            accepted_ids=tuple(token_ids[node] for node in path[1:]),
-            next_token=chosen[path[-1]],
-            path_ends_at_leaf=path[-1] not in parents,
+        columns = torch.stack([tree.token_ids, tree.parents, best.indices, usable.long()])
+        token_ids, parents, chosen, finite = columns.tolist()
+
+        def choose(node: int) -> int:
+            if not finite[node]:
+                raise not_finite(token_ids[node])
+            return int(chosen[node])
+
+        return walk(TreeOnHost(tree, (token_ids, parents)), choose)
+
+    def _best(self, tree: DraftTree, target: TargetLogits, node: int) -> int:
+        best = target.rows([node]).max(dim=-1)
+        if not best.values.isfinite():
+            raise not_finite(int(tree.token_ids[node]))
+        return int(best.indices)
+
+
+def _supports(setting: Setting) -> str | None:
+    if setting.temperature:
+        return (
+            f"it takes the most likely token and the temperature is {setting.temperature:g}; use --verifier "
+            "sampling, or temperature 0"
         )
+    return None
 
 
 def _build(options: GreedyOptions, context: BuildContext) -> GreedyVerifier:
@@ -72,4 +78,5 @@ COMPONENT = Component(
     summary="exact greedy decoding: accept what the target's argmax would have emitted",
     options=GreedyOptions,
     factory=_build,
+    supports=_supports,
 )
