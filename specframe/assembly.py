@@ -64,12 +64,20 @@ def build_engine(
     for kind, component in chosen.items():
         with blame_one(f"{KIND_LABELS[kind]} {component.name!r}"):
             built[kind] = component.factory(options[kind], context)
-    drafting = _bind(built, config) if drafts else Autoregressive()
+    drafting = bind_drafting(built, config) if drafts else Autoregressive()
     return Engine(config, target, built["verifier"], drafting, Observers(manager))
 
 
-def _bind(built: dict[Kind, Any], config: RunConfig) -> Drafting:
-    """Bind strategy, store, gather backend and drafter to each other."""
+def bind_drafting(built: dict[Kind, Any], config: RunConfig) -> Drafting:
+    """Bind strategy, store, gather backend and drafter to each other.
+
+    Args:
+        built: the components by kind.
+        config: what they were called.
+
+    Raises:
+        UsageError: the strategy's capacity, eviction or pinned ids do not fit.
+    """
     strategy: VocabularyBuilder = built["vocabulary"]
     drafter, backend = built["drafter"], built["gather"]
     head = backend

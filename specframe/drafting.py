@@ -6,8 +6,9 @@ import torch
 from torch import Tensor
 
 from specframe.clock import PhaseClock
+from specframe.head import OutputHead
 from specframe.protocols import Drafter, GatherBackend, VocabularyBuilder
-from specframe.target import Prefill, top_ids
+from specframe.target import Prefill
 from specframe.types import DraftTree, Verdict
 from specframe.vocabulary_store import VocabularyStore
 
@@ -16,16 +17,23 @@ class Autoregressive:
     """Drafts nothing, so that every target pass emits one token: the baseline.
 
     Attributes:
+        branching: the largest k that the drafter asks the head for.
         max_depth: the deepest level of a draft tree.
         max_nodes: the largest N of a draft tree, the root included.
         harvest_topk: how many of the target's top ids are wanted per position.
         prompt_window: for how many of the last prompt positions.
     """
 
+    branching = 1
     max_depth = 0
     max_nodes = 1
     harvest_topk = 0
     prompt_window = 0
+
+    @property
+    def output_head(self) -> OutputHead | None:
+        """The LM head that the drafter drafts with; None without a drafter."""
+        return None
 
     @property
     def active_size(self) -> Tensor:
@@ -49,8 +57,8 @@ class Autoregressive:
         """Return a tree from ``root``, given the features committed since the last draft [n, F]."""
         return DraftTree.root_only(root, features.device)
 
-    def learn(self, verdict: Verdict, tree: DraftTree, target_logits: Tensor, clock: PhaseClock) -> None:
-        """Take over the accepted path and what the target thought at every node [N, V]."""
+    def learn(self, verdict: Verdict, tree: DraftTree, topk_ids: Tensor | None, clock: PhaseClock) -> None:
+        """Take over the accepted path and the target's top ids after every node [N, harvest_topk]."""
 
     def covered(self, ids: tuple[int, ...]) -> Tensor:
         """Return for every id whether it may be proposed now [n] bool, on the device."""
@@ -75,9 +83,15 @@ class Drafting(Autoregressive):
         store: VocabularyStore | None,
     ) -> None:
         self._drafter, self._head, self._strategy, self._store = drafter, head, strategy, store
+        self.branching = drafter.branching
         self.max_depth, self.max_nodes = drafter.max_depth, drafter.max_nodes
         if store is not None:
             self.harvest_topk, self.prompt_window = strategy.harvest_topk, strategy.prompt_window
+
+    @property
+    def output_head(self) -> OutputHead:
+        """The LM head that the drafter drafts with."""
+        return self._drafter.output_head
 
     @property
     def active_size(self) -> Tensor:
@@ -111,12 +125,11 @@ class Drafting(Autoregressive):
         clock.lap("draft_tree")
         return tree
 
-    def learn(self, verdict: Verdict, tree: DraftTree, target_logits: Tensor, clock: PhaseClock) -> None:
+    def learn(self, verdict: Verdict, tree: DraftTree, topk_ids: Tensor | None, clock: PhaseClock) -> None:
         """Tell the drafter what was accepted, and admit what the strategy learnt."""
         self._drafter.commit(verdict)
         clock.lap("draft_backbone")
         if self._store is not None:
-            topk_ids = top_ids(target_logits, self.harvest_topk) if self.harvest_topk else None
             self._store.admit(self._strategy.observe(verdict, tree, topk_ids))
             clock.lap("vocabulary")
 

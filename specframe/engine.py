@@ -15,7 +15,7 @@ from specframe.errors import UsageError, blame
 from specframe.observers import Observers
 from specframe.protocols import Verifier
 from specframe.recorder import GenerationRecorder
-from specframe.target import Target
+from specframe.target import Target, top_ids
 from specframe.target_logits import LogitsProcessing, logits_processors
 from specframe.types import DraftTree, GenerationReport, StepStats
 
@@ -166,7 +166,9 @@ class Engine:
             )
             clock.lap("other")
 
-            drafting.learn(verdict, tree, target_pass.logits, clock)
+            topk_ids = top_ids(target_pass.logits, drafting.harvest_topk) if drafting.harvest_topk else None
+            clock.lap("vocabulary")
+            drafting.learn(verdict, tree, topk_ids, clock)
             self._observers.step_finished(recorder.last_step)
             yield emitted
             remaining -= len(emitted)

@@ -131,23 +131,49 @@ def load_pretrained(spec: str, dtype: torch.dtype, device: str | torch.device = 
         UsageError: the demo model is not installed, or no such model can be found.
         CheckpointError: the files are there but cannot be loaded.
     """
+    directory = _directory(spec)
+    if directory is None:
+        return _load_from_hub(spec, dtype, device)
+    return _load(str(directory), spec, dtype, device)
+
+
+def load_tokenizer(spec: str) -> PreTrainedTokenizerBase:
+    """Load the tokenizer of a model, and nothing else of it; of a hub id, the cached one.
+
+    Args:
+        spec: as for ``load_pretrained``.
+
+    Raises:
+        UsageError: the demo model is not installed, or no such model can be found.
+        CheckpointError: there is no tokenizer that can be loaded.
+    """
+    from transformers import AutoTokenizer
+
+    source = str(_directory(spec) or spec)
+    with _quiet_transformers():
+        try:
+            return AutoTokenizer.from_pretrained(source, trust_remote_code=False, local_files_only=True)
+        except Exception as error:  # a checkpoint can be broken in any way
+            raise CheckpointError(f"cannot load the tokenizer of {spec!r}: {_first_line(error)}") from error
+
+
+def _directory(spec: str) -> Path | None:
+    """Return the local directory of a model; None for a hub id."""
     demo = DEMO_MODELS.get(spec)
     path = Path(spec).expanduser()
     if demo is not None:
-        directory = _converted_demo(demo)
-    elif path.is_dir():
+        return _converted_demo(demo)
+    if path.is_dir():
         if not (path / "config.json").is_file():
             raise CheckpointError(
                 f"{spec} holds no config.json; allowed: a directory written by save_pretrained()"
             )
-        directory = path
-    elif path.is_file():
-        directory = _converted_file(path)
-    elif _HUB_ID.fullmatch(spec) and not spec.endswith(".gguf"):
-        return _load_from_hub(spec, dtype, device)
-    else:
-        raise CheckpointError(f"no such model file or directory: {spec}")
-    return _load(str(directory), spec, dtype, device)
+        return path
+    if path.is_file():
+        return _converted_file(path)
+    if _HUB_ID.fullmatch(spec) and not spec.endswith(".gguf"):
+        return None
+    raise CheckpointError(f"no such model file or directory: {spec}")
 
 
 def _load_from_hub(spec: str, dtype: torch.dtype, device: str | torch.device) -> LoadedModel:

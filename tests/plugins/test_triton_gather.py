@@ -116,7 +116,7 @@ def run_without_values(make_gather: Any, target: Target, eviction: str) -> tuple
         drafting.start(prompt_ids, prefill, clock)
         log_probs, token_ids = gather.topk(torch.empty(4, 64), 12)
         statistics = drafting.covered((3, 4)), drafting.active_size
-        drafting.learn(Verdict((0, 2), (3,), 4, True), tree, torch.empty(7, 101), clock)
+        drafting.learn(Verdict((0, 2), (3,), 4, True), tree, torch.empty(7, 3, dtype=torch.int64), clock)
     return log_probs, token_ids, *statistics
 
 
