@@ -12,6 +12,10 @@ from specframe.errors import SpecframeError
 from specframe.protocols import Eviction
 
 
+class OutsideVocabulary(SpecframeError):
+    """An id that was to be admitted is no id of the vocabulary."""
+
+
 class TorchAdmitter:
     """The ``Admitter`` that runs everywhere; how many ids are new decides its shapes, which the host reads.
 
@@ -54,7 +58,7 @@ class TorchAdmitter:
         """Make ``ids`` [n] active and fetch the rows of those that were not.
 
         Raises:
-            SpecframeError: an id is negative or beyond the vocabulary.
+            OutsideVocabulary: an id is negative or beyond the vocabulary.
         """
         check_range(ids, len(self._active.slot_of))
         ids = self._last_occurrences(ids)
@@ -99,9 +103,7 @@ class TorchAdmitter:
 
 
 def check_range(ids: Tensor, vocab_size: int) -> None:
-    """Raise SpecframeError unless all ``ids`` [n], at least one, are in the vocabulary; a host read."""
+    """Raise OutsideVocabulary unless all ``ids`` [n], at least one, are in the vocabulary; a host read."""
     if not 0 <= int(ids.min()) <= int(ids.max()) < vocab_size:
         bad = int(ids[(ids < 0) | (ids >= vocab_size)][0])
-        raise SpecframeError(
-            f"the vocabulary strategy returned token id {bad}; allowed: 0 to {vocab_size - 1}"
-        )
+        raise OutsideVocabulary(f"token id {bad}; allowed: 0 to {vocab_size - 1}")

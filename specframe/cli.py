@@ -204,6 +204,21 @@ def run(
     seed: Annotated[
         int | None, _option("Seed of everything that is drawn.", default=_DEFAULTS["seed"], metavar="N")
     ] = None,
+    stop: Annotated[
+        list[str] | None,
+        typer.Option(metavar="TEXT", help="End the text right before this string. Repeatable."),
+    ] = None,
+    stop_id: Annotated[
+        list[int] | None, typer.Option(metavar="ID", help="End at this token id. Repeatable.")
+    ] = None,
+    fallback: Annotated[
+        bool | None,
+        typer.Option(
+            "--fallback/--no-fallback",
+            help="Go on without drafting when a component fails that drafts.",
+            show_default="no fallback",
+        ),
+    ] = None,
     json: Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")] = False,
 ) -> None:
     """Generate text: stream it as it is accepted, then report."""
@@ -224,26 +239,25 @@ def run(
         "min_p": min_p,
         "repetition_penalty": repetition_penalty,
         "seed": seed,
+        "fallback": fallback,
     }
     run_config = resolve_config(config, settings, option or ())
     text = read_prompt(prompt, prompt_file, stdin)
 
     # Imported late, and only after what was typed has been checked: torch takes seconds.
     from specframe.assembly import build_engine
-    from specframe.prompts import encode_prompt
     from specframe.report import to_json, to_rows
-    from specframe.streaming import TextStream
+    from specframe.request import Request
     from specframe.tables import print_table
 
+    request = Request(text, chat=chat, stop=stop or (), stop_ids=stop_id or ())
     engine = build_engine(run_config)
-    prompt_ids = encode_prompt(engine.target.tokenizer, text, chat)
     if json:
-        print(to_json(engine.generate(prompt_ids)))
+        print(to_json(engine.generate(request)))
         return
-    stream = TextStream(engine.target.tokenizer)
-    for token_ids in engine.stream(prompt_ids):
-        print(stream.push(token_ids), end="", flush=True)
-    print(stream.finish(), end="\n\n")
+    for chunk in engine.stream(request):
+        print(chunk.text, end="", flush=True)
+    print("\n")
     assert engine.report is not None
     print_table(to_rows(engine.report, engine.target.vocab_size))
 

@@ -42,6 +42,7 @@ class RunConfig:
         min_p: keep tokens with at least this share of the most likely token's probability; 0 keeps all.
         repetition_penalty: tokens of the prompt and of the output so far lose (above 1) or gain (below 1).
         prefill_chunk: prompt tokens per prefill pass.
+        fallback: go on without drafting when a component fails that drafts.
     """
 
     model: str = "smollm2-135m"
@@ -60,6 +61,7 @@ class RunConfig:
     min_p: float = 0.0
     repetition_penalty: float = 1.0
     prefill_chunk: int = 512
+    fallback: bool = False
 
     def __attrs_post_init__(self) -> None:
         if self.max_new_tokens < 1:

@@ -5,12 +5,16 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from specframe.admission import OutsideVocabulary
 from specframe.clock import PhaseClock
+from specframe.faults import BrokenContract
 from specframe.head import OutputHead
-from specframe.protocols import Drafter, GatherBackend, VocabularyBuilder
+from specframe.protocols import Drafter, GatherBackend, ResumableDrafter, VocabularyBuilder
 from specframe.target import Prefill
 from specframe.types import DraftTree, Verdict
 from specframe.vocabulary_store import VocabularyStore
+
+_ID_DTYPES = (torch.int64, torch.int32)
 
 
 class Autoregressive:
@@ -46,12 +50,27 @@ class Autoregressive:
         return torch.tensor(0)
 
     @property
+    def drafter(self) -> object:
+        """Who answers for the draft trees."""
+        return self
+
+    @property
     def named_components(self) -> list[tuple[str, object]]:
         """The components, with what errors call them."""
         return []
 
-    def start(self, prompt_ids: Tensor, prefill: Prefill, clock: PhaseClock) -> None:
-        """Begin a request with the prompt [T] and what the target said about it."""
+    def reusable(self, shared: int, prompt_tokens: int) -> int:
+        """Return how many first positions of a turn need not be read again.
+
+        Args:
+            shared: how many first ids it has in common with the turn before.
+            prompt_tokens: T.
+        """
+        # The last token that is shared is read again, so that there is something to go on from.
+        return max(shared - 1, 0)
+
+    def start(self, prompt_ids: Tensor, prefill: Prefill, clock: PhaseClock, kept: int = 0) -> None:
+        """Begin a request with the prompt [T] and what the target said from position ``kept`` on."""
 
     def draft(self, root: int, features: Tensor, clock: PhaseClock) -> DraftTree:
         """Return a tree from ``root``, given the features committed since the last draft [n, F]."""
@@ -85,6 +104,7 @@ class Drafting(Autoregressive):
         self._drafter, self._head, self._strategy, self._store = drafter, head, strategy, store
         self.branching = drafter.branching
         self.max_depth, self.max_nodes = drafter.max_depth, drafter.max_nodes
+        self._keeps_active_set = bool(getattr(strategy, "keeps_active_set", False))
         if store is not None:
             self.harvest_topk, self.prompt_window = strategy.harvest_topk, strategy.prompt_window
 
@@ -106,17 +126,39 @@ class Drafting(Autoregressive):
         return super().rows_fetched if self._store is None else self._store.rows_fetched
 
     @property
+    def drafter(self) -> Drafter:
+        """The drafter."""
+        return self._drafter
+
+    @property
     def named_components(self) -> list[tuple[str, object]]:
         """The components, with what errors call them."""
         return [("drafter", self._drafter), ("gather backend", self._head), ("strategy", self._strategy)]
 
-    def start(self, prompt_ids: Tensor, prefill: Prefill, clock: PhaseClock) -> None:
-        """Let the drafter read the prompt, and fill the active set from nothing."""
-        self._drafter.start(prompt_ids, prefill.features)
+    def reusable(self, shared: int, prompt_tokens: int) -> int:
+        """Return how many first positions of a turn need not be read again, as in ``Autoregressive``.
+
+        The drafter may remember fewer than are shared. A strategy that starts afresh is shown as many of the
+        prompt's last positions as for any prompt.
+        """
+        if not isinstance(self._drafter, ResumableDrafter):
+            return 0
+        kept = min(super().reusable(shared, prompt_tokens), self._drafter.remembered)
+        return kept if self._keeps_active_set else max(min(kept, prompt_tokens - self.prompt_window), 0)
+
+    def start(self, prompt_ids: Tensor, prefill: Prefill, clock: PhaseClock, kept: int = 0) -> None:
+        """Let the drafter read the prompt, and fill the active set: from nothing, or from the turn before."""
+        if kept and isinstance(self._drafter, ResumableDrafter):
+            self._drafter.resume(prompt_ids, prefill.features, kept)
+        else:
+            self._drafter.start(prompt_ids, prefill.features)
         clock.lap("prefill")
         if self._store is not None:
-            self._store.reset()
-            self._store.admit(self._strategy.start(prompt_ids, prefill.topk_ids))
+            if kept and self._keeps_active_set:
+                self._admit(self._strategy.start(prompt_ids[kept:], prefill.topk_ids))
+            else:
+                self._store.reset()
+                self._admit(self._strategy.start(prompt_ids, prefill.topk_ids))
             clock.lap("vocabulary")
 
     def draft(self, root: int, features: Tensor, clock: PhaseClock) -> DraftTree:
@@ -130,8 +172,24 @@ class Drafting(Autoregressive):
         self._drafter.commit(verdict)
         clock.lap("draft_backbone")
         if self._store is not None:
-            self._store.admit(self._strategy.observe(verdict, tree, topk_ids))
+            self._admit(self._strategy.observe(verdict, tree, topk_ids))
             clock.lap("vocabulary")
+
+    def _admit(self, ids: Tensor) -> None:
+        """Admit what the strategy returned.
+
+        Raises:
+            BrokenContract: it is no tensor of ids; or one of them is outside the vocabulary, where the
+                admitter looks.
+        """
+        assert self._store is not None
+        if not isinstance(ids, Tensor) or ids.dtype not in _ID_DTYPES:
+            kind = f"a tensor of {ids.dtype}" if isinstance(ids, Tensor) else type(ids).__name__
+            raise BrokenContract(self._strategy, f"returned {kind}; allowed: a tensor of token ids [n] int64")
+        try:
+            self._store.admit(ids)
+        except OutsideVocabulary as error:
+            raise BrokenContract(self._strategy, f"returned {error}") from error
 
     def covered(self, ids: tuple[int, ...]) -> Tensor:
         """Return for every id whether it is active [n] bool, on the device."""

@@ -2,29 +2,40 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import logging
+from collections.abc import Generator, Iterable, Iterator
+from typing import Unpack
 
 import torch
 from torch import Tensor
-from transformers import LogitsProcessorList
 
 from specframe.clock import PhaseClock, TimedEvent
 from specframe.config import RunConfig
+from specframe.context import Context
 from specframe.drafting import Autoregressive
-from specframe.errors import UsageError, blame
+from specframe.faults import ComponentError, blame, label_components
+from specframe.generation import Generation
 from specframe.observers import Observers
+from specframe.output import Chunk
 from specframe.protocols import Verifier
-from specframe.recorder import GenerationRecorder
+from specframe.request import Prompt, Request, RequestSettings
 from specframe.target import Target, top_ids
-from specframe.target_logits import LogitsProcessing, logits_processors
+from specframe.tree_check import TreeCheck
+from specframe.turnstile import Turnstile
 from specframe.types import DraftTree, GenerationReport, StepStats
+
+_log = logging.getLogger(__name__)
 
 
 class Engine:
     """Generates with one target and one choice of components; requests run one after the other.
 
+    Every request starts from nothing, turns of a conversation aside, so results do not depend on their
+    order. A request that fails or is given up, by an interrupt or by closing its iterator, leaves nothing
+    behind. One thread at a time may use an engine.
+
     Args:
-        config: what was asked for; ``max_new_tokens`` is the default of every request.
+        config: what was asked for; ``max_new_tokens`` and ``seed`` are the defaults of every request.
         target: the model whose output counts.
         verifier: decides what is accepted.
         drafting: proposes.
@@ -51,163 +62,135 @@ class Engine:
         self.steps: list[StepStats] = []
         self._observers = observers
         self._clock = PhaseClock(_timed_event if target.device.type == "cuda" else None)
+        self._context = Context(target)
+        self._check = TreeCheck(target.vocab_size, drafting.max_nodes, target.device)
+        self._turnstile = Turnstile()
 
     def generate(
         self,
-        prompt_ids: Tensor,
+        prompt: Prompt | Request,
         max_new_tokens: int | None = None,
-        *,
-        logits_processor: LogitsProcessorList | None = None,
-        id: str = "",
-        task: str = "",
+        **settings: Unpack[RequestSettings],
     ) -> GenerationReport:
         """Generate to the end and return the report; arguments and errors as in ``stream``."""
-        for _ in self.stream(prompt_ids, max_new_tokens, logits_processor=logits_processor, id=id, task=task):
+        for _ in self.stream(prompt, max_new_tokens, **settings):
             pass
         assert self.report is not None
         return self.report
 
-    @torch.inference_mode()
+    def generate_all(self, requests: Iterable[Prompt | Request]) -> Iterator[GenerationReport]:
+        """Yield the report of every request, one after the other; none sees anything of the others."""
+        return (self.generate(request) for request in requests)
+
     def stream(
         self,
-        prompt_ids: Tensor,
+        prompt: Prompt | Request,
         max_new_tokens: int | None = None,
-        *,
-        logits_processor: LogitsProcessorList | None = None,
-        id: str = "",
-        task: str = "",
-    ) -> Iterator[tuple[int, ...]]:
-        """Yield the new token ids of every target pass as they are accepted; then ``report`` is set.
+        **settings: Unpack[RequestSettings],
+    ) -> Generator[Chunk, None, None]:
+        """Yield what every target pass adds to the output; at the end, ``report`` is set.
 
         Args:
-            prompt_ids: [T] int64.
+            prompt: text, messages of a chat, token ids [T], or a whole ``Request``.
             max_new_tokens: length limit; by default the config's.
-            logits_processor: processors of transformers, or of your own with its interface, to apply
-                besides the config's; each must depend on nothing but the ids and scores it is given.
-            id: name of the request in the report.
-            task: its task in the report.
+            **settings: other fields of ``Request``.
 
         Raises:
-            UsageError: the prompt is empty or, with the new tokens, beyond the target's positions.
-            SpecframeError: a component failed; the message names it.
+            UsageError: the request is not allowed, or does not fit the target's positions.
+            SpecframeError: a component failed, which the message names; or another request has begun.
         """
-        limit = self.config.max_new_tokens if max_new_tokens is None else max_new_tokens
-        self._check_request(prompt_ids, limit)
-        self._observers.generation_started(self.config)
-        recorder, clock, token_ids = GenerationRecorder(), self._clock, list[int]()
-        clock.start()
-        prompt_ids = prompt_ids.to(self.target.device)
-        processing = LogitsProcessing(
-            logits_processors(self.config, logits_processor), prompt_ids, len(prompt_ids) + limit
-        )
-        with blame(self._named_components()):
-            for emitted in self._steps(prompt_ids, limit, processing, recorder):
-                token_ids.extend(emitted)
+        request = Request.of(prompt, max_new_tokens, settings)
+        return self._stream(Generation.of(request, self.target, self.config))
+
+    @torch.inference_mode()
+    def _stream(self, generation: Generation) -> Generator[Chunk, None, None]:
+        """Yield the chunks of a request that has been checked, and sum it up."""
+        clock = self._clock
+        with self._turnstile.enter() as ticket, self._context.unless_it_fails(), blame(self._labels):
+            self._observers.generation_started(self.config)
+            clock.start()
+            for chunk in self._steps(generation):
                 clock.lap("other")
-                yield emitted
+                with self._turnstile.paused(ticket):
+                    yield chunk
                 clock.lap("consumer")
-        self.steps = recorder.steps()
-        self.report = recorder.report(
-            self.config,
-            clock,
-            model=self.target.name,
-            prompt_tokens=len(prompt_ids),
-            token_ids=token_ids,
-            text=str(self.target.tokenizer.decode(token_ids, skip_special_tokens=True)),
-            finish_reason="eos" if token_ids[-1] in self.target.stop_ids else "length",
-            max_depth=self.drafting.max_depth,
-            id=id,
-            task=task,
-        )
-        self._observers.generation_finished(self.report)
+            self.steps = generation.recorder.steps()
+            self.report = generation.recorder.report(
+                self.config,
+                clock,
+                generation.request,
+                generation.output,
+                model=self.target.name,
+                prompt_tokens=len(generation.prompt_ids),
+                max_depth=self.drafting.max_depth,
+            )
+            self._observers.generation_finished(self.report)
 
-    def _steps(
-        self, prompt_ids: Tensor, limit: int, processing: LogitsProcessing, recorder: GenerationRecorder
-    ) -> Iterator[tuple[int, ...]]:
-        """Yield what every target pass emits, until a stop id or the length limit."""
+    def _steps(self, generation: Generation) -> Iterator[Chunk]:
+        """Yield what the prefill and every target pass emit, until the output ends."""
         target, drafting, clock = self.target, self.drafting, self._clock
-        generator = torch.Generator(device=target.device).manual_seed(self.config.seed)
+        output, recorder, prompt_ids = generation.output, generation.recorder, generation.prompt_ids
+        ids, conversation = prompt_ids.tolist(), generation.request.turn_of
 
-        target.begin(len(prompt_ids) + limit + drafting.max_nodes)
+        kept = self._context.begin(drafting, ids, output.limit + drafting.max_nodes, conversation)
+        recorder.kept_tokens = kept
         prefill = target.prefill(
-            prompt_ids,
+            prompt_ids[kept:],
             chunk=self.config.prefill_chunk,
             harvest_topk=drafting.harvest_topk,
             harvest_window=drafting.prompt_window,
         )
-        features = prefill.features[-1:]
-        last = DraftTree.root_only(int(prompt_ids[-1]), target.device)
-        verdict = self.verifier.verify(last, processing.after(last, prefill.logits), generator)
-        emitted = verdict.emitted_ids
-        processing.extend(emitted)
+        last, features = DraftTree.root_only(ids[-1], target.device), prefill.features[-1:]
+        logits = generation.logits.after(last, prefill.logits)
+        chunk = output.add(self.verifier.verify(last, logits, generation.generator).emitted_ids)
+        generation.logits.extend(chunk.token_ids)
         clock.lap("prefill")
-        yield emitted
-        remaining = limit - 1
-        if remaining and emitted[-1] not in target.stop_ids:
-            drafting.start(prompt_ids, prefill, clock)
+        yield chunk
 
-        while remaining and emitted[-1] not in target.stop_ids:
-            tree = drafting.draft(verdict.next_token, features, clock)
+        try:
+            with blame(self._labels):
+                if output.finish_reason is None:
+                    drafting.start(prompt_ids, prefill, clock, kept)
+                    self._context.hold(ids, conversation)
+                yield from self._passes(generation, drafting, features)
+        except ComponentError as error:
+            if not self.config.fallback or error.component is self.verifier:
+                raise
+            _log.warning("going on without drafting: %s", error)
+            recorder.fallback = str(error)
+            self._context.forget()
+            yield from self._passes(generation, Autoregressive(), features)
+
+    def _passes(self, generation: Generation, drafting: Autoregressive, features: Tensor) -> Iterator[Chunk]:
+        """Yield what every target pass emits, given the features of the last committed position [1, F]."""
+        target, output, clock = self.target, generation.output, self._clock
+        while output.finish_reason is None:
+            root = output.token_ids[-1]
+            tree = self._check.admit(drafting.draft(root, features, clock), root, drafting.drafter)
             target_pass = target.tree_pass(tree)
             clock.lap("target_pass")
 
-            verdict = self.verifier.verify(tree, processing.after(tree, target_pass.logits), generator)
+            logits = generation.logits.after(tree, target_pass.logits)
+            verdict = self.verifier.verify(tree, logits, generation.generator)
+            self._check.confirm(verdict, self.verifier)
             target.commit(verdict.path)
+            self._context.extend((root, *verdict.accepted_ids))
             features = target_pass.features[list(verdict.path)]
-            emitted = self._cut(verdict.emitted_ids, remaining)
-            processing.extend(emitted)
-            recorder.record(
-                tree,
-                verdict,
-                emitted,
-                drafting.covered(verdict.emitted_ids),
-                drafting.active_size,
-                drafting.rows_fetched,
-            )
+            chunk = output.add(verdict.emitted_ids)
+            generation.logits.extend(chunk.token_ids)
+            generation.recorder.record(tree, verdict, chunk.token_ids, drafting)
             clock.lap("other")
+            yield chunk
 
             topk_ids = top_ids(target_pass.logits, drafting.harvest_topk) if drafting.harvest_topk else None
             clock.lap("vocabulary")
             drafting.learn(verdict, tree, topk_ids, clock)
-            self._observers.step_finished(recorder.last_step)
-            yield emitted
-            remaining -= len(emitted)
+            self._observers.step_finished(generation.recorder.last_step)
 
-    def _cut(self, emitted: tuple[int, ...], remaining: int) -> tuple[int, ...]:
-        """Return the emitted ids up to the length limit and the first stop id, that id included."""
-        for length, token_id in enumerate(emitted[:remaining], start=1):
-            if token_id in self.target.stop_ids:
-                return emitted[:length]
-        return emitted[:remaining]
-
-    def _named_components(self) -> list[tuple[str, object]]:
-        """Return every component with what errors call it: its kind and the name it was chosen by."""
-        config = self.config
-        names = {
-            "verifier": config.verifier,
-            "drafter": config.drafter,
-            "gather backend": config.gather,
-            "strategy": config.strategy,
-        }
-        components = [("verifier", self.verifier), *self.drafting.named_components]
-        return [(f"{kind} {names[kind]!r}", component) for kind, component in components]
-
-    def _check_request(self, prompt_ids: Tensor, limit: int) -> None:
-        positions, prompt = self.target.max_positions, len(prompt_ids)
-        if prompt == 0:
-            raise UsageError("the prompt is empty; allowed: at least one token")
-        if limit < 1:
-            raise UsageError(f"max_new_tokens is {limit}; allowed: 1 or more")
-        if prompt >= positions:
-            raise UsageError(
-                f"the prompt has {prompt} tokens; allowed: at most {positions - 1}, since {self.target.name} "
-                f"has {positions} positions"
-            )
-        if prompt + limit > positions:
-            raise UsageError(
-                f"{prompt} prompt tokens and {limit} new ones exceed the {positions} positions of "
-                f"{self.target.name}; allowed: max_new_tokens of at most {positions - prompt}"
-            )
+    @property
+    def _labels(self) -> list[tuple[str, object]]:
+        """Every component with what errors call it."""
+        return label_components(self.config, [("verifier", self.verifier), *self.drafting.named_components])
 
 
 def _timed_event() -> TimedEvent:

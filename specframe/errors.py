@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import difflib
-import traceback
 from collections.abc import Iterable, Iterator
 
 
@@ -40,28 +39,6 @@ def unknown_name(what: str, name: str, known: Iterable[str]) -> UsageError:
     nearest = difflib.get_close_matches(name, names, n=1)
     hint = f"; did you mean {nearest[0]!r}?" if nearest else ";"
     return UsageError(f"unknown {what} {name!r}{hint} known: {', '.join(names) or '(none)'}")
-
-
-@contextlib.contextmanager
-def blame(components: Iterable[tuple[str, object]]) -> Iterator[None]:
-    """Turn what a component raises into one line that names it.
-
-    The component is the first in the traceback whose method was running, so that calling it costs nothing.
-
-    Args:
-        components: what errors call a component, and the component.
-    """
-    try:
-        yield
-    except SpecframeError:
-        raise
-    except Exception as error:
-        frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
-        for frame in frames:
-            for label, component in components:
-                if frame.f_locals.get("self") is component:
-                    raise SpecframeError(f"{label} raised {type(error).__name__}: {error}") from error
-        raise
 
 
 @contextlib.contextmanager

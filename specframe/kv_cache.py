@@ -50,6 +50,15 @@ class TreeCacheLayer(CacheLayerMixin):
             self.values[:, :, self.committed : self.committed + length] = self.values[:, :, source]
         self.committed += length
 
+    def grow(self, capacity: int) -> None:
+        """Allocate ``capacity`` positions and move the committed ones there."""
+        self.capacity = capacity
+        if self.keys is not None and self.values is not None:
+            keys, values = self.keys, self.values
+            self.lazy_initialization(keys, values)
+            self.keys[:, :, : self.committed] = keys[:, :, : self.committed]
+            self.values[:, :, : self.committed] = values[:, :, : self.committed]
+
     def get_mask_sizes(self, query_length: int) -> tuple[int, int]:
         """Return key length and offset for a query of ``query_length`` tokens."""
         return self.committed + query_length, 0
@@ -89,7 +98,15 @@ class TreeCache(Cache):
         for layer in self.tree_layers:
             layer.commit(index, len(path))
 
-    def clear(self) -> None:
-        """Forget everything; the memory stays allocated."""
+    def keep(self, length: int) -> None:
+        """Forget all but the first ``length`` committed positions; the memory stays allocated."""
+        assert length <= self.committed
         for layer in self.tree_layers:
-            layer.committed = 0
+            layer.committed = length
+
+    def grow(self, capacity: int) -> None:
+        """Make room for ``capacity`` positions at least, layer by layer, and keep those committed."""
+        if capacity > self.capacity:
+            for layer in self.tree_layers:
+                layer.grow(capacity)
+            self.capacity = capacity

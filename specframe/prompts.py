@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -64,11 +65,30 @@ def encode_prompt(tokenizer: PreTrainedTokenizerBase, text: str, chat: bool | No
         chat = bool(tokenizer.chat_template)
     if not chat:
         return torch.tensor(tokenizer(text)["input_ids"], dtype=torch.int64)
+    return encode_messages(tokenizer, [{"role": "user", "content": text}])
+
+
+def encode_messages(tokenizer: PreTrainedTokenizerBase, messages: Sequence[Mapping[str, str]]) -> Tensor:
+    """Return the ids of a conversation [T] int64, up to where the next answer begins.
+
+    Args:
+        tokenizer: the target's.
+        messages: each with "role" and "content", as the chat template wants them.
+
+    Raises:
+        UsageError: the tokenizer has no chat template, or its template refuses the messages.
+    """
+    import torch
+    from jinja2 import TemplateError
+
     if not tokenizer.chat_template:
         raise UsageError("this model has no chat template; allowed: --raw")
-    ids: Any = tokenizer.apply_chat_template(
-        [{"role": "user", "content": text}], add_generation_prompt=True, return_dict=False
-    )
+    try:
+        ids: Any = tokenizer.apply_chat_template(
+            [dict(message) for message in messages], add_generation_prompt=True, return_dict=False
+        )
+    except TemplateError as error:
+        raise UsageError(f"the chat template refuses these messages: {error}") from None
     return torch.tensor(ids, dtype=torch.int64)
 
 

@@ -30,6 +30,9 @@ class VocabularyBuilder(Protocol):
         prompt_window: for how many of the last prompt positions it wants them too; 0 for none.
         eviction: what leaves when the active set is full.
         pinned_ids: ids that are active from the start of every request and never evicted [n] int64.
+
+    A strategy may also declare ``keeps_active_set = True``: the next turn of a conversation then finds the
+    active set as the turn before left it, and ``start`` is given only what is new in the prompt.
     """
 
     capacity: int | None
@@ -168,6 +171,32 @@ class Drafter(Protocol):
 
     def commit(self, verdict: Verdict) -> None:
         """Take over the accepted path; drop everything else that was drafted."""
+        ...
+
+
+@runtime_checkable
+class ResumableDrafter(Protocol):
+    """What a drafter may offer besides: going on from the beginning of what it has read.
+
+    Without it every turn of a conversation is read from the start.
+
+    Attributes:
+        remembered: how many first positions ``resume`` can keep; each needs the token after it too.
+    """
+
+    @property
+    def remembered(self) -> int:
+        """How many first positions ``resume`` can keep."""
+        ...
+
+    def resume(self, prompt_ids: Tensor, features: Tensor, kept: int) -> None:
+        """Begin a request whose first ``kept`` + 1 tokens are those of the request before.
+
+        Args:
+            prompt_ids: [T] int64.
+            features: the target's features from position ``kept`` on [T - kept, F].
+            kept: positions to keep, 1 to ``remembered``; less than T.
+        """
         ...
 
 

@@ -13,7 +13,10 @@ from torch import Tensor
 import specframe
 from specframe.clock import Phase, PhaseClock
 from specframe.config import AUTOREGRESSIVE, RunConfig
-from specframe.types import DraftTree, FinishReason, GenerationReport, Rejection, StepStats, Verdict
+from specframe.drafting import Autoregressive
+from specframe.output import Output
+from specframe.request import Request
+from specframe.types import DraftTree, GenerationReport, Rejection, StepStats, Verdict
 
 _DRAFT_PHASES: tuple[Phase, ...] = ("draft_backbone", "draft_head", "draft_tree", "vocabulary", "other")
 
@@ -31,19 +34,20 @@ class _Pass:
 
 
 class GenerationRecorder:
-    """Statistics of one generation; what is on the device stays there until somebody asks."""
+    """Statistics of one generation; what is on the device stays there until somebody asks.
+
+    Attributes:
+        kept_tokens: prompt tokens that an earlier turn had left in the caches.
+        fallback: what failed, where the rest is generated without drafting.
+    """
 
     def __init__(self) -> None:
+        self.kept_tokens = 0
+        self.fallback: str | None = None
         self._passes: list[_Pass] = []
 
     def record(
-        self,
-        tree: DraftTree,
-        verdict: Verdict,
-        emitted: tuple[int, ...],
-        covered: Tensor,
-        active_size: Tensor,
-        rows_fetched: Tensor,
+        self, tree: DraftTree, verdict: Verdict, emitted: tuple[int, ...], drafting: Autoregressive
     ) -> None:
         """Add one target pass; nothing is read from the device.
 
@@ -51,11 +55,11 @@ class GenerationRecorder:
             tree: the verified tree.
             verdict: what the verifier decided.
             emitted: the emitted ids, cut at the end of the generation.
-            covered: for every id the verdict emits, whether it was active when the step was drafted [n] bool.
-            active_size: K when the step was drafted, [] int64.
-            rows_fetched: LM-head rows fetched from the begin of the request until then, [] int64.
+            drafting: as it was when the step was drafted.
         """
-        self._passes.append(_Pass(len(tree), verdict, emitted, covered, active_size, rows_fetched))
+        covered = drafting.covered(verdict.emitted_ids)
+        size, fetched = drafting.active_size, drafting.rows_fetched
+        self._passes.append(_Pass(len(tree), verdict, emitted, covered, size, fetched))
 
     def last_step(self) -> StepStats:
         """Return the statistics of the last target pass; a few host reads."""
@@ -72,7 +76,7 @@ class GenerationRecorder:
             return []
         sizes = torch.stack([one.active_size for one in passes]).tolist()
         fetched = torch.stack([one.rows_fetched for one in passes]).tolist()
-        per_step = [after - before for before, after in zip([0, *fetched], fetched, strict=False)]
+        per_step = [max(after - before, 0) for before, after in zip([0, *fetched], fetched, strict=False)]
         covered = iter(torch.cat([one.covered for one in passes]).tolist())
         return [
             _stats(step, one, list(islice(covered, len(one.covered))), size, rows)
@@ -83,24 +87,22 @@ class GenerationRecorder:
         self,
         config: RunConfig,
         clock: PhaseClock,
+        request: Request,
+        output: Output,
         *,
         model: str,
         prompt_tokens: int,
-        token_ids: list[int],
-        text: str,
-        finish_reason: FinishReason,
         max_depth: int,
-        id: str,
-        task: str,
     ) -> GenerationReport:
-        """Return the report of the finished generation."""
+        """Return the report of a finished generation."""
+        assert output.finish_reason is not None
         steps, seconds = self.steps(), clock.seconds
         passes = len(steps)
         from_passes = sum(len(step.emitted_ids) for step in steps)
         drafting = config.strategy != AUTOREGRESSIVE
         return GenerationReport(
-            id=id,
-            task=task,
+            id=request.id,
+            task=request.task,
             strategy=config.strategy,
             drafter=config.drafter if drafting else None,
             verifier=config.verifier,
@@ -108,17 +110,18 @@ class GenerationRecorder:
             model=model,
             dtype=config.dtype,
             device=config.device,
-            seed=config.seed,
+            seed=config.seed if request.seed is None else request.seed,
             temperature=config.temperature,
             top_p=config.top_p,
             top_k=config.top_k,
             min_p=config.min_p,
             repetition_penalty=config.repetition_penalty,
             prompt_tokens=prompt_tokens,
-            token_ids=token_ids,
-            text=text,
-            finish_reason=finish_reason,
-            new_tokens=len(token_ids),
+            kept_tokens=self.kept_tokens,
+            token_ids=output.token_ids,
+            text=output.text,
+            finish_reason=output.finish_reason,
+            new_tokens=len(output.token_ids),
             target_passes=passes,
             tau=from_passes / passes if passes else 0.0,
             wall_s=sum(spent for phase, spent in seconds.items() if phase != "consumer"),
@@ -138,6 +141,7 @@ class GenerationRecorder:
                 sum(step.accepted >= depth for step in steps) / passes if passes else 0.0
                 for depth in range(1, max_depth + 1)
             ],
+            fallback=self.fallback,
             peak_rss_bytes=_peak_rss_bytes(),
             specframe_version=specframe.__version__,
         )

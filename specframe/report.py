@@ -24,12 +24,14 @@ def to_rows(report: GenerationReport, vocab_size: int) -> list[tuple[str, str]]:
     """
     drafted = report.strategy != AUTOREGRESSIVE
     chosen = [report.drafter, report.verifier, report.gather] if drafted else [report.verifier]
+    kept = f", {report.kept_tokens:,} of them kept" if report.kept_tokens else ""
     rows = [
         ("strategy", " + ".join([report.strategy, *filter(None, chosen)])),
         ("target", f"{report.model}, {report.dtype} on {report.device}"),
         (
             "new tokens",
-            f"{report.new_tokens:,} after {report.prompt_tokens:,} prompt tokens ({report.finish_reason})",
+            f"{report.new_tokens:,} after {report.prompt_tokens:,} prompt tokens{kept} "
+            f"({report.finish_reason})",
         ),
         *_sampling_rows(report),
         ("speed", f"{report.tokens_per_s:.1f} tokens/s"),
@@ -47,6 +49,8 @@ def to_rows(report: GenerationReport, vocab_size: int) -> list[tuple[str, str]]:
                 f"{report.oov_rejections:,} OOV, {report.drafter_misses:,} drafter misses",
             ),
         ]
+    if report.fallback is not None:
+        rows.append(("fallback", f"went on without drafting: {report.fallback}"))
     return rows + _time_rows(report, drafted)
 
 

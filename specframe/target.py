@@ -106,11 +106,12 @@ class Target:
         ids = self.stop_ids | set(self.tokenizer.all_special_ids)
         return torch.tensor(sorted(i for i in ids if i < self.vocab_size), device=self.device)
 
-    def begin(self, capacity: int) -> None:
-        """Empty the KV cache and make room for ``capacity`` positions."""
-        if self._cache is None or self._cache.capacity < capacity:
+    def begin(self, capacity: int, keep: int = 0) -> None:
+        """Make room for ``capacity`` positions in the KV cache and forget all but the first ``keep``."""
+        if self._cache is None or (self._cache.capacity < capacity and not keep):
             self._cache = TreeCache(self.config.num_hidden_layers, capacity)
-        self._cache.clear()
+        self._cache.keep(keep)
+        self._cache.grow(capacity)
 
     @torch.inference_mode()
     def prefill(

@@ -114,7 +114,9 @@ class GenerationReport:
     of one target pass and the start of the next; its named parts are ``draft_backbone_s``,
     ``draft_head_s``, ``draft_tree_s`` and ``vocabulary_s``, and the verdict, the commit and the statistics
     are the rest of it. ``accept_by_depth[d]`` is the share of target passes that accepted a drafted token
-    at depth d + 1.
+    at depth d + 1. ``token_ids`` end with the token that ended the generation, ``text`` before it.
+    ``kept_tokens`` are the prompt tokens that an earlier turn had left in the caches. ``fallback`` says which
+    component failed where the rest was generated without drafting; None where none did.
     """
 
     id: str
@@ -133,6 +135,7 @@ class GenerationReport:
     min_p: float = 0.0
     repetition_penalty: float = 1.0
     prompt_tokens: int
+    kept_tokens: int
     token_ids: list[int]
     text: str
     finish_reason: FinishReason
@@ -153,6 +156,7 @@ class GenerationReport:
     oov_rejections: int
     drafter_misses: int
     accept_by_depth: list[float]
+    fallback: str | None
     peak_rss_bytes: int
     specframe_version: str
 

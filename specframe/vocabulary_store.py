@@ -122,8 +122,8 @@ class VocabularyStore:
         there are unpinned slots, the last ones stay. Ids that a reduced head has no row for are left out.
 
         Raises:
-            SpecframeError: an id is negative or beyond the vocabulary, and the admitter reads ids on the
-                host. One that stays on the device leaves such ids out.
+            OutsideVocabulary: an id is negative or beyond it, and the admitter reads ids on the host. One
+                that stays on the device leaves such ids out.
         """
         if not (ids.numel() and self._unpinned):
             return

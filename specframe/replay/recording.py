@@ -57,7 +57,16 @@ class TraceTap(Autoregressive):
         """The components of what drafts."""
         return self.inner.named_components
 
-    def start(self, prompt_ids: Tensor, prefill: Prefill, clock: PhaseClock) -> None:
+    @property
+    def drafter(self) -> object:
+        """Who answers for the draft trees."""
+        return self.inner.drafter
+
+    def reusable(self, shared: int, prompt_tokens: int) -> int:
+        """Return 0: what is recorded of a prompt is recorded from its start."""
+        return 0
+
+    def start(self, prompt_ids: Tensor, prefill: Prefill, clock: PhaseClock, kept: int = 0) -> None:
         """Begin a request, and show ``inner`` only what it asked for."""
         self._passes, self._prompt = [], (prompt_ids, prefill.topk_ids)
         wanted = None

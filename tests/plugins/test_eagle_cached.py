@@ -107,7 +107,7 @@ def test_dropped_levels_leave_no_trace(head: EagleHead) -> None:
 def test_a_cleared_cache_starts_a_new_sequence(head: EagleHead) -> None:
     runner = CachedHead(head)
     runner.extend(*pairs(7))
-    runner.clear()
+    runner.keep(0)
     embeddings, features = pairs(5)
     predicted = runner.extend(embeddings, features)
     torch.testing.assert_close(predicted, forward(head, embeddings, features)[-1:])

@@ -28,6 +28,7 @@ KEYS = [
     "min_p",
     "repetition_penalty",
     "prompt_tokens",
+    "kept_tokens",
     "token_ids",
     "text",
     "finish_reason",
@@ -48,6 +49,7 @@ KEYS = [
     "oov_rejections",
     "drafter_misses",
     "accept_by_depth",
+    "fallback",
     "peak_rss_bytes",
     "specframe_version",
 ]
@@ -64,6 +66,7 @@ REPORT = GenerationReport(
     device="cpu",
     seed=0,
     prompt_tokens=1200,
+    kept_tokens=0,
     token_ids=[5, 6],
     text="é ☃",
     finish_reason="length",
@@ -84,6 +87,7 @@ REPORT = GenerationReport(
     oov_rejections=12,
     drafter_misses=25,
     accept_by_depth=[0.9, 0.5],
+    fallback=None,
     peak_rss_bytes=10**9,
     specframe_version="0.1.0",
 )

@@ -36,6 +36,9 @@ class NanospecOptions:
     use_context: bool = option(True, help="admit the tokens of the prompt and of the output")
     use_extension: bool = option(True, help="admit drafted tokens and the target's top tokens")
     eviction: Eviction = option("fifo", help="what leaves when full: the oldest, or the least recently seen")
+    keep_between_turns: bool = option(
+        False, help="let a turn of a conversation start with the active set that the turn before left"
+    )
     core: int = option(0, help="most frequent tokens that are always active", unit="tokens", minimum=0)
     frequencies: Path | None = option(
         None, help="token frequencies for core: safetensors or JSON; none for those shipped with specframe"
@@ -60,6 +63,7 @@ class NanospecVocabulary:
         self.harvest_topk = min(options.harvest_topk, vocab_size) if options.use_extension else 0
         self.prompt_window = options.prompt_window if options.use_extension else 0
         self.eviction = options.eviction
+        self.keeps_active_set = options.keep_between_turns
         self.pinned_ids = pinned_ids
         self._use_context = options.use_context
         self._use_extension = options.use_extension

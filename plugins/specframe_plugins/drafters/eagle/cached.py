@@ -60,9 +60,9 @@ class CachedHead:
         """Dtype of the weights and of the features that come out."""
         return self._fc.dtype
 
-    def clear(self) -> None:
-        """Forget every pair."""
-        self.length = 0
+    def keep(self, length: int) -> None:
+        """Forget all but the first ``length`` committed pairs."""
+        self.length = length
         self.drop_levels()
 
     def drop_levels(self) -> None:

@@ -42,6 +42,10 @@ _CPU_SHAPE = TreeShape(depth=3, branching=3, nodes=8)
 _GPU_SHAPE = TreeShape(depth=6, branching=10, nodes=60)
 
 
+# Pairs of a prompt that the head reads at once: bounds the memory of what lies between its layers.
+_CHUNK = 512
+
+
 @attrs.frozen(slots=True, kw_only=True)
 class EagleOptions:
     """Options of the drafter ``eagle``."""
@@ -116,10 +120,28 @@ class EagleDrafter:
             prompt_ids: [T] int64.
             features: the target's features at the prompt positions [T, H].
         """
-        self._head.clear()
+        self.resume(prompt_ids, features, 0)
+
+    @property
+    def remembered(self) -> int:
+        """How many pairs of prompt and output are remembered; the last one ends with the last root."""
+        return self._head.length
+
+    @torch.inference_mode()
+    def resume(self, prompt_ids: Tensor, features: Tensor, kept: int) -> None:
+        """Begin a request whose first ``kept`` pairs are remembered; the others are read chunk by chunk.
+
+        Args:
+            prompt_ids: [T] int64.
+            features: the target's features from position ``kept`` on [T - kept, H].
+            kept: pairs to keep.
+        """
+        self._head.keep(kept)
         self._accepted_ids = ()
         if self.max_depth:
-            self._head.remember(self._embed(prompt_ids[1:]), self._cast(features[:-1]))
+            pairs = zip(prompt_ids[kept + 1 :].split(_CHUNK), features[:-1].split(_CHUNK), strict=True)
+            for token_ids, part in pairs:
+                self._head.remember(self._embed(token_ids), self._cast(part))
 
     @torch.inference_mode()
     def draft(self, root: int, features: Tensor, head: GatherBackend, clock: PhaseClock) -> DraftTree:

@@ -1,0 +1,68 @@
+"""Engines on a tiny target with a random EAGLE head, any part of which a test may replace."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from tiny_models import tiny_target
+
+from specframe.config import RunConfig
+from specframe.drafting import Autoregressive, Drafting
+from specframe.engine import Engine
+from specframe.observers import Observers
+from specframe.target import Target
+from specframe.vocabulary_store import VocabularyStore
+from specframe_plugins.drafters.eagle.cached import CachedHead
+from specframe_plugins.drafters.eagle.drafter import EagleDrafter, TreeShape
+from specframe_plugins.drafters.eagle.model import EagleConfig, EagleHead
+from specframe_plugins.gathers.torch import TorchGather
+from specframe_plugins.verifiers.greedy import GreedyVerifier
+from specframe_plugins.vocabularies.nanospec import NanospecOptions, NanospecVocabulary
+
+PROMPT = [5, 17, 42, 8, 33, 12, 70, 64, 21, 9, 11]
+
+
+def endless_target(model_type: str = "llama", **overrides: Any) -> Target:
+    """Return a tiny target that no token id stops."""
+    target = tiny_target(model_type, **overrides)
+    target.model.generation_config.eos_token_id = None
+    target.stop_ids = frozenset()
+    return target
+
+
+def eagle(target: Target) -> EagleDrafter:
+    torch.manual_seed(0)
+    head = EagleHead(EagleConfig.for_target(target.config)).requires_grad_(False)
+    return EagleDrafter(CachedHead(head), target.embed_tokens, target.output_head, TreeShape(3, 3, 8))
+
+
+def nanospec(target: Target, **options: Any) -> NanospecVocabulary:
+    settings = {"capacity": 40, "prompt_window": 4} | options
+    return NanospecVocabulary(NanospecOptions(**settings), target.required_ids, target.vocab_size)
+
+
+def drafting_engine(
+    target: Target,
+    *,
+    drafter: Any = None,
+    strategy: Any = None,
+    gather: Any = None,
+    verifier: Any = None,
+    observers: Observers | None = None,
+    **settings: Any,
+) -> Engine:
+    """Return an engine with a random EAGLE head and ``nanospec``, or whatever replaces them."""
+    drafter, strategy = drafter or eagle(target), strategy or nanospec(target)
+    gather, verifier = gather or TorchGather(), verifier or GreedyVerifier()
+    store = VocabularyStore(
+        target.output_head, gather, capacity=strategy.capacity, pinned_ids=strategy.pinned_ids
+    )
+    config = RunConfig(dtype="float32", gather="torch", **settings)
+    drafting = Drafting(drafter, gather, strategy, store)
+    return Engine(config, target, verifier, drafting, observers or Observers())
+
+
+def autoregressive_engine(target: Target, **settings: Any) -> Engine:
+    config = RunConfig(strategy="autoregressive", dtype="float32", **settings)
+    return Engine(config, target, GreedyVerifier(), Autoregressive(), Observers())
