@@ -38,6 +38,7 @@ def options(**changes):
         "rows": 8,
         "max_request": 8,
         "max_answer": 16,
+        "max_length": 60,
         "dtype": "float32",
         "epochs": 2,
         "batch_tokens": 200,

@@ -7,9 +7,17 @@ import pytest
 import torch
 from tiny_models import tiny_model, tiny_target, tiny_tokenizer
 
-from specframe.errors import SpecframeError, UsageError
+from specframe.errors import CheckpointError, SpecframeError, UsageError
 from specframe_plugins.drafters.eagle.training.batches import collate, load_batches, plan_epoch
-from specframe_plugins.drafters.eagle.training.shards import ANSWER, FORCED, Sequence, ShardSet, ShardWriter
+from specframe_plugins.drafters.eagle.training.features import TrainingData, keep_features
+from specframe_plugins.drafters.eagle.training.shards import (
+    ANSWER,
+    FORCED,
+    Sequence,
+    ShardSet,
+    ShardWriter,
+    shard_paths,
+)
 from specframe_plugins.drafters.eagle.training.workers import GenerationJob, generate
 
 
@@ -24,6 +32,7 @@ def job_in(folder, **changes):
         "workers": 1,
         "max_request": 8,
         "max_answer": 12,
+        "max_length": 40,
         "tokens_per_shard": 60,
     }
     return GenerationJob(**{**settings, **changes})
@@ -35,31 +44,78 @@ def by_index(folder):
     return {sequence.index: sequence for sequence in shards}
 
 
-def sequence_of(index, length, dtype=torch.bfloat16):
+def sequence_of(index, length, vocab_size=101):
     generator = torch.Generator().manual_seed(index)
     return Sequence(
         index=index,
-        tokens=torch.randint(100, (length,), generator=generator, dtype=torch.int32),
+        tokens=torch.randint(vocab_size, (length,), generator=generator, dtype=torch.int32),
         roles=torch.full((length,), ANSWER, dtype=torch.uint8),
-        features=torch.randn(length, 8, generator=generator).to(dtype),
+        features=torch.randn(length, 8, generator=generator).to(torch.bfloat16),
     )
 
 
-def test_shards_give_back_what_was_written(tmp_path):
-    writer = ShardWriter(tmp_path, 0, tokens_per_shard=20, metadata={"seed": "0"})
-    written = [sequence_of(index, 5 + index) for index in range(6)]
+def writer_in(folder, vocab_size=101, **settings):
+    settings = {"tokens_per_shard": 10**6, "metadata": {"seed": "0"}, **settings}
+    return ShardWriter(folder, 0, vocab_size=vocab_size, **settings)
+
+
+@pytest.mark.parametrize("vocab_size", [101, 70_000])
+@pytest.mark.parametrize("keep_features", [True, False])
+def test_shards_give_back_what_was_written(tmp_path, vocab_size, keep_features):
+    writer = writer_in(tmp_path, vocab_size, tokens_per_shard=20, keep_features=keep_features)
+    written = [sequence_of(index, 5 + index, vocab_size) for index in range(6)]
     for sequence in written:
         writer.add(sequence)
-    writer.flush()
+    writer.close()
     (tmp_path / "shard-00-00000099.partial123").write_bytes(b"half a shard")  # of a process that was killed
     shards = ShardSet.open(tmp_path)
-    assert len(shards.paths) > 1
-    assert shards.metadata() == {"seed": "0"}
+    assert len(shards.shards) > 1
+    assert sum(shards.conversations_per_shard) == len(shards) == 6
+    assert shards.indices_of({"seed": "0"}) == set(range(6))
+    assert shards.indices_of({"seed": "1"}) == set()
     assert shards.token_count == sum(len(sequence.tokens) for sequence in written)
     for left, right in zip(written, shards, strict=True):
         assert left.index == right.index
-        for name in ("tokens", "roles", "features"):
-            assert torch.equal(getattr(left, name), getattr(right, name))
+        assert torch.equal(left.tokens, right.tokens)
+        assert torch.equal(left.roles, right.roles)
+        assert torch.equal(left.features, right.features) if keep_features else right.features is None
+
+
+@pytest.mark.parametrize(("vocab_size", "width"), [(65_536, 2), (65_537, 4)])
+def test_a_token_takes_no_more_bytes_than_its_vocabulary_needs(tmp_path, vocab_size, width):
+    writer = writer_in(tmp_path, vocab_size)
+    writer.add(sequence_of(0, 20_000, vocab_size))
+    writer.close()
+    (path,) = shard_paths(tmp_path)
+    assert 20_000 * width < path.stat().st_size < 20_000 * width + 1000
+
+
+def test_a_damaged_shard_is_refused_in_one_line(tmp_path):
+    writer = writer_in(tmp_path)
+    writer.add(sequence_of(0, 50))
+    writer.close()
+    (path,) = shard_paths(tmp_path)
+    path.write_bytes(path.read_bytes()[:-30])
+    with pytest.raises(CheckpointError, match="damaged") as caught:
+        ShardSet.open(tmp_path)
+    assert "\n" not in str(caught.value)
+
+
+def test_features_that_were_not_kept_are_computed_again(tmp_path):
+    target = tiny_target()
+    generate(job_in(tmp_path / "kept", keep_features=True), target, 300, lambda have: None)
+    generate(job_in(tmp_path / "bare"), target, 300, lambda have: None)
+    kept, bare = (ShardSet.open(tmp_path / name) for name in ("kept", "bare"))
+    assert all(sequence.features is None for sequence in bare)
+    numbers = list(range(len(kept)))
+    computed = TrainingData(bare, target).load(numbers)
+    for left, right in zip(TrainingData(kept, target).load(numbers), computed, strict=True):
+        torch.testing.assert_close(left.features, right.features, rtol=1e-4, atol=1e-4)
+    done = []
+    keep_features(bare, target, done.append)
+    assert done[-1] == bare.token_count
+    for left, right in zip(computed, ShardSet.open(tmp_path / "bare"), strict=True):
+        torch.testing.assert_close(left.features, right.features, rtol=1e-4, atol=1e-4)
 
 
 def test_interrupted_generation_goes_on_without_loss_or_duplicates(tmp_path):
@@ -85,7 +141,7 @@ def test_a_lost_shard_is_made_again(tmp_path):
     target = tiny_target()
     generate(job_in(tmp_path), target, 500, lambda have: None)
     before = by_index(tmp_path)
-    lost = ShardSet.open(tmp_path).paths[1]
+    lost = shard_paths(tmp_path)[1]
     lost.unlink()
     kept = by_index(tmp_path)
     generate(job_in(tmp_path), target, 900, lambda have: None)
@@ -104,11 +160,23 @@ def test_enough_data_generates_nothing(tmp_path):
 
 
 @pytest.mark.parametrize("change", [{"seed": 1}, {"max_answer": 13}])
-def test_data_of_other_settings_is_refused(tmp_path, change):
+def test_data_of_other_settings_is_kept_and_topped_up(tmp_path, change):
     target = tiny_target()
     generate(job_in(tmp_path), target, 100, lambda have: None)
-    with pytest.raises(UsageError, match=next(iter(change))):
-        generate(job_in(tmp_path, **change), target, 200, lambda have: None)
+    before = ShardSet.open(tmp_path).token_count
+    changed = job_in(tmp_path, **change)
+    generate(changed, target, before + 100, lambda have: None)
+    shards = ShardSet.open(tmp_path)
+    assert shards.token_count >= before + 100
+    # Numbers start anew: other settings make other conversations.
+    assert 0 in shards.indices_of(changed.metadata(target))
+    assert 0 in shards.indices_of(job_in(tmp_path).metadata(target))
+
+
+def test_data_of_another_target_is_refused(tmp_path):
+    generate(job_in(tmp_path), tiny_target(), 100, lambda have: None)
+    with pytest.raises(UsageError, match="target_fingerprint"):
+        generate(job_in(tmp_path), tiny_target(seed=1), 200, lambda have: None)
 
 
 @pytest.fixture(scope="module")
@@ -131,7 +199,7 @@ def start_generating(model_dir, folder, workers):
         "    target = Target.from_loaded(load_pretrained(sys.argv[1], torch.float32))\n"
         "    job = GenerationJob(model=sys.argv[1], dtype='float32', device='cpu',\n"
         "        folder=pathlib.Path(sys.argv[2]), seed=0, rows=4, workers=int(sys.argv[3]),\n"
-        "        max_request=8, max_answer=12, tokens_per_shard=60)\n"
+        "        max_request=8, max_answer=12, max_length=40, tokens_per_shard=60)\n"
         "    generate(job, target, 10**9, lambda have: None)\n"
     )
     arguments = [str(model_dir), str(folder), str(workers)]
@@ -184,7 +252,7 @@ def test_a_worker_that_fails_is_reported_in_one_line(tmp_path):
     assert "\n" not in str(caught.value)
 
 
-def test_a_killed_process_loses_only_the_open_shard(tmp_path, model_dir):
+def test_a_killed_process_loses_only_what_it_was_writing(tmp_path, model_dir):
     folder = tmp_path / "shards"
     with start_generating(model_dir, folder, workers=1) as process:
         wait_for_shards(folder, 4)
@@ -215,9 +283,9 @@ def test_padding_has_no_role(tmp_path):
     assert batch.tokens.shape == (2, 7)
     assert batch.features.shape == (2, 7, 8)
     assert (batch.roles[0, 4:] == FORCED).all()
-    writer = ShardWriter(tmp_path, 0, 1000, {})
+    writer = writer_in(tmp_path, keep_features=True)
     for index in range(3):
         writer.add(sequence_of(index, 4))
-    writer.flush()
-    (last,) = load_batches(ShardSet.open(tmp_path), [[0], [2, 1]], start=1)
+    writer.close()
+    (last,) = load_batches(TrainingData(ShardSet.open(tmp_path), tiny_target()), [[0], [2, 1]], start=1)
     assert last.tokens.shape == (2, 4)

@@ -9,6 +9,7 @@ from specframe.errors import UsageError
 from specframe.head import OutputHead
 from specframe_plugins.drafters.eagle.model import EagleConfig, EagleHead
 from specframe_plugins.drafters.eagle.training.exact import best
+from specframe_plugins.drafters.eagle.training.features import TrainingData
 from specframe_plugins.drafters.eagle.training.heldout import best_ids, chain_acceptance
 from specframe_plugins.drafters.eagle.training.objective import choose_subset, head_loss, make_targets
 from specframe_plugins.drafters.eagle.training.shards import ANSWER, Sequence, ShardSet, ShardWriter
@@ -49,6 +50,7 @@ def shards(target, tmp_path_factory):
         workers=1,
         max_request=8,
         max_answer=24,
+        max_length=64,
     )
     generate(job, target, 3000, lambda have: None)
     return ShardSet.open(folder)
@@ -61,12 +63,11 @@ def head_for(target, seed=0):
 
 def trainer_for(target, shards, path, recipe=RECIPE):
     numbers, _ = split(shards)
-    statistics = read_statistics(shards, numbers, target.vocab_size)
+    data = TrainingData(shards, target)
+    statistics = read_statistics(data, numbers)
     return Trainer(
         head=head_for(target),
-        embed_tokens=target.embed_tokens,
-        output_head=target.output_head,
-        shards=shards,
+        data=data,
         numbers=numbers,
         frequent=statistics.frequent(40),
         feature_scale=statistics.feature_scale,
@@ -132,7 +133,7 @@ def test_training_makes_the_head_draft_better(target, shards, tmp_path):
     numbers, held_out = split(shards)
 
     def acceptance(which):
-        return chain_acceptance(trainer.head, target.embed_tokens, target.output_head, shards, which, 3)
+        return chain_acceptance(trainer.head, trainer.data, which, 3)
 
     before = acceptance(numbers)
     losses = []
@@ -191,7 +192,7 @@ def test_chain_acceptance_is_that_of_drafting(target, shards):
         def __getitem__(self, key):
             return one
 
-    found = chain_acceptance(head, target.embed_tokens, target.output_head, One(), [number], depths)
+    found = chain_acceptance(head, TrainingData(One(), target), [number], depths)
     starts = len(tokens) - 2 - depths + 1
     expected = [0] * depths
     with torch.no_grad():
@@ -263,14 +264,10 @@ def test_float32_decides_among_tied_logits():
 
 
 def test_held_out_conversations_stay_held_out_when_data_grows(tmp_path):
-    writer = ShardWriter(tmp_path, 0, 10**6, {})
+    writer = ShardWriter(tmp_path, 0, 10**6, 101, {})
     for index in range(100):
-        writer.add(
-            Sequence(
-                index, torch.zeros(3, dtype=torch.int32), torch.zeros(3, dtype=torch.uint8), torch.zeros(3, 2)
-            )
-        )
-    writer.flush()
+        writer.add(Sequence(index, torch.zeros(3, dtype=torch.int32), torch.zeros(3, dtype=torch.uint8)))
+    writer.close()
     training, held_out = split(ShardSet.open(tmp_path))
     assert sorted(training + held_out) == list(range(100))
     assert held_out == [0, 40, 80]

@@ -9,7 +9,8 @@ import torch
 from attrs import frozen
 from torch import Tensor
 
-from .shards import Sequence, ShardSet
+from .features import TrainingData
+from .shards import Sequence
 
 _POOL = 16
 
@@ -30,7 +31,7 @@ class Batch:
 
 
 def collate(sequences: list[Sequence]) -> Batch:
-    """Pads conversations on the right."""
+    """Pads conversations on the right; they have features."""
 
     def pad(tensors: list[Tensor]) -> Tensor:
         return torch.nn.utils.rnn.pad_sequence(tensors, batch_first=True)
@@ -38,7 +39,7 @@ def collate(sequences: list[Sequence]) -> Batch:
     return Batch(
         tokens=pad([sequence.tokens.long() for sequence in sequences]),
         roles=pad([sequence.roles for sequence in sequences]),
-        features=pad([sequence.features for sequence in sequences]),
+        features=pad([s.features for s in sequences if s.features is not None]),
     )
 
 
@@ -72,7 +73,7 @@ def plan_epoch(lengths: dict[int, int], batch_tokens: int, seed: int, epoch: int
     return plan
 
 
-def load_batches(shards: ShardSet, plan: list[list[int]], start: int = 0) -> Iterator[Batch]:
-    """Reads the batches of a plan from the memory-mapped shards, beginning with batch `start`."""
+def load_batches(data: TrainingData, plan: list[list[int]], start: int = 0) -> Iterator[Batch]:
+    """Reads the batches of a plan, beginning with batch `start`."""
     for numbers in plan[start:]:
-        yield collate([shards[number] for number in numbers])
+        yield collate(data.load(numbers))

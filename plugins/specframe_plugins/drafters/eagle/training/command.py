@@ -19,6 +19,7 @@ from specframe_plugins.drafters.eagle.checkpoint import save_head
 from specframe_plugins.drafters.eagle.model import EagleConfig, EagleHead
 from specframe_plugins.drafters.eagle.training.card import TrainingRecord, summary, write_card
 from specframe_plugins.drafters.eagle.training.decoding import decode, held_out_prompts, task_prompts
+from specframe_plugins.drafters.eagle.training.features import TrainingData, keep_features
 from specframe_plugins.drafters.eagle.training.heldout import chain_acceptance
 from specframe_plugins.drafters.eagle.training.options import TrainOptions
 from specframe_plugins.drafters.eagle.training.progress import ProgressLine
@@ -57,13 +58,12 @@ def train(request: TrainRequest) -> None:
         raise UsageError(
             f"{len(shards)} conversations are too few to train and hold out; allowed: more tokens"
         )
-    statistics = read_statistics(shards, training, target.vocab_size)
-    trainer = _train(options, target, shards, training, statistics, work_dir / "state.pt")
+    data = TrainingData(shards, target)
+    statistics = read_statistics(data, training)
+    trainer = _train(options, data, training, statistics, work_dir / "state.pt")
 
     head = trainer.head.eval()
-    teacher_forced = chain_acceptance(
-        head, target.embed_tokens, target.output_head, shards, held_out, _HELD_OUT_DEPTHS
-    )
+    teacher_forced = chain_acceptance(head, data, held_out, _HELD_OUT_DEPTHS)
     save_head(head.to(torch.bfloat16), out)
     _save_frequencies(statistics, target, out / FREQUENCIES)
     prompts = held_out_prompts(shards, held_out, options.heldout_prompts)
@@ -103,6 +103,8 @@ def _generate(request: TrainRequest, target: Target, folder: Path) -> ShardSet:
         workers=options.workers or ((os.cpu_count() or 1) if on_cpu else 1),
         max_request=options.max_request,
         max_answer=options.max_answer,
+        max_length=min(options.max_length, target.max_positions),
+        keep_features=options.hidden_states == "kept",
     )
     before = ShardSet.open(folder).token_count
     began = time.monotonic()
@@ -112,7 +114,12 @@ def _generate(request: TrainRequest, target: Target, folder: Path) -> ShardSet:
     finally:
         clock = folder.parent / "generation_s"
         clock.write_text(str(_generation_seconds(folder.parent) + time.monotonic() - began), encoding="utf-8")
-    return ShardSet.open(folder)
+    shards = ShardSet.open(folder)
+    if options.hidden_states == "kept" and any(shard.features is None for shard in shards.shards):
+        with ProgressLine("hidden states", shards.token_count) as progress:
+            keep_features(shards, target, progress.update)
+        shards = ShardSet.open(folder)
+    return shards
 
 
 def _generation_seconds(work_dir: Path) -> float:
@@ -122,12 +129,12 @@ def _generation_seconds(work_dir: Path) -> float:
 
 def _train(
     options: TrainOptions,
-    target: Target,
-    shards: ShardSet,
+    data: TrainingData,
     numbers: list[int],
     statistics: DataStatistics,
     state_path: Path,
 ) -> Trainer:
+    target = data.target
     torch.manual_seed(options.seed)
     config = EagleConfig.for_target(
         target.config, target_name=target.name, tokenizer_fingerprint=target.tokenizer_fingerprint
@@ -136,9 +143,7 @@ def _train(
     _match_scale(head, target)
     trainer = Trainer(
         head=head,
-        embed_tokens=target.embed_tokens,
-        output_head=target.output_head,
-        shards=shards,
+        data=data,
         numbers=numbers,
         frequent=statistics.frequent(options.frequent_tokens),
         feature_scale=statistics.feature_scale,

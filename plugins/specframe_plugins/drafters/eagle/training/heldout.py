@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import torch
 from attrs import frozen
-from torch import Tensor, nn
+from torch import Tensor
 
 from specframe.head import OutputHead
 from specframe_plugins.drafters.eagle.model import EagleHead
 from specframe_plugins.drafters.eagle.training.batches import collate
 from specframe_plugins.drafters.eagle.training.exact import best
-from specframe_plugins.drafters.eagle.training.shards import ANSWER, ShardSet
+from specframe_plugins.drafters.eagle.training.features import TrainingData
+from specframe_plugins.drafters.eagle.training.shards import ANSWER
 from specframe_plugins.drafters.eagle.training.unroll import unroll
 
 _AT_ONCE = 8
@@ -40,23 +41,17 @@ class ChainAcceptance:
 
 
 @torch.no_grad()
-def chain_acceptance(
-    head: EagleHead,
-    embed_tokens: nn.Module,
-    output_head: OutputHead,
-    shards: ShardSet,
-    numbers: list[int],
-    depths: int,
-) -> ChainAcceptance:
+def chain_acceptance(head: EagleHead, data: TrainingData, numbers: list[int], depths: int) -> ChainAcceptance:
     """Measures the acceptance of greedy chains over the given conversations.
 
     Only starts count whose whole chain lies inside an answer, where the answer goes on greedily.
     """
+    output_head, embed_tokens = data.target.output_head, data.target.embed_tokens
     accepted = torch.zeros(depths, dtype=torch.int64)
     starts = 0
     device = output_head.weight.device
     for first in range(0, len(numbers), _AT_ONCE):
-        batch = collate([shards[number] for number in numbers[first : first + _AT_ONCE]])
+        batch = collate(data.load(numbers[first : first + _AT_ONCE]))
         tokens, roles, features = (t.to(device) for t in (batch.tokens, batch.roles, batch.features))
         answer = (roles == ANSWER)[:, 2:]
         truth = best_ids(output_head, features[:, 1:-1])

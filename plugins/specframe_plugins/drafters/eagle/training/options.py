@@ -22,9 +22,21 @@ class TrainOptions:
     workers: int | None = option(
         None, help="processes that generate; none: one per CPU core, one on a GPU", minimum=1
     )
-    rows: int = option(48, help="conversations that one process decodes at once", minimum=1)
-    max_request: int = option(120, help="longest request the target writes", unit="tokens", minimum=2)
-    max_answer: int = option(150, help="longest answer", unit="tokens", minimum=1)
+    rows: int = option(96, help="conversations that one process decodes at once", minimum=1)
+    max_request: int = option(
+        120, help="longest request the target writes, passages aside", unit="tokens", minimum=2
+    )
+    max_answer: int = option(200, help="longest answer", unit="tokens", minimum=1)
+    max_length: int = option(
+        1024,
+        help="longest conversation; the target's positions limit it as well",
+        unit="tokens",
+        minimum=8,
+    )
+    hidden_states: Literal["kept", "recomputed"] = option(
+        "kept",
+        help="kept: on disk, 2 x H bytes a token in half precision; recomputed: in every epoch",
+    )
     dtype: Literal["float32", "bfloat16", "float16"] = option("bfloat16", help="dtype of the target")
     device: str = option("cpu", help="torch device")
     seed: int = option(0, help="seed of the conversations and of the training", minimum=0)

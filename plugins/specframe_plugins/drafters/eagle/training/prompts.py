@@ -1,110 +1,228 @@
 """What a conversation consists of: forced tokens and what the target writes after them.
 
-A conversation is a pure function of (seed, index): its openings, limits and sampling choices come from
+A conversation is a pure function of (seed, index): its kind, openings, limits and sampling choices come from
 its own random generator. So batches, workers and interruptions change nothing about what a conversation is.
 """
 
 from __future__ import annotations
 
 import random
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Protocol
 
 from attrs import frozen
 
+from specframe.errors import UsageError
+
+from . import passages
+from .conversation import Turn
 from .openings import BASE_OPENINGS, CHAT_OPENINGS
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
+# Part of every conversation's origin: raise it with any change that makes other text of the same seed.
+GENERATOR_VERSION = "2"
 _MARK = "\u2981"
 _OPENING_SHARE = 0.7
 _LONG_USER_SHARE = 0.25
-_SAMPLED_ANSWER_SHARE = 0.2
+_SAMPLED_ANSWER_SHARE = 0.15
+_PASSAGE_SHARE = 0.4
+_SEVERAL_TURNS_SHARE = 0.4
+_MOST_FOLLOW_UPS = 3
+# As shares of the longest conversation; most texts stop earlier by themselves.
+_PASSAGE_LENGTHS = (0.1, 0.25, 0.45, 0.65)
+_PASSAGE_WEIGHTS = (0.3, 0.35, 0.25, 0.1)
+_PASSAGES = (*passages.NEWS, *passages.ENCYCLOPEDIA, *passages.PROSE, *passages.CODE)
 
 
-@frozen
-class Turn:
-    """Tokens that are given, then tokens that the target writes.
+class Prompts(Protocol):
+    """Where conversations start, and how each goes on."""
+
+    @property
+    def prefix(self) -> tuple[int, ...]:
+        """Ids that every conversation starts with; computed once per row."""
+        ...
+
+    @property
+    def stop_ids(self) -> frozenset[int]:
+        """Ids that end a turn."""
+        ...
+
+    @property
+    def max_length(self) -> int:
+        """Most tokens of a conversation."""
+        ...
+
+    def turns(self, rng: random.Random) -> list[Turn]:
+        """Draws the turns of one conversation."""
+        ...
+
+
+@frozen(kw_only=True)
+class ChatPrompts:
+    """Conversations in the target's chat template.
 
     Attributes:
-        forced: ids that come first, whatever the target would have written.
-        max_new: most tokens that the target writes after them.
-        temperature: 0 is greedy.
-        top_p: nucleus of the sampling.
-        is_answer: the target answers here (as opposed to writing a request).
-    """
-
-    forced: tuple[int, ...]
-    max_new: int
-    temperature: float
-    top_p: float
-    is_answer: bool
-
-
-@frozen
-class Prompts:
-    """Where conversations start, and how each goes on.
-
-    Attributes:
-        prefix: ids that every conversation starts with; computed once per row.
-        after_user: ids between a request and its answer; empty for a base model.
-        stop_ids: ids that end a turn.
-        openings: tokenized openings, the empty one not included.
-        max_user: most tokens of a request.
+        prefix, stop_ids, max_length: see `Prompts`.
+        after_user: ids between a request and its answer.
+        after_answer: ids between an answer and the next request.
+        encode: from text to ids, without special ones.
+        max_request: most tokens of a request, passages aside.
         max_answer: most tokens of an answer.
     """
 
     prefix: tuple[int, ...]
-    after_user: tuple[int, ...]
     stop_ids: frozenset[int]
-    openings: tuple[tuple[int, ...], ...]
-    max_user: int
+    max_length: int
+    after_user: tuple[int, ...]
+    after_answer: tuple[int, ...]
+    encode: Callable[[str], tuple[int, ...]]
+    max_request: int
     max_answer: int
 
-    @property
-    def max_length(self) -> int:
-        """Most tokens that one conversation can have."""
-        opening = max(len(ids) for ids in self.openings)
-        return len(self.prefix) + opening + self.max_user + len(self.after_user) + self.max_answer + 2
+    def turns(self, rng: random.Random) -> list[Turn]:
+        """Draws a request or a passage with a task, each with an answer, and perhaps more of the same."""
+        if rng.random() < _PASSAGE_SHARE:
+            return self._about_a_passage(rng)
+        opening = rng.choice(CHAT_OPENINGS) if rng.random() < _OPENING_SHARE else ""
+        turns = [self._request(rng, self.encode(opening)), self._answer(rng)]
+        if rng.random() < _SEVERAL_TURNS_SHARE:
+            for _ in range(rng.randint(1, _MOST_FOLLOW_UPS)):
+                follow_up = self.encode(rng.choice(passages.FOLLOW_UPS))
+                turns += [self._request(rng, self.after_answer + follow_up), self._answer(rng)]
+        return turns
 
-    def turns(self, rng: random.Random) -> tuple[Turn, ...]:
-        """Draws the turns of one conversation."""
-        opening = rng.choice(self.openings) if rng.random() < _OPENING_SHARE else ()
+    def _about_a_passage(self, rng: random.Random) -> list[Turn]:
+        kind = rng.random()
+        if kind < 0.2:
+            language, opening = rng.choice(passages.FOREIGN)
+            request = rng.choice(passages.TRANSLATION_REQUESTS).format(language=language, opening=opening)
+            turns = [self._passage(rng, request, self.max_length // 8), self._answer(rng)]
+        elif kind < 0.55:
+            text = rng.choice(passages.REQUESTS_BEFORE) + rng.choice(_PASSAGES)
+            turns = [self._passage(rng, text), self._answer(rng)]
+        else:
+            turns = [self._passage(rng, rng.choice(_PASSAGES)), *self._task(rng, self.encode("\n\n"))]
+        while rng.random() < _SEVERAL_TURNS_SHARE:
+            turns += self._task(rng, self.after_answer)
+        return turns
+
+    def _passage(self, rng: random.Random, text: str, limit: int | None = None) -> Turn:
+        (share,) = rng.choices(_PASSAGE_LENGTHS, _PASSAGE_WEIGHTS)
+        limit = limit or int(share * self.max_length)
+        return Turn(self.encode(text), limit, rng.choice((0.8, 0.9, 1.0)), 0.95, is_answer=False)
+
+    def _task(self, rng: random.Random, before: tuple[int, ...]) -> list[Turn]:
+        """A task on what stands above, or a question that the target asks itself, and the answer."""
+        if rng.random() < 0.5:
+            return [self._answer(rng, before + self.encode(rng.choice(passages.REQUESTS_AFTER)))]
+        start = before + self.encode(rng.choice(passages.QUESTION_STARTS))
+        question = Turn(start, max(1, self.max_request // 3), 0.8, 0.95, is_answer=False)
+        return [question, self._answer(rng)]
+
+    def _request(self, rng: random.Random, forced: tuple[int, ...]) -> Turn:
+        limit = self.max_request if rng.random() < _LONG_USER_SHARE else self.max_request // 2
+        return Turn(forced, limit, 1.0, 0.95, is_answer=False)
+
+    def _answer(self, rng: random.Random, forced: tuple[int, ...] = ()) -> Turn:
         greedy = rng.random() >= _SAMPLED_ANSWER_SHARE
-        user_limit = self.max_user if rng.random() < _LONG_USER_SHARE else self.max_user // 2
         temperature, top_p = (0.0, 1.0) if greedy else (0.7, 0.95)
-        if not self.after_user:
-            # A base model knows no turns; a greedy continuation of nothing would be the same one each time.
-            head = Turn(opening, self.max_user // 2, 1.0, 0.95, is_answer=False)
-            return head, Turn((), self.max_answer, temperature, top_p, is_answer=True)
-        return (
-            Turn(opening, user_limit, 1.0, 0.95, is_answer=False),
-            Turn(self.after_user, self.max_answer, temperature, top_p, is_answer=True),
+        return Turn(forced + self.after_user, self.max_answer, temperature, top_p, is_answer=True)
+
+
+@frozen(kw_only=True)
+class BasePrompts:
+    """Texts of a model without a chat template: it continues, first sampled, then mostly greedily.
+
+    Attributes:
+        prefix, stop_ids, max_length: see `Prompts`.
+        encode: from text to ids, without special ones.
+        max_request: most tokens of a sampled beginning, passages aside.
+        max_answer: most tokens of a continuation.
+    """
+
+    prefix: tuple[int, ...]
+    stop_ids: frozenset[int]
+    max_length: int
+    encode: Callable[[str], tuple[int, ...]]
+    max_request: int
+    max_answer: int
+
+    def turns(self, rng: random.Random) -> list[Turn]:
+        """Draws a beginning and its continuation; behind a passage, also what a cue leads to."""
+        greedy = rng.random() >= _SAMPLED_ANSWER_SHARE
+        temperature, top_p = (0.0, 1.0) if greedy else (0.7, 0.95)
+
+        def goes_on(cue: str) -> Turn:
+            return Turn(self.encode(cue), self.max_answer, temperature, top_p, is_answer=True)
+
+        if rng.random() >= _PASSAGE_SHARE:
+            opening = rng.choice(BASE_OPENINGS) if rng.random() < _OPENING_SHARE else ""
+            limit = rng.choice((2, self.max_request // 4 + 1, self.max_request // 2 + 1, self.max_request))
+            # A greedy continuation of nothing would be the same one each time, so sampled tokens come first.
+            return [Turn(self.encode(opening), limit, 1.0, 0.95, is_answer=False), goes_on("")]
+        (share,) = rng.choices(_PASSAGE_LENGTHS, _PASSAGE_WEIGHTS)
+        _, foreign = rng.choice(passages.FOREIGN)
+        opening = foreign if rng.random() < 0.15 else rng.choice(_PASSAGES)
+        passage = Turn(
+            self.encode(opening),
+            int(share * self.max_length),
+            rng.choice((0.8, 0.9, 1.0)),
+            0.95,
+            is_answer=False,
         )
+        return [passage, goes_on(rng.choice(passages.CUES))]
 
 
 def build_prompts(
-    tokenizer: PreTrainedTokenizerBase, eos_ids: frozenset[int], max_user: int, max_answer: int
+    tokenizer: PreTrainedTokenizerBase,
+    eos_ids: frozenset[int],
+    max_request: int,
+    max_answer: int,
+    max_length: int,
 ) -> Prompts:
     """Reads the chat template, if there is one, into prefix and separators.
 
-    The template is rendered once around a marker; what stands before the marker opens every conversation,
-    what stands after it leads from the request to the answer.
+    The template is rendered around markers; what stands before the first opens every conversation, what
+    follows leads from request to answer and from answer to the next request.
+
+    Raises:
+        UsageError: `max_length` leaves no room for a request and an answer.
     """
 
     def encode(text: str) -> tuple[int, ...]:
-        return tuple(tokenizer.encode(text, add_special_tokens=False))
+        return tuple(tokenizer.encode(text, add_special_tokens=False)) if text else ()
 
     if tokenizer.chat_template:
-        text = tokenizer.apply_chat_template(
-            [{"role": "user", "content": _MARK}], add_generation_prompt=True, tokenize=False
-        )
-        before, _, after = str(text).partition(_MARK)
-        after_user = encode(after)
+        talk = [{"role": role, "content": _MARK} for role in ("user", "assistant", "user")]
+        text = str(tokenizer.apply_chat_template(talk, add_generation_prompt=True, tokenize=False))
+        before, _, after_answer, after_user = (encode(part) for part in text.split(_MARK))
         special = frozenset(tokenizer.all_special_ids)
-        stops = eos_ids | (frozenset(after_user[:1]) & special)
-        return Prompts(
-            encode(before), after_user, stops, tuple(map(encode, CHAT_OPENINGS)), max_user, max_answer
+        prompts: Prompts = ChatPrompts(
+            prefix=before,
+            stop_ids=eos_ids | (frozenset(after_user[:1]) & special),
+            max_length=max_length,
+            after_user=after_user,
+            after_answer=after_answer,
+            encode=encode,
+            max_request=max_request,
+            max_answer=max_answer,
         )
-    start = tokenizer.bos_token_id if tokenizer.bos_token_id is not None else min(eos_ids)
-    return Prompts((start,), (), eos_ids, tuple(map(encode, BASE_OPENINGS)), max_user, max_answer)
+        needed = len(before) + len(after_user) + max_request + max_answer
+    else:
+        start = tokenizer.bos_token_id if tokenizer.bos_token_id is not None else min(eos_ids)
+        prompts = BasePrompts(
+            prefix=(start,),
+            stop_ids=eos_ids,
+            max_length=max_length,
+            encode=encode,
+            max_request=max_request,
+            max_answer=max_answer,
+        )
+        needed = 1 + max_request + max_answer
+    if needed > max_length:
+        raise UsageError(
+            f"max_length {max_length} leaves no room for a request and an answer; allowed: at least {needed}"
+        )
+    return prompts

@@ -1,11 +1,14 @@
-"""Generated conversations on disk: safetensors shards, read through memory maps.
+"""Conversations on disk: compact safetensors shards of token ids.
 
-A shard is written to a temporary file and renamed, so that an interruption loses the open shard and never
-leaves half of one.
+A token takes two bytes where the vocabulary has at most 65,536, four otherwise; roles are kept as runs.
+Hidden states are no part of the data, since the target can always compute them again; a generation that has
+them anyway may keep them in a second file beside the shard. Every file is written under another name and
+renamed: an interruption never leaves half of anything.
 """
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Iterator
 from itertools import pairwise
@@ -13,12 +16,18 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from attrs import define, field, frozen
-from safetensors import safe_open
+from attrs import define, evolve, field, frozen
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from specframe.errors import CheckpointError
+
 FORCED, USER, ANSWER = 0, 1, 2
+
+_FEATURES = ".features.safetensors"
+_SMALL_VOCABULARY = 2**16
+_TENSORS = ("tokens", "run_roles", "run_lengths", "offsets", "indices")
 
 
 @frozen
@@ -29,13 +38,21 @@ class Sequence:
         index: which conversation of the seed it is.
         tokens: ids, int32 [T].
         roles: FORCED (template or opening), USER or ANSWER, uint8 [T].
-        features: the target's last hidden state after the final norm, at each token, [T, H].
+        features: the target's last hidden state after the final norm, at each token, [T, H]; None where they
+            were not kept.
     """
 
     index: int
     tokens: Tensor
     roles: Tensor
-    features: Tensor
+    features: Tensor | None = None
+
+
+def save_atomically(tensors: dict[str, Tensor], path: Path, metadata: dict[str, str]) -> None:
+    """Writes a safetensors file beside its place and renames it."""
+    partial = path.with_suffix(f".partial{os.getpid()}")
+    save_file(tensors, partial, metadata=metadata)
+    partial.replace(path)
 
 
 @define
@@ -46,66 +63,135 @@ class ShardWriter:
         folder: where the shards go.
         worker: number of the generating process; keeps file names apart.
         tokens_per_shard: a shard is closed once it has this many tokens.
-        metadata: kept in every shard, to refuse data of another target.
+        vocab_size: of the target; decides how wide a token is stored.
+        metadata: kept in every shard: the target, and the settings that determine every conversation.
+        keep_features: write the features beside the shard.
     """
 
     folder: Path
     worker: int
     tokens_per_shard: int
+    vocab_size: int
     metadata: dict[str, str]
+    keep_features: bool = False
     _open: list[Sequence] = field(factory=list, init=False)
 
     def add(self, sequence: Sequence) -> None:
-        """Takes one finished conversation."""
-        self._open.append(sequence)
+        """Takes one finished conversation, which is on disk when this returns."""
+        self._open.append(sequence if self.keep_features else evolve(sequence, features=None))
         if sum(len(kept.tokens) for kept in self._open) >= self.tokens_per_shard:
-            self.flush()
+            self.close()
+        else:
+            self._write()
 
-    def flush(self) -> None:
-        """Closes the open shard, if it holds anything."""
-        if not self._open:
-            return
+    def close(self) -> None:
+        """Closes the open shard, if it holds anything; only then are features written, as they are large."""
+        features = [sequence.features for sequence in self._open if sequence.features is not None]
+        if features:
+            save_atomically({"features": torch.cat(features)}, features_path(self._path), self.metadata)
+        if self._open:
+            self._write()
+            self._open.clear()
+
+    @property
+    def _path(self) -> Path:
+        # The origin keeps data of several seeds apart, the first conversation shards of one.
+        first = self._open[0].index
+        return self.folder / f"shard-{origin_name(self.metadata)}-{self.worker:02d}-{first:08d}.safetensors"
+
+    def _write(self) -> None:
+        """Writes the tokens of the open shard over what was there of it."""
         lengths = torch.tensor([0] + [len(sequence.tokens) for sequence in self._open])
+        roles, run_lengths = torch.cat([sequence.roles for sequence in self._open]).unique_consecutive(
+            return_counts=True
+        )
+        narrow = torch.uint16 if self.vocab_size <= _SMALL_VOCABULARY else torch.int32
         tensors = {
-            "tokens": torch.cat([sequence.tokens for sequence in self._open]),
-            "roles": torch.cat([sequence.roles for sequence in self._open]),
-            "features": torch.cat([sequence.features for sequence in self._open]),
+            "tokens": torch.cat([sequence.tokens for sequence in self._open]).to(narrow),
+            "run_roles": roles,
+            "run_lengths": run_lengths.to(torch.int32),
             "offsets": lengths.cumsum(0),
             "indices": torch.tensor([sequence.index for sequence in self._open]),
         }
-        # Named by its first conversation: unique, whatever the number of workers was before.
-        path = self.folder / f"shard-{self.worker:02d}-{self._open[0].index:08d}.safetensors"
-        partial = path.with_suffix(f".partial{os.getpid()}")
-        save_file(tensors, partial, metadata=self.metadata)
-        partial.replace(path)
-        self._open.clear()
+        save_atomically(tensors, self._path, self.metadata)
+
+
+def origin(metadata: dict[str, str]) -> dict[str, str]:
+    """What decides which text a conversation's number stands for: everything but how the target is called."""
+    return {name: value for name, value in metadata.items() if name != "target"}
+
+
+def origin_name(metadata: dict[str, str]) -> str:
+    """A short name for an origin."""
+    text = "\n".join(f"{name}={value}" for name, value in sorted(origin(metadata).items()))
+    return hashlib.sha256(text.encode()).hexdigest()[:8]
+
+
+def features_path(shard: Path) -> Path:
+    """Where the features of a shard are kept."""
+    return shard.with_name(shard.name.removesuffix(".safetensors") + _FEATURES)
+
+
+def shard_paths(folder: Path) -> list[Path]:
+    """Every finished shard of a folder, sorted by name."""
+    return sorted(path for path in folder.glob("shard-*.safetensors") if not path.name.endswith(_FEATURES))
+
+
+@frozen
+class _Shard:
+    """One opened file.
+
+    Attributes:
+        path: of the shard.
+        tokens: of all its conversations [n], as stored.
+        roles: of every token [n].
+        features: memory map of the features; None when none were kept. safetensors ships no types.
+        metadata: what the shard says about itself.
+    """
+
+    path: Path
+    tokens: Tensor
+    roles: Tensor
+    features: Any
+    metadata: dict[str, str]
 
 
 @define
 class ShardSet:
-    """All finished shards of a folder, opened as memory maps.
+    """All finished shards of one or several folders.
 
     Attributes:
-        paths: the shard files, sorted by name.
+        shards: the opened files.
+        indices: of every conversation, in the order of the files.
     """
 
-    paths: list[Path]
-    # safetensors ships no types.
-    _files: list[Any] = field(factory=list, init=False)
+    shards: list[_Shard] = field(factory=list)
+    indices: list[int] = field(factory=list)
     _where: list[tuple[int, int, int]] = field(factory=list, init=False)
-    indices: list[int] = field(factory=list, init=False)
 
     @classmethod
-    def open(cls, folder: Path) -> ShardSet:
-        """Opens every finished shard of a folder."""
-        shards = cls(sorted(folder.glob("shard-*.safetensors")))
-        for number, path in enumerate(shards.paths):
-            file: Any = safe_open(path, framework="pt")
-            offsets = file.get_tensor("offsets").tolist()
-            shards._files.append(file)
-            shards._where += [(number, a, b) for a, b in pairwise(offsets)]
-            shards.indices += file.get_tensor("indices").tolist()
-        return shards
+    def open(cls, *folders: Path) -> ShardSet:
+        """Opens every finished shard.
+
+        Raises:
+            CheckpointError: a file is damaged.
+        """
+        opened = cls()
+        for path in (path for folder in folders for path in shard_paths(folder)):
+            try:
+                with safe_open(path, framework="pt") as file:
+                    tokens, roles, lengths, offsets, indices = map(file.get_tensor, _TENSORS)
+                    metadata = dict(file.metadata() or {})
+                kept = features_path(path)
+                features: Any = safe_open(kept, framework="pt") if kept.exists() else None
+            except SafetensorError as error:
+                raise CheckpointError(f"{path} is damaged or no shard ({error}); delete it") from None
+            roles = roles.repeat_interleave(lengths)
+            for start, stop in pairwise(offsets.tolist()):
+                opened._where.append((len(opened.shards), start, stop))
+            opened.indices += indices.tolist()
+            opened.shards.append(_Shard(path, tokens, roles, features, metadata))
+        return opened
 
     def __len__(self) -> int:
         return len(self._where)
@@ -116,23 +202,35 @@ class ShardSet:
         return stop - start
 
     @property
+    def conversations_per_shard(self) -> list[int]:
+        """How many conversations each file holds; they are numbered in the order of the files."""
+        counts = [0] * len(self.shards)
+        for number, _, _ in self._where:
+            counts[number] += 1
+        return counts
+
+    @property
     def token_count(self) -> int:
         """Number of tokens of all conversations."""
         return sum(stop - start for _, start, stop in self._where)
 
+    def indices_of(self, metadata: dict[str, str]) -> set[int]:
+        """Indices of the conversations of one origin."""
+        own = {number for number, shard in enumerate(self.shards) if shard.metadata == metadata}
+        return {
+            index for index, (number, _, _) in zip(self.indices, self._where, strict=True) if number in own
+        }
+
     def __getitem__(self, number: int) -> Sequence:
-        shard, start, stop = self._where[number]
-        file = self._files[shard]
+        where, start, stop = self._where[number]
+        shard = self.shards[where]
+        features = shard.features.get_slice("features")[start:stop] if shard.features else None
         return Sequence(
             index=self.indices[number],
-            tokens=file.get_slice("tokens")[start:stop],
-            roles=file.get_slice("roles")[start:stop],
-            features=file.get_slice("features")[start:stop],
+            tokens=shard.tokens[start:stop].to(torch.int32),
+            roles=shard.roles[start:stop],
+            features=features,
         )
 
     def __iter__(self) -> Iterator[Sequence]:
         return (self[number] for number in range(len(self)))
-
-    def metadata(self) -> dict[str, str]:
-        """What the shards say about their target; empty when there are none."""
-        return dict(self._files[0].metadata() or {}) if self._files else {}

@@ -6,9 +6,11 @@ import torch
 from attrs import frozen
 from torch import Tensor
 
+from specframe_plugins.drafters.eagle.training.features import TrainingData
 from specframe_plugins.drafters.eagle.training.shards import FORCED, ShardSet
 
 _HELD_OUT_EVERY = 40
+_SAMPLE = 128
 
 
 @frozen
@@ -30,18 +32,17 @@ class DataStatistics:
         return self.counts.argsort(descending=True, stable=True)[:count]
 
 
-def read_statistics(shards: ShardSet, numbers: list[int], vocab_size: int) -> DataStatistics:
+def read_statistics(data: TrainingData, numbers: list[int]) -> DataStatistics:
     """Reads tokens of all given conversations, and features of some."""
+    vocab_size = data.target.vocab_size
     counts = torch.zeros(vocab_size, dtype=torch.int64)
-    squares, values = 0.0, 0
-    for order, number in enumerate(numbers):
-        sequence = shards[number]
+    for number in numbers:
+        sequence = data.shards[number]
         written = sequence.tokens[sequence.roles != FORCED].long()
         counts += torch.bincount(written, minlength=vocab_size)
-        if order < 256:
-            squares += sequence.features.double().square().sum().item()
-            values += sequence.features.numel()
-    return DataStatistics(counts, (squares / max(values, 1)) ** 0.5, int(counts.sum()))
+    features = [s.features for s in data.load(numbers[:_SAMPLE]) if s.features is not None]
+    scale = torch.cat(features).double().square().mean().sqrt().item() if features else 1.0
+    return DataStatistics(counts, scale, int(counts.sum()))
 
 
 def split(shards: ShardSet) -> tuple[list[int], list[int]]:

@@ -11,14 +11,14 @@ from typing import Any
 
 import torch
 from attrs import asdict, define, field, frozen
-from torch import Tensor, nn
+from torch import Tensor
 
 from specframe.errors import UsageError
-from specframe.head import OutputHead
 from specframe_plugins.drafters.eagle.model import EagleHead
 from specframe_plugins.drafters.eagle.training.batches import Batch, load_batches, plan_epoch
+from specframe_plugins.drafters.eagle.training.features import TrainingData
 from specframe_plugins.drafters.eagle.training.objective import choose_subset, head_loss, make_targets
-from specframe_plugins.drafters.eagle.training.shards import ANSWER, USER, ShardSet
+from specframe_plugins.drafters.eagle.training.shards import ANSWER, USER
 from specframe_plugins.drafters.eagle.training.unroll import unroll
 
 # Drafting happens inside answers; requests are further text of the same target and keep the head general.
@@ -64,9 +64,7 @@ class Trainer:
 
     Attributes:
         head: what is trained, float32.
-        embed_tokens: the target's embedding.
-        output_head: the target's LM head.
-        shards: the data.
+        data: the conversations, with the target's features.
         numbers: which conversations of it to train on.
         frequent: the ids that are always part of the softmax [N].
         feature_scale: root mean square of the features.
@@ -75,9 +73,7 @@ class Trainer:
     """
 
     head: EagleHead
-    embed_tokens: nn.Module
-    output_head: OutputHead
-    shards: ShardSet
+    data: TrainingData
     numbers: list[int]
     frequent: Tensor
     feature_scale: float
@@ -91,7 +87,7 @@ class Trainer:
     _optimizer: torch.optim.AdamW = field(init=False)
 
     def __attrs_post_init__(self) -> None:
-        lengths = {number: self.shards.length(number) for number in self.numbers}
+        lengths = {number: self.data.shards.length(number) for number in self.numbers}
         recipe = self.recipe
         self._plans = [
             plan_epoch(lengths, recipe.batch_tokens, recipe.seed, epoch) for epoch in range(recipe.epochs)
@@ -162,7 +158,7 @@ class Trainer:
         partial.replace(self.state_path)
 
     def _restore(self) -> None:
-        state = torch.load(self.state_path, map_location=self.output_head.weight.device, weights_only=True)
+        state = torch.load(self.state_path, map_location=self.data.target.device, weights_only=True)
         for name, value in self._settings().items():
             if state["settings"].get(name) != value:
                 raise UsageError(
@@ -186,7 +182,7 @@ class Trainer:
         """The batches that are left."""
         skip = self.step
         for plan in self._plans:
-            yield from load_batches(self.shards, plan, start=min(skip, len(plan)))
+            yield from load_batches(self.data, plan, start=min(skip, len(plan)))
             skip = max(0, skip - len(plan))
 
     def _train(self, batch: Batch) -> float:
@@ -212,18 +208,18 @@ class Trainer:
         The pair at position t is (embedding of token t + 1, feature t); it predicts feature t + 1, whose
         logits propose token t + 2. So the last two positions have no pair.
         """
-        device = self.output_head.weight.device
+        target, device = self.data.target, self.data.target.device
         tokens, roles = batch.tokens.to(device), batch.roles.to(device)
         role = roles[:, 2:]
         weights = (role == ANSWER) + _USER_WEIGHT * (role == USER)
         learnt = weights > 0
         subset = choose_subset(
-            self.frequent, batch.tokens, self.recipe.random_tokens, self.output_head.vocab_size, generator
+            self.frequent, batch.tokens, self.recipe.random_tokens, target.vocab_size, generator
         ).to(device)
         features = batch.features.to(device)
-        targets = make_targets(self.output_head, subset, features[:, 1:-1][learnt])
+        targets = make_targets(target.output_head, subset, features[:, 1:-1][learnt])
         with torch.no_grad():
-            embeddings = self.embed_tokens(tokens[:, 1:-1])
+            embeddings = target.embed_tokens(tokens[:, 1:-1])
         inputs = features[:, :-2].float()
         noise = torch.rand(inputs.shape, generator=generator).to(device) * 2 - 1
         inputs = inputs + self.recipe.noise * self.feature_scale * noise

@@ -16,11 +16,12 @@ from pathlib import Path
 import torch
 from attrs import frozen
 
-from specframe.errors import SpecframeError, UsageError
+from specframe.errors import SpecframeError
 from specframe.models import load_pretrained
 from specframe.target import Target
 from specframe_plugins.drafters.eagle.training.generation import BatchedGenerator
-from specframe_plugins.drafters.eagle.training.prompts import build_prompts
+from specframe_plugins.drafters.eagle.training.origin import check_target, target_metadata
+from specframe_plugins.drafters.eagle.training.prompts import GENERATOR_VERSION, build_prompts
 from specframe_plugins.drafters.eagle.training.shards import Sequence, ShardSet, ShardWriter
 
 
@@ -38,7 +39,9 @@ class GenerationJob:
         workers: number of processes.
         max_request: most tokens of a request.
         max_answer: most tokens of an answer.
-        tokens_per_shard: a killed worker loses at most this many.
+        max_length: most tokens of a conversation.
+        keep_features: keep the hidden states beside the tokens.
+        tokens_per_shard: size of a shard.
     """
 
     model: str
@@ -50,16 +53,20 @@ class GenerationJob:
     workers: int
     max_request: int
     max_answer: int
+    max_length: int
+    keep_features: bool = False
     tokens_per_shard: int = 16384
 
-    def metadata(self, fingerprint: str) -> dict[str, str]:
-        """What every shard says about where it comes from; data of another origin is refused."""
+    def metadata(self, target: Target) -> dict[str, str]:
+        """What every shard says about where it comes from: the target, and whatever decides the text."""
         return {
-            "tokenizer_fingerprint": fingerprint,
+            **target_metadata(target),
+            "generator": GENERATOR_VERSION,
             "dtype": self.dtype,
             "seed": str(self.seed),
             "max_request": str(self.max_request),
             "max_answer": str(self.max_answer),
+            "max_length": str(self.max_length),
         }
 
 
@@ -78,16 +85,15 @@ def generate(job: GenerationJob, target: Target, tokens: int, report: Callable[[
         report: called with the number of tokens so far.
 
     Raises:
-        UsageError: the folder holds data of another target or of other settings.
+        UsageError: the folder holds data of another target.
         SpecframeError: a worker died.
     """
     job.folder.mkdir(parents=True, exist_ok=True)
     shards = ShardSet.open(job.folder)
-    metadata = job.metadata(target.tokenizer_fingerprint)
-    check_origin(shards, metadata, job.folder)
+    check_target(shards, target_metadata(target))
     for leftover in job.folder.glob("*.partial*"):
         leftover.unlink()
-    have, done = shards.token_count, set(shards.indices)
+    have, done = shards.token_count, shards.indices_of(job.metadata(target))
     report(have)
     if have >= tokens:
         return
@@ -102,34 +108,28 @@ def generate(job: GenerationJob, target: Target, tokens: int, report: Callable[[
                 return
 
 
-def check_origin(shards: ShardSet, expected: dict[str, str], folder: Path) -> None:
-    """Raises UsageError if the shards come from another target or other settings."""
-    found = shards.metadata()
-    for name, value in expected.items():
-        if found and found.get(name) != value:
-            raise UsageError(
-                f"{folder} holds data made with {name} {found.get(name)}, not {value}; "
-                "allowed: the same settings, or another work_dir"
-            )
-
-
 def _written(
     job: GenerationJob, target: Target, worker: int, done: set[int]
 ) -> Generator[Sequence, None, None]:
-    """Conversations of one worker, each in the open shard by the time it is yielded.
-
-    The open shard is closed however the iteration ends, unless the process is killed.
-    """
-    prompts = build_prompts(target.tokenizer, target.stop_ids, job.max_request, job.max_answer)
-    metadata = job.metadata(target.tokenizer_fingerprint)
-    writer = ShardWriter(job.folder, worker, job.tokens_per_shard, metadata)
+    """Conversations of one worker, each on disk by the time it is yielded."""
+    prompts = build_prompts(
+        target.tokenizer, target.stop_ids, job.max_request, job.max_answer, job.max_length
+    )
+    writer = ShardWriter(
+        folder=job.folder,
+        worker=worker,
+        tokens_per_shard=job.tokens_per_shard,
+        vocab_size=target.vocab_size,
+        metadata=job.metadata(target),
+        keep_features=job.keep_features,
+    )
     try:
         generator = BatchedGenerator(target, prompts, job.rows, job.seed)
         for sequence in generator.run(pending(done, worker, job.workers)):
             writer.add(sequence)
             yield sequence
     finally:
-        writer.flush()
+        writer.close()
 
 
 def _work(
