@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Annotated, Any, NoReturn
+from typing import Annotated, NoReturn
 
-import attrs
 import typer
 from typer.exceptions import Abort, TyperException
 
-from specframe.config import RunConfig, resolve_config
+from specframe.cli_options import DEFAULTS, ModelOption, StopIdOption, StopOption, option, takes_run_config
+from specframe.config import RunConfig
 from specframe.errors import SpecframeError
-
-_DEFAULTS: dict[str, Any] = {field.name: field.default for field in attrs.fields(RunConfig)}
 
 app = typer.Typer(
     name="specframe",
@@ -26,21 +24,6 @@ app = typer.Typer(
 )
 plugins_app = typer.Typer(help="Show the installed components.", rich_markup_mode=None)
 app.add_typer(plugins_app, name="plugins")
-
-
-def _option(help: str, *names: str, default: object, metavar: str | None = None) -> Any:
-    """Declare an option that is None when it was not typed; the help says what happens then."""
-    return typer.Option(*names, help=f"{help} [default: {default}]", metavar=metavar, show_default=False)
-
-
-ModelOption = Annotated[
-    str | None,
-    _option(
-        "The target: a demo model (`specframe models` lists them), a hub id, a directory or a .gguf file.",
-        default="an installed demo model",
-        metavar="MODEL",
-    ),
-]
 
 
 def main() -> None:
@@ -90,158 +73,31 @@ def _plugins_root(context: typer.Context) -> None:
 
 
 @app.command()
+@takes_run_config
 def run(
+    run_config: RunConfig,
     stdin: Annotated[
         str | None, typer.Argument(metavar="[-]", help="Read the prompt from standard input.")
     ] = None,
-    model: ModelOption = None,
-    strategy: Annotated[
-        str | None,
-        _option(
-            "Which tokens the drafter may propose; `autoregressive` decodes without a drafter.",
-            default=_DEFAULTS["strategy"],
-            metavar="NAME",
-        ),
-    ] = None,
-    drafter: Annotated[
-        str | None, _option("What proposes tokens.", default=_DEFAULTS["drafter"], metavar="NAME")
-    ] = None,
-    verifier: Annotated[
-        str | None,
-        _option(
-            "What accepts them; `auto` takes greedy at temperature 0 and sampling above.",
-            default=_DEFAULTS["verifier"],
-            metavar="NAME",
-        ),
-    ] = None,
-    gather: Annotated[
-        str | None,
-        _option(
-            "What packs the LM-head rows; `auto` takes the fastest that runs here.",
-            default=_DEFAULTS["gather"],
-            metavar="NAME",
-        ),
-    ] = None,
-    option: Annotated[
-        list[str] | None,
-        typer.Option(
-            "-o",
-            "--option",
-            metavar="KIND.NAME=VALUE",
-            help="Option of a component, for example vocabulary.capacity=3072. Repeatable; "
-            "`specframe plugins show` lists them.",
-        ),
-    ] = None,
-    config: Annotated[
-        Path | None,
-        typer.Option(metavar="FILE.toml", help="Settings from a file; the command line beats it."),
-    ] = None,
-    prompt: Annotated[str | None, _option("The prompt.", default="a built-in prompt", metavar="TEXT")] = None,
+    prompt: Annotated[str | None, option("The prompt.", default="a built-in prompt", metavar="TEXT")] = None,
     prompt_file: Annotated[
         str | None, typer.Option(metavar="FILE", help="Read the prompt from a file, or - for standard input.")
     ] = None,
     chat: Annotated[
         bool | None,
-        _option(
+        option(
             "Wrap the prompt as one user turn, or take it as it is.",
             "--chat/--raw",
             default="--chat if the tokenizer has a chat template",
         ),
     ] = None,
-    max_new_tokens: Annotated[
-        int | None, _option("Length limit, tokens.", default=_DEFAULTS["max_new_tokens"], metavar="N")
-    ] = None,
-    dtype: Annotated[
-        str | None,
-        _option(
-            "Weights and activations: float32, bfloat16 or float16.",
-            default=_DEFAULTS["dtype"],
-            metavar="DTYPE",
-        ),
-    ] = None,
-    device: Annotated[
-        str | None,
-        _option("Torch device: cpu, cuda, cuda:1, ...", default=_DEFAULTS["device"], metavar="DEVICE"),
-    ] = None,
-    temperature: Annotated[
-        float | None,
-        _option(
-            "Divides the target's logits; 0 decodes greedily, above 0 samples.",
-            default=_DEFAULTS["temperature"],
-            metavar="T",
-        ),
-    ] = None,
-    top_p: Annotated[
-        float | None,
-        _option(
-            "Sample from the most likely tokens that together have this probability.",
-            default=_DEFAULTS["top_p"],
-            metavar="P",
-        ),
-    ] = None,
-    top_k: Annotated[
-        int | None,
-        _option(
-            "Sample from this many most likely tokens, 0 for all.", default=_DEFAULTS["top_k"], metavar="K"
-        ),
-    ] = None,
-    min_p: Annotated[
-        float | None,
-        _option(
-            "Sample from the tokens with at least this share of the most likely token's probability.",
-            default=_DEFAULTS["min_p"],
-            metavar="P",
-        ),
-    ] = None,
-    repetition_penalty: Annotated[
-        float | None,
-        _option(
-            "Above 1, tokens of the prompt and of the output become less likely; also in greedy decoding.",
-            default=_DEFAULTS["repetition_penalty"],
-            metavar="R",
-        ),
-    ] = None,
-    seed: Annotated[
-        int | None, _option("Seed of everything that is drawn.", default=_DEFAULTS["seed"], metavar="N")
-    ] = None,
-    stop: Annotated[
-        list[str] | None,
-        typer.Option(metavar="TEXT", help="End the text right before this string. Repeatable."),
-    ] = None,
-    stop_id: Annotated[
-        list[int] | None, typer.Option(metavar="ID", help="End at this token id. Repeatable.")
-    ] = None,
-    fallback: Annotated[
-        bool | None,
-        typer.Option(
-            "--fallback/--no-fallback",
-            help="Go on without drafting when a component fails that drafts.",
-            show_default="no fallback",
-        ),
-    ] = None,
+    stop: StopOption = None,
+    stop_id: StopIdOption = None,
     json: Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")] = False,
 ) -> None:
     """Generate text: stream it as it is accepted, then report."""
     from specframe.prompts import read_prompt
 
-    settings = {
-        "model": model,
-        "strategy": strategy,
-        "drafter": drafter,
-        "verifier": verifier,
-        "gather": gather,
-        "max_new_tokens": max_new_tokens,
-        "dtype": dtype,
-        "device": device,
-        "temperature": temperature,
-        "top_p": top_p,
-        "top_k": top_k,
-        "min_p": min_p,
-        "repetition_penalty": repetition_penalty,
-        "seed": seed,
-        "fallback": fallback,
-    }
-    run_config = resolve_config(config, settings, option or ())
     text = read_prompt(prompt, prompt_file, stdin)
 
     # Imported late, and only after what was typed has been checked: torch takes seconds.
@@ -260,6 +116,27 @@ def run(
     print("\n")
     assert engine.report is not None
     print_table(to_rows(engine.report, engine.target.vocab_size))
+
+
+@app.command()
+@takes_run_config
+def chat(
+    run_config: RunConfig,
+    system: Annotated[
+        str | None, typer.Option(metavar="TEXT", help="What the model is told before the first turn.")
+    ] = None,
+    stop: StopOption = None,
+    stop_id: StopIdOption = None,
+) -> None:
+    """Talk to a model: one turn a line, what was said before stays in the caches.
+
+    Ctrl-C ends an answer, /new starts over, /quit or the end of the input ends the chat.
+    """
+    from specframe.assembly import build_engine
+    from specframe.chat import talk
+    from specframe.conversation import Conversation
+
+    talk(Conversation(build_engine(run_config), system, stop=stop or (), stop_ids=stop_id or ()))
 
 
 @app.command()
@@ -283,9 +160,9 @@ def models() -> None:
 @app.command()
 def train(
     out: Annotated[Path, typer.Option(metavar="DIR", help="Where the checkpoint goes.")],
-    drafter: Annotated[str, typer.Option(metavar="NAME", help="What to train.")] = _DEFAULTS["drafter"],
+    drafter: Annotated[str, typer.Option(metavar="NAME", help="What to train.")] = DEFAULTS["drafter"],
     model: ModelOption = None,
-    option: Annotated[
+    assignments: Annotated[
         list[str] | None,
         typer.Option(
             "-o",
@@ -302,20 +179,20 @@ def train(
     from specframe.config import split_assignment
     from specframe.training import train_drafter
 
-    train_drafter(drafter, model, out, dict(map(split_assignment, option or ())))
+    train_drafter(drafter, model, out, dict(map(split_assignment, assignments or ())))
 
 
 @app.command()
 def doctor(
     device: Annotated[
         str | None,
-        _option("Torch device: cpu, cuda, cuda:1, ...", default=_DEFAULTS["device"], metavar="DEVICE"),
+        option("Torch device: cpu, cuda, cuda:1, ...", default=DEFAULTS["device"], metavar="DEVICE"),
     ] = None,
     dtype: Annotated[
         str | None,
-        _option(
+        option(
             "Weights and activations: float32, bfloat16 or float16.",
-            default=_DEFAULTS["dtype"],
+            default=DEFAULTS["dtype"],
             metavar="DTYPE",
         ),
     ] = None,
@@ -330,18 +207,18 @@ def doctor(
     ] = None,
     model: Annotated[
         str | None,
-        _option(
+        option(
             "Load this target and check what ships for it.",
             default="none, or an installed demo model if there is a drafter to check",
             metavar="MODEL",
         ),
     ] = None,
     drafter: Annotated[
-        str | None, _option("Check this drafter.", default=_DEFAULTS["drafter"], metavar="NAME")
+        str | None, option("Check this drafter.", default=DEFAULTS["drafter"], metavar="NAME")
     ] = None,
     checkpoint: Annotated[
         Path | None,
-        _option(
+        option(
             "Check this checkpoint of the drafter against the target.",
             default="the one that ships for the target",
             metavar="DIR",
@@ -358,8 +235,8 @@ def doctor(
 
     findings = examine(
         DoctorOptions(
-            device=device or _DEFAULTS["device"],
-            dtype=dtype or _DEFAULTS["dtype"],
+            device=device or DEFAULTS["device"],
+            dtype=dtype or DEFAULTS["dtype"],
             compile_targets=tuple(compile_targets or ()),
             model=model,
             drafter=drafter,
