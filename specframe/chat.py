@@ -7,6 +7,7 @@ import sys
 from collections.abc import Iterator
 
 from specframe.conversation import Conversation
+from specframe.errors import SpecframeError
 from specframe.types import GenerationReport
 
 _PROMPT = "> "
@@ -20,7 +21,12 @@ def talk(conversation: Conversation) -> None:
         if line == "/new":
             conversation.start_over()
         elif line:
-            _answer(conversation, line)
+            try:
+                _answer(conversation, line)
+            except SpecframeError as error:
+                if not sys.stdin.isatty():
+                    raise
+                print(f"specframe: {error}", file=sys.stderr)
 
 
 def _answer(conversation: Conversation, text: str) -> None:

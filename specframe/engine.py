@@ -156,7 +156,7 @@ class Engine:
         except ComponentError as error:
             if not self.config.fallback or error.component is self.verifier:
                 raise
-            _log.warning("going on without drafting: %s", error)
+            _log.warning("specframe goes on without drafting: %s", error)
             recorder.fallback = str(error)
             self._context.forget()
             yield from self._passes(generation, Autoregressive(), features)

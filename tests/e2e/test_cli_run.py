@@ -273,6 +273,17 @@ def test_a_strategy_that_raises_is_named_with_exit_code_1(
     assert outcome.complaint == "strategy 'raising' raised ValueError: nothing to say"
 
 
+def test_with_fallback_a_strategy_that_raises_costs_no_token(
+    drafted: CommandLine, greedy_ids: list[int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(tmp_path)
+    install_plugin(tmp_path, "raising-strategy", _RAISING)
+    report = json.loads(drafted("--strategy", "raising", "--fallback", "--json").out)
+    complaint = "strategy 'raising' raised ValueError: nothing to say"
+    assert (report["token_ids"], report["fallback"]) == (greedy_ids, complaint)
+    assert f"went on without drafting: {complaint}" in drafted("--strategy", "raising", "--fallback").out
+
+
 def test_a_factory_that_raises_is_named_with_exit_code_1(
     tiny: CommandLine, tiny_head: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
