@@ -48,6 +48,31 @@ def build_engine(
         UsageError: a name, an option, a checkpoint or a combination is not allowed.
     """
     manager = manager or create_plugin_manager()
+    config, chosen = check_config(config, manager)
+
+    target = target or Target.from_loaded(
+        load_pretrained(config.model, find_dtype(config.dtype), find_device(config.device))
+    )
+    context = BuildContext(target=target, required_ids=target.required_ids)
+    built: dict[Kind, Any] = {}
+    for kind, (component, options) in chosen.items():
+        with blame_one(f"{KIND_LABELS[kind]} {component.name!r}"):
+            built[kind] = component.factory(options, context)
+    drafting = bind_drafting(built, config) if config.strategy != AUTOREGRESSIVE else Autoregressive()
+    return Engine(config, target, built["verifier"], drafting, Observers(manager))
+
+
+def check_config(
+    config: RunConfig, manager: pluggy.PluginManager
+) -> tuple[RunConfig, dict[Kind, tuple[Component, Any]]]:
+    """Check everything that can be checked without the model.
+
+    Returns:
+        The config with its gather backend chosen, and per kind the component with its options.
+
+    Raises:
+        UsageError: a name, an option or a combination is not allowed.
+    """
     registry = build_registry(manager)
     device, dtype = find_device(config.device), find_dtype(config.dtype)
     drafts = config.strategy != AUTOREGRESSIVE
@@ -55,17 +80,11 @@ def build_engine(
         raise unknown_name("strategy", config.strategy, [*registry.names("vocabulary"), AUTOREGRESSIVE])
     config = resolve_gather(resolve_verifier(config), registry, device, dtype)
     chosen = _choose(config, registry, drafts)
-    options = {kind: _options(config, kind, component) for kind, component in chosen.items()}
+    with_options = {
+        kind: (component, _options(config, kind, component)) for kind, component in chosen.items()
+    }
     _check_supported(chosen, setting_for(config, device, dtype))
-
-    target = target or Target.from_loaded(load_pretrained(config.model, dtype, device))
-    context = BuildContext(target=target, required_ids=target.required_ids)
-    built: dict[Kind, Any] = {}
-    for kind, component in chosen.items():
-        with blame_one(f"{KIND_LABELS[kind]} {component.name!r}"):
-            built[kind] = component.factory(options[kind], context)
-    drafting = bind_drafting(built, config) if drafts else Autoregressive()
-    return Engine(config, target, built["verifier"], drafting, Observers(manager))
+    return config, with_options
 
 
 def bind_drafting(built: dict[Kind, Any], config: RunConfig) -> Drafting:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Annotated, NoReturn
 
@@ -137,6 +138,100 @@ def chat(
     from specframe.conversation import Conversation
 
     talk(Conversation(build_engine(run_config), system, stop=stop or (), stop_ids=stop_id or ()))
+
+
+@app.command()
+@partial(takes_run_config, without=("strategy",))
+def bench(
+    run_config: RunConfig,
+    tasks: Annotated[
+        Path | None,
+        option(
+            "Task prompts, one JSON object per line: our format, Spec-Bench's or HumanEval's.",
+            default="built-in prompts of seven tasks",
+            metavar="FILE",
+        ),
+    ] = None,
+    strategies: Annotated[
+        list[str] | None,
+        option(
+            "What to compare, separated by commas; repeatable. A strategy, `autoregressive`, or a peer: "
+            "`hf-greedy` and `hf-prompt-lookup` are transformers' own. Options follow a colon: "
+            "nanospec:capacity=1024,drafter.nodes=16.",
+            "-s",
+            "--strategies",
+            default="autoregressive,full,static,nanospec",
+            metavar="NAME[:KEY=VALUE,...],...",
+        ),
+    ] = None,
+    limit_per_task: Annotated[int | None, option("Prompts per task.", default="all", metavar="N")] = None,
+    skip_per_task: Annotated[
+        int, typer.Option(metavar="N", min=0, help="Prompts to leave out at the start of each task.")
+    ] = 0,
+    json: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="OUT.jsonl",
+            help="Where the rows go, one JSON object per prompt and configuration; OUT.meta.json beside it "
+            "says how they came about. The same command goes on where it was interrupted.",
+        ),
+    ] = None,
+    skip_bad: Annotated[
+        bool, typer.Option("--skip-bad", help="Leave malformed lines and prompts that are too long out.")
+    ] = False,
+    chat: Annotated[
+        bool | None,
+        option(
+            "Wrap prompts as one user turn, or take them as they are.",
+            "--chat/--raw",
+            default="--chat if the tokenizer has a chat template",
+        ),
+    ] = None,
+    threads: Annotated[
+        int | None, option("Threads of a CPU.", default="PyTorch's choice", metavar="N")
+    ] = None,
+    tolerance: Annotated[
+        float | None,
+        option(
+            "How far a token may be below the target's largest logit and still pass for tied with it.",
+            default="0.5 in bfloat16, 0.0625 in float16, 0.001 in float32",
+            metavar="LOGITS",
+        ),
+    ] = None,
+) -> None:
+    """Compare strategies and peers on task prompts.
+
+    Every prompt is answered by all configurations in turn, in an order that rotates. Every text is checked
+    to be the target's. The exit code is 1 when a check fails.
+    """
+    from specframe.bench.command import BenchArguments, prepare
+
+    options = prepare(
+        BenchArguments(
+            tasks=tasks,
+            strategies=strategies or (),
+            limit_per_task=limit_per_task,
+            skip_per_task=skip_per_task,
+            skip_bad=skip_bad,
+            json=json,
+            chat=chat,
+            threads=threads,
+            tolerance=tolerance,
+        ),
+        run_config,
+    )
+
+    # Imported late, and only after what was typed has been checked: torch takes seconds.
+    from specframe.bench.session import run_bench
+    from specframe.bench.summary import COLUMNS, check_lines, failure, summary_rows
+    from specframe.tables import print_table
+
+    result = run_bench(options)
+    print_table(summary_rows(result.rows), COLUMNS)
+    print(*check_lines(result.checks), sep="\n")
+    error = failure(result.checks)
+    if error is not None:
+        raise error
 
 
 @app.command()

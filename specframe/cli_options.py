@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Annotated, Any, Concatenate, ParamSpec, get_type_hints
 
@@ -171,14 +171,16 @@ def _run_config(
 
 
 def takes_run_config(
-    command: Callable[Concatenate[RunConfig, _Own], None],
+    command: Callable[Concatenate[RunConfig, _Own], None], *, without: Collection[str] = ()
 ) -> Callable[..., None]:
     """Give a command every option of a run; it is called with the config they add up to.
 
     Args:
         command: takes the config first, and then options of its own.
+        without: options that it does not get.
     """
-    shared, (_, *own) = _parameters(_run_config), _parameters(command)
+    shared = [parameter for parameter in _parameters(_run_config) if parameter.name not in without]
+    _, *own = _parameters(command)
 
     @functools.wraps(command)
     def wrapper(**given: Any) -> None:

@@ -9,6 +9,7 @@ from specframe.admission import OutsideVocabulary
 from specframe.clock import PhaseClock
 from specframe.faults import BrokenContract
 from specframe.head import OutputHead
+from specframe.memory import MemoryUse, measure
 from specframe.protocols import Drafter, GatherBackend, ResumableDrafter, VocabularyBuilder
 from specframe.target import Prefill
 from specframe.types import DraftTree, Verdict
@@ -48,6 +49,10 @@ class Autoregressive:
     def rows_fetched(self) -> Tensor:
         """LM-head rows fetched since the request began, [] int64 on the device."""
         return torch.tensor(0)
+
+    def memory_use(self) -> MemoryUse | None:
+        """Return what the vocabulary costs in memory; None where nothing is drafted."""
+        return None
 
     @property
     def drafter(self) -> object:
@@ -124,6 +129,11 @@ class Drafting(Autoregressive):
     def rows_fetched(self) -> Tensor:
         """LM-head rows fetched since the request began, [] int64 on the device; 0 without an active set."""
         return super().rows_fetched if self._store is None else self._store.rows_fetched
+
+    def memory_use(self) -> MemoryUse:
+        """Return what the packed head, the active set and the full head take."""
+        active = None if self._store is None else self._store.active
+        return measure(self._drafter.output_head, self._head, self._store, active)
 
     @property
     def drafter(self) -> Drafter:

@@ -42,6 +42,7 @@ class Engine:
         observers: told about every generation.
 
     Attributes:
+        clock: says where the time of a generation goes; another one may be put in its place.
         report: of the last finished generation.
         steps: of its target passes.
     """
@@ -61,7 +62,7 @@ class Engine:
         self.report: GenerationReport | None = None
         self.steps: list[StepStats] = []
         self._observers = observers
-        self._clock = PhaseClock(_timed_event if target.device.type == "cuda" else None)
+        self.clock = PhaseClock(_timed_event if target.device.type == "cuda" else None)
         self._context = Context(target)
         self._check = TreeCheck(target.vocab_size, drafting.max_nodes, target.device)
         self._turnstile = Turnstile()
@@ -105,7 +106,7 @@ class Engine:
     @torch.inference_mode()
     def _stream(self, generation: Generation) -> Generator[Chunk, None, None]:
         """Yield the chunks of a request that has been checked, and sum it up."""
-        clock = self._clock
+        clock = self.clock
         with self._turnstile.enter() as ticket, self._context.unless_it_fails(), blame(self._labels):
             self._observers.generation_started(self.config)
             clock.start()
@@ -128,7 +129,7 @@ class Engine:
 
     def _steps(self, generation: Generation) -> Iterator[Chunk]:
         """Yield what the prefill and every target pass emit, until the output ends."""
-        target, drafting, clock = self.target, self.drafting, self._clock
+        target, drafting, clock = self.target, self.drafting, self.clock
         output, recorder, prompt_ids = generation.output, generation.recorder, generation.prompt_ids
         ids, conversation = prompt_ids.tolist(), generation.request.turn_of
 
@@ -163,7 +164,7 @@ class Engine:
 
     def _passes(self, generation: Generation, drafting: Autoregressive, features: Tensor) -> Iterator[Chunk]:
         """Yield what every target pass emits, given the features of the last committed position [1, F]."""
-        target, output, clock = self.target, generation.output, self._clock
+        target, output, clock = self.target, generation.output, self.clock
         while output.finish_reason is None:
             root = output.token_ids[-1]
             tree = self._check.admit(drafting.draft(root, features, clock), root, drafting.drafter)

@@ -142,7 +142,7 @@ class GenerationRecorder:
                 for depth in range(1, max_depth + 1)
             ],
             fallback=self.fallback,
-            peak_rss_bytes=_peak_rss_bytes(),
+            peak_rss_bytes=peak_rss_bytes(),
             specframe_version=specframe.__version__,
         )
 
@@ -164,6 +164,6 @@ def _stats(step: int, one: _Pass, covered: list[bool], active_size: int, rows_fe
     )
 
 
-def _peak_rss_bytes() -> int:
+def peak_rss_bytes() -> int:
     """Return the peak resident set size of this process; Linux counts it in KiB, macOS in bytes."""
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)

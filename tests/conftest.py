@@ -10,10 +10,12 @@ from pathlib import Path
 import pytest
 import torch
 from command_line import CommandLine, command_line
-from tiny_models import tiny_model, tiny_tokenizer
+from tiny_models import tiny_model, tiny_target, tiny_tokenizer
 
 from specframe.models import load_pretrained
 from specframe.target import Target
+from specframe_plugins.drafters.eagle.checkpoint import save_head
+from specframe_plugins.drafters.eagle.model import EagleConfig, EagleHead
 
 # Reductions depend on the number of threads; two, or the one core that the run is pinned to.
 torch.set_num_threads(min(2, len(os.sched_getaffinity(0))))
@@ -43,4 +45,17 @@ def tiny_directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
     directory = tmp_path_factory.mktemp("tiny")
     tiny_model().save_pretrained(directory)
     tiny_tokenizer().save_pretrained(directory)
+    return directory
+
+
+@pytest.fixture(scope="session")
+def tiny_head(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A random EAGLE head for the tiny model."""
+    target = tiny_target()
+    torch.manual_seed(0)
+    config = EagleConfig.for_target(
+        target.config, target_name=target.name, tokenizer_fingerprint=target.tokenizer_fingerprint
+    )
+    directory = tmp_path_factory.mktemp("heads") / "tiny"
+    save_head(EagleHead(config), directory)
     return directory

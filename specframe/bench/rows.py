@@ -62,12 +62,13 @@ class Losslessness:
         equal: the ids are those of the autoregressive baseline; None for the baseline itself, and where the
             run has none.
         divergence: index of the first token that differs from the baseline's; None when none does.
-        margin: of the token emitted there, or missing there: then of the end. None without a divergence.
+        margin: of the token emitted there; None without a divergence, and where the text is the baseline's
+            but ends earlier or later, which is no tie and does not pass.
         baseline_margin: of the baseline's token there.
         largest_margin: of any emitted token.
         not_maximum: emitted tokens with a margin above 0.
         tolerance: the largest margin that passes for a tie.
-        passed: no margin is above the tolerance.
+        passed: no margin is above the tolerance, and the text ends where it must.
     """
 
     equal: bool | None
@@ -111,7 +112,13 @@ class BenchRow:
     dtype: str
     device: str
     seed: int
+    temperature: float
+    top_p: float
+    top_k: int
+    min_p: float
+    repetition_penalty: float
     prompt_tokens: int
+    kept_tokens: int
     token_ids: list[int]
     text: str
     finish_reason: FinishReason
@@ -132,6 +139,7 @@ class BenchRow:
     oov_rejections: int | None
     drafter_misses: int | None
     accept_by_depth: list[float] | None
+    fallback: str | None
     peak_rss_bytes: int
     specframe_version: str
     packed_bytes: int | None

@@ -19,10 +19,7 @@ import pytest
 import torch
 from command_line import CommandLine, Outcome
 from stranger import STRATEGY, install_plugin
-from tiny_models import reference_greedy, tiny_model, tiny_target, tiny_tokenizer
-
-from specframe_plugins.drafters.eagle.checkpoint import save_head
-from specframe_plugins.drafters.eagle.model import EagleConfig, EagleHead
+from tiny_models import reference_greedy, tiny_model, tiny_tokenizer
 
 PROMPT = "w5 w17 w42 w8"
 PROMPT_IDS = [5, 17, 42, 8]
@@ -88,19 +85,6 @@ def specframe_step_finished(stats):
 def specframe_generation_finished(report):
     note("finished")
 """
-
-
-@pytest.fixture(scope="session")
-def tiny_head(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A random EAGLE head for the tiny model."""
-    target = tiny_target()
-    torch.manual_seed(0)
-    config = EagleConfig.for_target(
-        target.config, target_name=target.name, tokenizer_fingerprint=target.tokenizer_fingerprint
-    )
-    directory = tmp_path_factory.mktemp("heads") / "tiny"
-    save_head(EagleHead(config), directory)
-    return directory
 
 
 @pytest.fixture(scope="session")

@@ -1,0 +1,108 @@
+"""What is compared: a strategy or a peer, with options, as it was typed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import attrs
+
+from specframe.components import KINDS
+from specframe.config import AUTOREGRESSIVE, RunConfig, merge_options, split_assignment
+from specframe.errors import UsageError
+
+HF_GREEDY = "hf-greedy"
+HF_PROMPT_LOOKUP = "hf-prompt-lookup"
+PEERS = (HF_GREEDY, HF_PROMPT_LOOKUP)
+
+DEFAULT = (AUTOREGRESSIVE, "full", "static", "nanospec")
+
+# Components other than the strategy that a configuration may choose for itself.
+_CHOICES = ("drafter", "verifier", "gather")
+
+
+@attrs.frozen(slots=True)
+class Configuration:
+    """One of the things a benchmark compares.
+
+    Attributes:
+        label: as it was typed, for example ``nanospec:capacity=1024``.
+        name: a vocabulary strategy, ``autoregressive``, or one of ``PEERS``.
+        choices: names of the drafter, verifier or gather backend, where it has its own.
+        options: option values per component kind; those of a peer are under ``vocabulary``.
+    """
+
+    label: str
+    name: str
+    choices: Mapping[str, str]
+    options: Mapping[str, Mapping[str, str]]
+
+    @property
+    def is_peer(self) -> bool:
+        """Whether another decoder runs, and not this engine."""
+        return self.name in PEERS
+
+    def run_config(self, base: RunConfig) -> RunConfig:
+        """Return what this engine is asked to run, given what all configurations have in common."""
+        config = attrs.evolve(base, strategy=self.name, options=merge_options(base.options, self.options))
+        choices: dict[str, Any] = dict(self.choices)
+        return attrs.evolve(config, **choices)
+
+
+def parse_configurations(texts: Iterable[str]) -> list[Configuration]:
+    """Return the configurations of lists such as ``full,nanospec:capacity=1024,eviction=lru``.
+
+    After a name and a colon, ``KEY=VALUE`` belongs to that name until the next one begins. A key without a
+    dot is an option of the strategy; ``KIND.KEY`` is an option of another component, and ``drafter``,
+    ``verifier`` and ``gather`` alone choose it.
+
+    Raises:
+        UsageError: a malformed or doubled configuration.
+    """
+    pieces: list[list[str]] = []
+    for piece in (piece.strip() for text in texts for piece in text.split(",")):
+        name, equals, _ = piece.partition("=")
+        if equals and ":" not in name:
+            if not pieces or ":" not in pieces[-1][0]:
+                raise UsageError(f"{piece!r} belongs to no strategy; allowed: NAME:KEY=VALUE,KEY=VALUE")
+            pieces[-1].append(piece)
+        elif piece:
+            pieces.append([piece])
+    configurations = [_configuration(",".join(of_one)) for of_one in pieces]
+    labels = [configuration.label for configuration in configurations]
+    for label in labels:
+        if labels.count(label) > 1:
+            raise UsageError(f"configuration {label!r} was given twice; allowed: each once")
+    return configurations
+
+
+def _configuration(label: str) -> Configuration:
+    name, _, assignments = label.partition(":")
+    choices: dict[str, str] = {}
+    options: dict[str, dict[str, str]] = {}
+    for assignment in filter(None, assignments.split(",")):
+        key, value = split_assignment(assignment, "KEY=VALUE")
+        kind, dot, option = key.partition(".")
+        if not dot and key in _CHOICES:
+            choices[key] = value
+            continue
+        if not dot:
+            kind, option = "vocabulary", key
+        if kind not in KINDS or not option:
+            raise UsageError(
+                f"option {key!r} of {label!r}: allowed: NAME, or KIND.NAME with {', '.join(KINDS)}"
+            )
+        options.setdefault(kind, {})[option] = value
+    _check_bare(name, label, choices, options)
+    return Configuration(label, name, choices, options)
+
+
+def _check_bare(
+    name: str, label: str, choices: Mapping[str, str], options: Mapping[str, Mapping[str, Any]]
+) -> None:
+    """Refuse options of components that the baseline and the peers do not have."""
+    allowed = {AUTOREGRESSIVE: ("verifier",), **dict.fromkeys(PEERS, ("vocabulary",))}
+    if name in allowed:
+        for kind in [*choices, *options]:
+            if kind not in allowed[name]:
+                raise UsageError(f"configuration {label!r}: {name} has no {kind} that could be set")
