@@ -50,9 +50,9 @@ def build_engine(
     manager = manager or create_plugin_manager()
     config, chosen = check_config(config, manager)
 
-    target = target or Target.from_loaded(
-        load_pretrained(config.model, find_dtype(config.dtype), find_device(config.device))
-    )
+    if target is None:
+        loaded = load_pretrained(config.model, find_dtype(config.dtype), find_device(config.device))
+        target = Target.from_loaded(loaded, config.target_forward)
     context = BuildContext(target=target, required_ids=target.required_ids)
     built: dict[Kind, Any] = {}
     for kind, (component, options) in chosen.items():

@@ -137,6 +137,15 @@ def _run_config(
             metavar="R",
         ),
     ] = None,
+    target_forward: Annotated[
+        str | None,
+        option(
+            "What runs the target's layers: `transformers`, or `lean`, faster with a copy of the weights; "
+            "`auto` takes lean on a CPU where it reproduces the model.",
+            default=DEFAULTS["target_forward"],
+            metavar="NAME",
+        ),
+    ] = None,
     seed: Annotated[
         int | None, option("Seed of everything that is drawn.", default=DEFAULTS["seed"], metavar="N")
     ] = None,
@@ -164,6 +173,7 @@ def _run_config(
         "top_k": top_k,
         "min_p": min_p,
         "repetition_penalty": repetition_penalty,
+        "target_forward": target_forward,
         "seed": seed,
         "fallback": fallback,
     }

@@ -6,7 +6,7 @@ import math
 import tomllib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args
 
 import attrs
 
@@ -15,6 +15,8 @@ from specframe.errors import UsageError, unknown_name
 from specframe.models import default_model
 
 AUTOREGRESSIVE = "autoregressive"
+
+ForwardName = Literal["auto", "lean", "transformers"]
 AUTO = "auto"
 
 # Below this, logits divided by the temperature leave the range of float32.
@@ -43,6 +45,7 @@ class RunConfig:
         repetition_penalty: tokens of the prompt and of the output so far lose (above 1) or gain (below 1).
         prefill_chunk: prompt tokens per prefill pass.
         fallback: go on without drafting when a component fails that drafts.
+        target_forward: what runs the target's layers: ``auto``, ``lean`` or ``transformers``.
     """
 
     model: str = "smollm2-135m"
@@ -62,6 +65,7 @@ class RunConfig:
     repetition_penalty: float = 1.0
     prefill_chunk: int = 512
     fallback: bool = False
+    target_forward: ForwardName = "auto"
 
     def __attrs_post_init__(self) -> None:
         if self.max_new_tokens < 1:
@@ -69,6 +73,8 @@ class RunConfig:
         if self.prefill_chunk < 1:
             raise UsageError(f"prefill_chunk is {self.prefill_chunk}; allowed: 1 or more")
         self._check_sampling()
+        if self.target_forward not in get_args(ForwardName):
+            raise unknown_name("target forward", self.target_forward, get_args(ForwardName))
         for kind in self.options:
             if kind not in KINDS:
                 raise unknown_name("option group", kind, KINDS)

@@ -6,6 +6,7 @@ import attrs
 import torch
 from torch import Tensor
 
+from specframe.packed_linear import PackedLinear, can_pack
 from specframe.reduced_vocabulary import ReducedVocabulary
 
 
@@ -21,6 +22,7 @@ class OutputHead:
         softcap: bound of the logits (Gemma 2 ``final_logit_softcapping``); None for none.
         reduced: which token each row stands for, where a drafter's own head has fewer rows than the target
             has tokens; None when row i is token i.
+        product: ``h @ W.T + b`` with a reordered copy of the weight; None to use the weight itself.
     """
 
     weight: Tensor
@@ -28,6 +30,7 @@ class OutputHead:
     scale: float = 1.0
     softcap: float | None = None
     reduced: ReducedVocabulary | None = None
+    product: PackedLinear | None = None
 
     @property
     def vocab_size(self) -> int:
@@ -41,7 +44,15 @@ class OutputHead:
 
     def logits(self, hidden: Tensor) -> Tensor:
         """Return logits over all rows [..., V] in the head's dtype, for hidden states [..., H]."""
+        if self.product is not None and not hidden.requires_grad:  # oneDNN's packed product has no gradient
+            return self.finish(self.product(hidden))
         return self.finish(torch.nn.functional.linear(hidden, self.weight, self.bias))
+
+    def packed(self) -> OutputHead:
+        """Return the same head with a reordered copy of its weight, where the CPU has a use for one."""
+        if not can_pack(self.weight):
+            return self
+        return attrs.evolve(self, product=PackedLinear(self.weight, self.bias))
 
     def finish(self, raw: Tensor) -> Tensor:
         """Apply scale and soft-cap to raw dot products (bias already added), of any shape."""

@@ -7,10 +7,10 @@ from torch import Tensor
 
 
 class PackedLinear:
-    """Computes ``x @ weight.T + bias``; in bfloat16 on a CPU with a weight that oneDNN reordered once.
+    """Computes ``x @ weight.T + bias``; on a CPU with a weight that oneDNN reordered once.
 
     PyTorch's own linear reorders the weight at every call, which for a few rows of ``x`` costs as much as the
-    product. The reordered weight is a copy. Everywhere else this is ``torch.nn.functional.linear``.
+    product. The reordered weight is a copy. Where ``can_pack`` says no this is PyTorch's own linear.
 
     Args:
         weight: [out, in].
@@ -28,16 +28,17 @@ class PackedLinear:
     def __call__(self, x: Tensor) -> Tensor:
         """Return [..., out] for [..., in]."""
         if self._packed:
-            out: Tensor = torch.ops.mkldnn._linear_pointwise(x, self._weight, self._bias, "none", [], "")
+            out: Tensor = torch.ops.mkldnn._linear_pointwise(
+                x.contiguous(), self._weight, self._bias, "none", [], ""
+            )
             return out
         return torch.nn.functional.linear(x, self._weight, self._bias)
 
 
 def can_pack(weight: Tensor) -> bool:
     """Return whether oneDNN can multiply by a reordered copy of ``weight`` on this machine."""
-    return (
-        weight.is_cpu
-        and weight.dtype == torch.bfloat16
-        and torch.backends.mkldnn.is_available()
-        and bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
-    )
+    if not (weight.is_cpu and torch.backends.mkldnn.is_available()):
+        return False
+    if weight.dtype == torch.bfloat16:
+        return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
+    return weight.dtype == torch.float32

@@ -69,12 +69,14 @@ class TorchGather:
 
     def _logits(self, hidden: Tensor) -> Tensor:
         """Return logits [N, K] float32 on the CPU, [N, capacity] with -inf in stale slots elsewhere."""
+        if self._active is None:
+            return self._head.logits(hidden).float()
         weight, bias = self._weight, self._bias
-        if self._active is not None and self._reads_count:
+        if self._reads_count:
             count = int(self._active.count)
             weight, bias = weight[:count], None if bias is None else bias[:count]
         logits = self._head.finish(torch.nn.functional.linear(hidden, weight, bias)).float()
-        if self._active is not None and not self._reads_count:
+        if not self._reads_count:
             stale = torch.arange(logits.shape[1], device=logits.device) >= self._active.count
             logits = logits.masked_fill_(stale, -torch.inf)
         return logits

@@ -1,0 +1,68 @@
+"""The lean forward: a decoder's layers over one preallocated cache."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from torch import Tensor
+from transformers import PreTrainedModel
+
+from specframe.lean.architecture import FAMILIES
+from specframe.lean.attention import Visible
+from specframe.lean.cache import LeanCache
+from specframe.lean.layer import LeanLayer
+from specframe.lean.norm import RmsNorm
+from specframe.lean.rotary import RotaryTables
+
+
+class LeanForward:
+    """Runs a decoder that ``architecture.why_not`` has nothing against, one sequence at a time.
+
+    Args:
+        model: the model; its layers' weights are copied, so later changes to them do not count.
+        windows: the sliding window per layer type; the key "" stands for models with one type of layer.
+    """
+
+    def __init__(self, model: PreTrainedModel, windows: Mapping[str, int | None]) -> None:
+        config: Any = model.config.get_text_config()
+        decoder: Any = model.get_decoder()
+        family = FAMILIES[config.model_type]
+        kinds = list(getattr(config, "layer_types", None) or [""] * len(decoder.layers))
+        self._embed = decoder.embed_tokens
+        self._layers = [
+            LeanLayer(layer, family, config, kind) for layer, kind in zip(decoder.layers, kinds, strict=True)
+        ]
+        self._norm = RmsNorm(decoder.norm.weight.float() + family.norm_offset, float(config.rms_norm_eps))
+        self._windows = {kind: windows[kind] for kind in dict.fromkeys(kinds)}
+        self._rotary = RotaryTables(decoder.rotary_emb, tuple(self._windows), model.dtype, model.device)
+        heads, head_dim = config.num_key_value_heads, decoder.layers[0].self_attn.head_dim
+        self._shared = config.num_attention_heads // heads
+        self._cache = LeanCache(len(decoder.layers), heads, head_dim, model.dtype, model.device)
+
+    @property
+    def committed(self) -> int:
+        """Positions committed."""
+        return self._cache.committed
+
+    def begin(self, capacity: int, keep: int = 0) -> None:
+        """Make room for ``capacity`` positions and forget all but the first ``keep``."""
+        if self._cache.begin(capacity, keep):
+            self._rotary.extend(self._cache.capacity)
+
+    def run(self, ids: Tensor, positions: Tensor, mask: Tensor) -> Tensor:
+        """Return the last hidden states [n, H] of n new tokens that see the context and ``mask`` [n, n]."""
+        cache = self._cache
+        x: Tensor = self._embed(ids)
+        rotations = self._rotary.at(positions)
+        visible = {
+            kind: Visible.of(positions, mask, cache.committed, window, self._shared, x.dtype)
+            for kind, window in self._windows.items()
+        }
+        for index, layer in enumerate(self._layers):
+            x = layer(x, rotations[layer.kind], cache.data[index], cache.committed, visible[layer.kind])
+        return self._norm(x)
+
+    def commit(self, path: tuple[int, ...]) -> None:
+        """Keep the nodes of ``path`` of the last pass, in order, and forget its other nodes."""
+        self._cache.commit(path)
