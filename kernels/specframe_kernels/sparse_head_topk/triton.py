@@ -6,42 +6,11 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from specframe_kernels.head_topk.blocks import block_logits, store_partial
+from specframe_kernels.head_topk.blocks import block_logits
 from specframe_kernels.head_topk.buffers import TopKBuffers
-from specframe_kernels.head_topk.merge import merge
+from specframe_kernels.head_topk.partial import topk_launches
 from specframe_kernels.head_topk.tile import Tile
 from specframe_kernels.launch import Launch, require_rows
-
-
-@triton.jit(do_not_specialize=["n", "blocks"])
-def _partial(
-    hidden,
-    packed,
-    bias,
-    count,
-    keys,
-    peaks,
-    totals,
-    n,
-    blocks,
-    scale,
-    softcap,
-    K: tl.constexpr,
-    H: tl.constexpr,
-    NODES: tl.constexpr,
-    ROWS: tl.constexpr,
-    COLUMNS: tl.constexpr,
-):
-    block = tl.program_id(0)
-    active = tl.load(count)
-    if block * ROWS >= active:
-        return
-    slot = block * ROWS + tl.arange(0, ROWS)
-    node = tl.program_id(1) * NODES + tl.arange(0, NODES)
-    logits = block_logits(
-        hidden, packed, bias, slot, slot < active, node, n, scale, softcap, H, NODES, ROWS, COLUMNS
-    )
-    store_partial(logits, slot, slot < active, node, n, block, blocks, keys, peaks, totals, K)
 
 
 @triton.jit(do_not_specialize=["n", "capacity"])
@@ -86,34 +55,19 @@ def launches(
     softcap: float | None = None,
 ) -> list[Launch]:
     """Return the pass over the rows and the merge; the arguments are those of ``sparse_head_topk``."""
-    require_rows("hidden", hidden)
     require_rows("packed", packed)
-    n, blocks, k = out.keys.shape
-    tile = Tile.of(n, packed.shape[0], packed.dtype)
-    first = Launch(
-        kernel=_partial,
-        grid=(blocks, triton.cdiv(n, tile.nodes)),
-        arguments={
-            "hidden": hidden,
-            "packed": packed,
-            "bias": bias,
-            "count": count,
-            "keys": out.keys,
-            "peaks": out.peaks,
-            "totals": out.totals,
-            "n": n,
-            "blocks": blocks,
-            "scale": scale,
-            "softcap": softcap,
-            "K": k,
-            "H": packed.shape[1],
-            "NODES": tile.nodes,
-            "ROWS": tile.rows,
-            "COLUMNS": tile.columns,
-        },
-        num_stages=tile.stages,
+    return topk_launches(
+        hidden,
+        packed,
+        bias,
+        count,
+        None,
+        token_of,
+        out,
+        capacity=packed.shape[0],
+        scale=scale,
+        softcap=softcap,
     )
-    return [first, merge(out, count, token_of, tile.rows)]
 
 
 def logits_launches(
