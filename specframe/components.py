@@ -47,10 +47,12 @@ class BuildContext:
         target: the loaded target; its tokenizer, sizes, embedding and LM head.
         required_ids: ids every active set must keep [n] int64: EOS, end of turn, and the other special
             tokens that the target may emit.
+        cuda_graph: whether a drafter that can should capture its draft step in a CUDA graph.
     """
 
     target: Target
     required_ids: Tensor
+    cuda_graph: bool = False
 
 
 def always_supported(setting: Setting) -> str | None:

@@ -78,7 +78,8 @@ class GatherBackend(Protocol):
         """Return log-probabilities [N, k] float32 and token ids [N, k] int64 of the k best active tokens.
 
         The log-softmax is over the active set. With fewer than k active tokens the last columns are -inf
-        and id -1. Equal log-probabilities come in any order.
+        and id -1. Equal log-probabilities come in any order. Both tensors may be the backend's own and hold
+        until its next ``topk``.
 
         Args:
             hidden: [N, H].
@@ -129,6 +130,19 @@ class BringsAdmitter(Protocol):
             pinned: how many of the first slots are pinned.
             eviction: what leaves when the active set is full.
         """
+        ...
+
+
+@runtime_checkable
+class Capturable(Protocol):
+    """What a gather backend may offer besides: a ``topk`` that a CUDA graph can hold.
+
+    Such a ``topk`` reads nothing on the host, and all that differs between two calls of one shape is in
+    tensors that stay where they are.
+    """
+
+    def join(self) -> None:
+        """Let what is launched next wait for rows that are still being fetched; comes before a replay."""
         ...
 
 

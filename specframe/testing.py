@@ -345,6 +345,12 @@ def _random_tree(size: int, vocab_size: int, source: torch.Generator) -> DraftTr
     return DraftTree(torch.tensor(tokens), torch.tensor(parents), torch.tensor(depths), log_probs)
 
 
+def _last_node(tree: DraftTree) -> int:
+    """Return the last node that is not padding, that is, not one of the copies of the root at the end."""
+    parents = tree.parents.tolist()
+    return max((node for node in range(1, len(parents)) if parents[node] != -1), default=0)
+
+
 def _path_to(tree: DraftTree, node: int) -> tuple[int, ...]:
     path = [node]
     while path[0]:
@@ -379,7 +385,7 @@ def _drafts(
         tree = drafter.draft(root, committed, gather, clock)
         _check_tree(tree, root, drafter, allowed)
         trees.append(tree)
-        path = _path_to(tree, len(tree) - 1) if accept else (0,)
+        path = _path_to(tree, _last_node(tree)) if accept else (0,)
         root = int(torch.randint(head.vocab_size, (), generator=source))
         drafter.commit(_verdict(tree, path, root))
         committed = features(len(path))
@@ -408,11 +414,19 @@ def _check_tree(tree: DraftTree, root: int, drafter: Drafter, allowed: set[int])
     _require(
         max(depths) <= drafter.max_depth, f"the tree is {max(depths)} deep; max_depth is {drafter.max_depth}"
     )
-    for node in range(1, len(tokens)):
+    nodes = 1 + _last_node(tree)
+    _require(
+        all(
+            (tokens[node], depths[node], float(tree.log_probs[node])) == (root, 0, 0.0)
+            for node in range(nodes, len(tokens))
+        ),
+        "a node with parent -1 must be a copy of the root: its token, depth 0, log-probability 0",
+    )
+    for node in range(1, nodes):
         _require(0 <= parents[node] < node, f"node {node} comes before its parent {parents[node]}")
         _require(depths[node] == depths[parents[node]] + 1, f"node {node} is not one level below its parent")
         _require(tokens[node] in allowed, f"node {node} holds token {tokens[node]}, which is not active")
-    children = list(zip(parents, tokens, strict=True))
+    children = list(zip(parents[:nodes], tokens, strict=False))
     _require(len(set(children)) == len(children), "two children of one node hold the same token")
     _require(
         tree.log_probs.isfinite().all() and (tree.log_probs <= 1e-4).all(),

@@ -54,11 +54,12 @@ class TreeCheck:
             depths=tree.depths.clamp(0, len(tree) - 1),
             log_probs=tree.log_probs,
         )
-        depths = torch.where(nodes == 0, 0, tree.depths[harmless.parents.clamp(min=0)] + 1)
+        # Beside the root, only its copies have no parent.
+        depths = torch.where(tree.parents < 0, 0, tree.depths[harmless.parents.clamp(min=0)] + 1)
         sound = (
             (tree.token_ids == harmless.token_ids)
             & (tree.parents == harmless.parents)
-            & ((tree.parents >= 0) | (nodes == 0))
+            & ((tree.parents >= 0) | (tree.token_ids == root))
             & (tree.depths == depths)
             & (tree.log_probs <= _CERTAINTY)
             & (tree.log_probs > -torch.inf)
@@ -97,9 +98,11 @@ class TreeCheck:
         for node, (token, parent, depth) in enumerate(zip(tokens, parents, depths, strict=True)):
             if not 0 <= token < self._vocab_size:
                 return f"node {node} is token {token}; allowed: 0 to {self._vocab_size - 1}"
-            if node and not 0 <= parent < node:
+            if parent == -1 and (token, depth) == (root, 0):
+                continue
+            if not 0 <= parent < node:
                 return f"node {node} has the parent {parent}; allowed: 0 to {node - 1}"
-            if node and depth != depths[parent] + 1:
+            if depth != depths[parent] + 1:
                 return f"node {node} has depth {depth}; allowed: {depths[parent] + 1}, one below its parent"
         return "a log-probability is positive, infinite or NaN"
 

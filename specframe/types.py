@@ -20,6 +20,9 @@ class DraftTree:
         parents: parent of each node [N] int64, smaller than the node's own index; -1 for the root.
         depths: distance from the root [N] int64; 0 for the root.
         log_probs: drafter's log-probability of each node given its parent [N] float32; 0 for the root.
+
+    A drafter whose trees have a fixed size pads them at the end with copies of the root: parent -1 and all.
+    No path leads to a copy, and the target says about it what it says about the root.
     """
 
     token_ids: Tensor

@@ -35,11 +35,12 @@ def random_head(target: Target) -> EagleHead:
 
 
 def drafter_for(target: Target, depth: int = 4, branching: int = 3, nodes: int = 12) -> EagleDrafter:
+    shape = TreeShape(depth, branching, nodes)
     return EagleDrafter(
-        CachedHead(random_head(target)),
+        CachedHead(random_head(target), beams=shape.branching, levels=shape.drafted_levels),
         target.embed_tokens,
         target.output_head,
-        TreeShape(depth, branching, nodes),
+        shape,
     )
 
 

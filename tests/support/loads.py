@@ -1,4 +1,4 @@
-"""Which elements of a tensor the interpreter's loads touch: what a mask leaves out cannot be told otherwise."""
+"""Which elements of a tensor an interpreted kernel loads: results cannot tell what a mask leaves out."""
 
 from __future__ import annotations
 

@@ -1,8 +1,13 @@
-"""The EAGLE head at inference: fused weights and a KV cache that drafted levels extend and leave again.
+"""The EAGLE head at inference: fused weights, and a KV cache that drafted levels extend and leave again.
 
 With one layer, keys and values depend on the inputs alone. So pairs that nobody asks a feature of need no
 attention and no MLP.
-Shapes: n pairs, b beams, H hidden, S drafted nodes in the cache.
+
+The cache has two parts. Drafted nodes stand in front, at columns that depend on their level alone, the first
+level next to the committed pairs; committed pairs follow in order. So a level attends to one contiguous
+range, whose size changes only when the committed pairs outgrow a span, and every shape of a draft step is
+known beforehand.
+Shapes: n pairs, P pairs of a step at most, b beams, L levels, S = b * L drafted nodes, H hidden.
 """
 
 from __future__ import annotations
@@ -11,9 +16,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from specframe.packed_linear import PackedLinear
+from specframe_plugins.drafters.eagle.inputs import StepInputs
 from specframe_plugins.drafters.eagle.model import ACTIVATIONS, EagleHead, rotary_tables
 
 _INITIAL_CAPACITY = 1024
+_SMALLEST_SPAN = 64
 
 
 class CachedHead:
@@ -21,102 +29,141 @@ class CachedHead:
 
     Args:
         head: on the device and in the dtype to run with; its weights are copied.
+        beams: b, nodes of every drafted level.
+        levels: L, the drafted levels that may be added between two commits.
 
     Attributes:
         length: committed pairs in the cache.
+        front: S, the columns before the first committed pair.
     """
 
-    def __init__(self, head: EagleHead) -> None:
+    def __init__(self, head: EagleHead, *, beams: int = 1, levels: int = 0) -> None:
         config = self._config = head.config
         weights = {name: parameter.detach() for name, parameter in head.named_parameters()}
-        self._fc, self._fc_bias = weights["fc.weight"], weights.get("fc.bias")
+        self.device, self.dtype = weights["fc.weight"].device, weights["fc.weight"].dtype
+        self._fc = PackedLinear(weights["fc.weight"], weights.get("fc.bias"))
         self._input_norms = [weights.get(f"{name}.weight") for name in ("embedding_norm", "feature_norm")]
         self._output_norm = weights.get("norm.weight")
         self._mlp_norm = weights["layers.0.post_attention_layernorm.weight"]
         attention, mlp = "layers.0.self_attn", "layers.0.mlp"
-        self._qkv = torch.cat([weights[f"{attention}.{x}_proj.weight"] for x in "qkv"])
-        self._qkv_bias = (
+        self._qkv = PackedLinear(
+            torch.cat([weights[f"{attention}.{x}_proj.weight"] for x in "qkv"]),
             torch.cat([weights[f"{attention}.{x}_proj.bias"] for x in "qkv"])
             if config.attention_bias
-            else None
+            else None,
         )
-        self._out = weights[f"{attention}.o_proj.weight"]
-        self._gate_up = torch.cat([weights[f"{mlp}.{x}_proj.weight"] for x in ("gate", "up")])
-        self._down = weights[f"{mlp}.down_proj.weight"]
+        self._out = PackedLinear(weights[f"{attention}.o_proj.weight"])
+        self._gate_up = PackedLinear(torch.cat([weights[f"{mlp}.{x}_proj.weight"] for x in ("gate", "up")]))
+        self._down = PackedLinear(weights[f"{mlp}.down_proj.weight"])
         self._activation = ACTIVATIONS[config.hidden_act]
+        self._groups = config.num_key_value_heads
+        self._shared = config.num_attention_heads // self._groups  # query heads per key head
+        self._beams = beams
+        self.front = beams * levels
         self.length = 0
-        self._drafted = 0
-        self._levels = 0
-        self._keys = self._values = self._fc.new_empty(config.num_key_value_heads, 0, config.head_dim)
-        self._allocate(_INITIAL_CAPACITY)
-
-    @property
-    def device(self) -> torch.device:
-        """Where the weights live."""
-        return self._fc.device
-
-    @property
-    def dtype(self) -> torch.dtype:
-        """Dtype of the weights and of the features that come out."""
-        return self._fc.dtype
+        self._cache = torch.zeros(
+            2, self._groups, self.front, config.head_dim, dtype=self.dtype, device=self.device
+        )
+        self._eye = self._floor(~torch.eye(beams, dtype=torch.bool, device=self.device))[:, None]
+        self._allocate(span_of(_INITIAL_CAPACITY))
 
     def keep(self, length: int) -> None:
         """Forget all but the first ``length`` committed pairs."""
         self.length = length
-        self.drop_levels()
+        # What a mask hides must be finite.
+        self._cache[:, :, : self.front] = 0
+        self._cache[:, :, self.front + length :] = 0
 
-    def drop_levels(self) -> None:
-        """Forget the drafted levels."""
-        self._drafted = self._levels = 0
+    def reserve(self, pairs: int) -> bool:
+        """Make room for ``pairs`` more; return whether the cache had to move."""
+        needed = self.length + pairs
+        if needed <= self._capacity:
+            return False
+        self._allocate(span_of(max(needed, 2 * self._capacity)))
+        return True
 
     def remember(self, embeddings: Tensor, features: Tensor) -> None:
         """Commit n pairs, embeddings and features [n, H], without predicting anything."""
         n = len(embeddings)
-        self._append(embeddings, features, slice(self.length, self.length + n))
+        self.reserve(n)
+        columns = slice(self.front + self.length, self.front + self.length + n)
+        _, _, key, value = self._project(embeddings, features, self._rotations[columns])
+        self._keys[:, columns], self._values[:, columns] = key, value
         self.length += n
 
-    def extend(self, embeddings: Tensor, features: Tensor) -> Tensor:
-        """Commit n pairs, embeddings and features [n, H], and predict the feature after the last [1, H]."""
-        n = len(embeddings)
-        x, query = self._append(embeddings, features, slice(self.length, self.length + n))
-        self.length += n
-        return self._predict(x[-1:], query[-1:], None)
+    def commit(self, embeddings: Tensor, features: Tensor, inputs: StepInputs, span: int) -> Tensor:
+        """Write P pairs, embeddings and features [P, H], and predict the feature after the last [1, H].
 
-    def extend_level(self, embeddings: Tensor, features: Tensor, ancestors: Tensor) -> Tensor:
-        """Add one level of drafted nodes, all at one position, and predict their features [b, H].
+        The host counts them afterwards: ``length`` stays.
+
+        Args:
+            embeddings: of the pairs' tokens; those behind the last pair are masked.
+            features: likewise.
+            inputs: where they stand.
+            span: how many committed pairs are looked at, those of this step included; the rest is masked.
+        """
+        self._span = span
+        self._step_rotations = self._rotations.index_select(0, inputs.columns)
+        visible = self._columns[:span] >= inputs.committed
+        self._mask[:, :, self.front : self.front + span].copy_(self._floor(visible))
+        x, query, key, value = self._project(embeddings, features, self._step_rotations[: inputs.pairs])
+        columns = inputs.columns[: inputs.pairs]
+        self._keys.index_copy_(1, columns, key)
+        self._values.index_copy_(1, columns, value)
+        self._pairs = inputs.pairs
+        return self._predict(
+            x.index_select(0, inputs.last), query.index_select(0, inputs.last), self.front, self._mask[:1]
+        )
+
+    def extend_level(self, embeddings: Tensor, features: Tensor, rows: Tensor, level: int) -> Tensor:
+        """Add a level of drafted nodes, all at one position, and predict their features [b, H].
 
         Args:
             embeddings: of the nodes' tokens [b, H].
             features: predicted for their parents [b, H].
-            ancestors: which drafted nodes each attends to, its own level the last b columns [b, S] bool.
+            rows: each node's parent as a row of the level before [b] int64; not looked at for the first.
+            level: 1 for the children of the last committed pair.
         """
-        position = self.length + self._levels
-        x, query = self._append(embeddings, features, slice(position, position + 1))
-        self._drafted += len(embeddings)
-        self._levels += 1
-        return self._predict(x, query, F.pad(ancestors, (self.length, 0), value=True))
+        beams, end = self._beams, self.front - (level - 1) * self._beams
+        first = end - beams
+        rotation = self._step_rotations[self._pairs + level - 1]
+        x, query, key, value = self._project(embeddings, features, rotation)
+        self._keys[:, first:end], self._values[:, first:end] = key, value
+        if level > 1:
+            ancestors = self._mask[:, 0, end : self.front].index_select(0, rows)
+            self._mask[:, :, end : self.front] = ancestors[:, None]
+        self._mask[:, :, first:end] = self._eye
+        return self._predict(x, query, first, self._mask)
 
-    def _append(self, embeddings: Tensor, features: Tensor, positions: slice) -> tuple[Tensor, Tensor]:
-        """Write keys and values; return the layer's input [n, H] and the queries [n, heads, head_dim]."""
+    def _project(
+        self, embeddings: Tensor, features: Tensor, rotations: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Return the layer's input, queries, keys and values.
+
+        They are [n, H], [n, heads, head_dim], and twice [groups, n, head_dim].
+
+        Args:
+            embeddings: [n, H].
+            features: [n, H].
+            rotations: cosines, then sines [n, 1, 2 * head_dim], or of one position for all.
+        """
         config = self._config
-        start = self.length + self._drafted
-        stop = start + len(embeddings)
-        if stop > self._keys.shape[1]:
-            self._allocate(max(stop, 2 * self._keys.shape[1]))
         inputs = [
             tensor if weight is None else self._norm(tensor, weight)
             for tensor, weight in zip((embeddings, features), self._input_norms, strict=True)
         ]
-        x = F.linear(torch.cat(inputs, dim=-1), self._fc, self._fc_bias)
-        kv_heads = config.num_key_value_heads
-        heads = config.num_attention_heads + 2 * kv_heads
-        qkv = F.linear(x, self._qkv, self._qkv_bias).view(-1, heads, config.head_dim)
-        rotated = self._rotate(qkv[:, :-kv_heads], positions)
-        self._keys[:, start:stop] = rotated[:, -kv_heads:].transpose(0, 1)
-        self._values[:, start:stop] = qkv[:, -kv_heads:].transpose(0, 1)
-        return x, rotated[:, :-kv_heads]
+        x = self._fc(torch.cat(inputs, dim=-1))
+        heads = config.num_attention_heads
+        qkv = self._qkv(x).view(len(x), heads + 2 * self._groups, config.head_dim)
+        # The sign of the swapped half is in the sines.
+        rotated = qkv[:, : heads + self._groups]
+        swapped = rotated.roll(config.head_dim // 2, dims=-1)
+        cos, sin = rotations.split(config.head_dim, dim=-1)
+        rotated = torch.addcmul(rotated * cos, swapped, sin)
+        key, value = rotated[:, heads:], qkv[:, heads + self._groups :]
+        return x, rotated[:, :heads], key.transpose(0, 1), value.transpose(0, 1)
 
-    def _predict(self, x: Tensor, query: Tensor, mask: Tensor | None) -> Tensor:
+    def _predict(self, x: Tensor, query: Tensor, first: int, mask: Tensor) -> Tensor:
         """Return the features [n, H] for the layer's input [n, H] and its queries [n, heads, head_dim].
 
         Query heads that share a key head are stacked as rows, so that no key is copied.
@@ -124,40 +171,49 @@ class CachedHead:
         Args:
             x: [n, H].
             query: [n, heads, head_dim].
-            mask: which cached pairs each row attends to [n, S] bool; None for all.
+            first: the first column to attend to.
+            mask: added to the scores of every column [n, shared, S + capacity].
         """
-        n, stop, groups = len(x), self.length + self._drafted, self._config.num_key_value_heads
-        shared = self._config.num_attention_heads // groups
-        rows = query.view(n, groups, shared, -1).permute(1, 2, 0, 3).flatten(1, 2)
+        n, groups, shared = len(x), self._groups, self._shared
+        columns = slice(first, self.front + self._span)
+        rows = query.reshape(n, groups, shared, -1).transpose(0, 1).reshape(groups, n * shared, -1)
         mixed = F.scaled_dot_product_attention(
             rows[None],
-            self._keys[None, :, :stop],
-            self._values[None, :, :stop],
-            attn_mask=None if mask is None else mask.repeat(shared, 1),
+            self._keys[None, :, columns],
+            self._values[None, :, columns],
+            attn_mask=mask.view(n * shared, -1)[:, columns],
         )
-        mixed = mixed.view(groups, shared, n, -1).permute(2, 0, 1, 3).flatten(1)
-        x = x + F.linear(mixed, self._out)
-        gate, up = F.linear(self._norm(x, self._mlp_norm), self._gate_up).chunk(2, dim=-1)
-        x = x + F.linear(self._activation(gate) * up, self._down)
+        mixed = mixed.view(groups, n, shared, -1).transpose(0, 1).reshape(n, -1)
+        x = x + self._out(mixed)
+        gate, up = self._gate_up(self._norm(x, self._mlp_norm)).chunk(2, dim=-1)
+        x = x + self._down(self._activation(gate) * up)
         return x if self._output_norm is None else self._norm(x, self._output_norm)
 
     def _norm(self, x: Tensor, weight: Tensor) -> Tensor:
         return F.rms_norm(x, weight.shape, weight, self._config.rms_norm_eps)
 
-    def _rotate(self, x: Tensor, positions: slice) -> Tensor:
-        """Return ``x`` [n, heads, head_dim] rotated; the sign of the swapped half is in the sine table."""
-        swapped = x.roll(self._config.head_dim // 2, dims=-1)
-        return torch.addcmul(x * self._cos[positions], swapped, self._signed_sin[positions])
+    def _floor(self, hidden: Tensor) -> Tensor:
+        """Return -inf where ``hidden`` (bool), else 0, in the head's dtype."""
+        return torch.zeros_like(hidden, dtype=self.dtype).masked_fill_(hidden, -torch.inf)
 
     def _allocate(self, capacity: int) -> None:
-        """Make room for ``capacity`` pairs, keeping those in the cache, and tabulate their rotations."""
-        config = self._config
-        shape = (config.num_key_value_heads, capacity, config.head_dim)
-        keys, values = (torch.zeros(shape, dtype=self.dtype, device=self.device) for _ in range(2))
-        used = self.length + self._drafted
-        keys[:, :used] = self._keys[:, :used]
-        values[:, :used] = self._values[:, :used]
-        self._keys, self._values = keys, values
-        cos, sin = rotary_tables(config, torch.arange(capacity, device=self.device))
+        """Make room for ``capacity`` pairs, keeping the committed ones, and tabulate their rotations."""
+        config, columns = self._config, self.front + capacity
+        cache = self._cache.new_zeros(2, self._groups, columns, config.head_dim)
+        used = slice(self.front, self.front + self.length)
+        cache[:, :, used] = self._cache[:, :, used]
+        self._capacity, self._cache = capacity, cache
+        self._keys, self._values = cache[0], cache[1]
+        self._columns = torch.arange(self.front, columns, device=self.device)
+        self._mask = torch.zeros(self._beams, self._shared, columns, dtype=self.dtype, device=self.device)
+        cos, sin = rotary_tables(
+            config, (torch.arange(columns, device=self.device) - self.front).clamp(min=0)
+        )
         sin[:, : config.head_dim // 2].neg_()
-        self._cos, self._signed_sin = cos.to(self.dtype)[:, None], sin.to(self.dtype)[:, None]
+        self._rotations = torch.cat((cos, sin), dim=-1).to(self.dtype)[:, None]
+
+
+def span_of(pairs: int) -> int:
+    """Return the smallest span that holds ``pairs``: at most an eighth longer, and few different ones."""
+    step = max(_SMALLEST_SPAN, (1 << (pairs - 1).bit_length()) // 8)
+    return -(-pairs // step) * step

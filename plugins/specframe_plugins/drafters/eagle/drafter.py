@@ -12,15 +12,18 @@ import attrs
 import torch
 from torch import Tensor, nn
 
-from specframe.clock import PhaseClock
+from specframe.clock import Phase, PhaseClock
 from specframe.components import BuildContext, Component
+from specframe.graphs import CapturedSteps
 from specframe.head import OutputHead
 from specframe.options import option
-from specframe.protocols import GatherBackend
+from specframe.protocols import Capturable, GatherBackend
 from specframe.types import DraftTree, Verdict
-from specframe_plugins.drafters.eagle.cached import CachedHead
+from specframe_plugins.drafters.eagle.cached import CachedHead, span_of
 from specframe_plugins.drafters.eagle.checkpoint import find_head, load_head
 from specframe_plugins.drafters.eagle.diagnosis import diagnose
+from specframe_plugins.drafters.eagle.inputs import StepInputs
+from specframe_plugins.drafters.eagle.step import DraftStep
 from specframe_plugins.drafters.eagle.training import train
 from specframe_plugins.drafters.eagle.training.options import TrainOptions
 from specframe_plugins.drafters.eagle.tree import DynamicTree
@@ -34,13 +37,28 @@ class TreeShape:
     branching: int
     nodes: int
 
+    @property
+    def levels(self) -> int:
+        """The deepest level that a tree can reach."""
+        return min(self.depth, self.nodes - 1)
+
+    @property
+    def drafted_levels(self) -> int:
+        """Levels whose nodes go through the head: all but the deepest."""
+        return max(self.levels - 1, 0)
+
+    @property
+    def largest(self) -> int:
+        """The most nodes that a tree can have."""
+        candidates = self.branching + self.drafted_levels * self.branching**2 if self.levels else 0
+        return min(self.nodes, 1 + candidates)
+
 
 # On a CPU every node of a target pass costs time, so small trees win: of nine shapes this one was the
 # fastest with the head for SmolLM2 on two cores (docs/training.md). A GPU has idle units; there the shape is
 # the one of the NanoSpec paper.
 _CPU_SHAPE = TreeShape(depth=3, branching=3, nodes=8)
 _GPU_SHAPE = TreeShape(depth=6, branching=10, nodes=60)
-
 
 # Pairs of a prompt that the head reads at once: bounds the memory of what lies between its layers.
 _CHUNK = 512
@@ -88,29 +106,40 @@ class EagleDrafter:
     """Drafts with an EAGLE head, the target's embedding and the target's LM head.
 
     Args:
-        head: the EAGLE head.
+        head: the EAGLE head, made for the shape's drafted levels.
         embed_tokens: the target's embedding; it scales as the target does.
         output_head: the target's LM head.
         shape: of the draft trees.
+        graphs: captures the draft step; None runs it eagerly.
 
     Attributes:
         output_head: the target's LM head.
         branching: beams per level and candidates per beam.
         max_depth: the deepest level of its trees.
-        max_nodes: the largest N of its trees, the root included.
+        max_nodes: N of its trees, the root included.
     """
 
     def __init__(
-        self, head: CachedHead, embed_tokens: nn.Module, output_head: OutputHead, shape: TreeShape
+        self,
+        head: CachedHead,
+        embed_tokens: nn.Module,
+        output_head: OutputHead,
+        shape: TreeShape,
+        graphs: CapturedSteps | None = None,
     ) -> None:
         self.output_head = output_head
         self.branching = shape.branching
-        self.max_depth = min(shape.depth, shape.nodes - 1)
-        candidates = shape.branching + (self.max_depth - 1) * shape.branching**2 if self.max_depth else 0
-        self.max_nodes = min(shape.nodes, 1 + candidates)
+        self.max_depth, self.max_nodes = shape.levels, shape.largest
         self._head = head
         self._embed_tokens = embed_tokens
+        self._graphs = graphs
         self._accepted_ids: tuple[int, ...] = ()
+        device = head.device
+        self._inputs = StepInputs(
+            self.max_depth + 1, shape.drafted_levels, output_head.hidden_size, device, head.dtype
+        )
+        tree = DynamicTree(self.branching, self.max_depth, self.max_nodes, device)
+        self._step = DraftStep(head, self._embed, self._inputs, tree, self.max_depth, self.branching)
 
     @torch.inference_mode()
     def start(self, prompt_ids: Tensor, features: Tensor) -> None:
@@ -141,7 +170,7 @@ class EagleDrafter:
         if self.max_depth:
             pairs = zip(prompt_ids[kept + 1 :].split(_CHUNK), features[:-1].split(_CHUNK), strict=True)
             for token_ids, part in pairs:
-                self._head.remember(self._embed(token_ids), self._cast(part))
+                self._remember(token_ids, part)
 
     @torch.inference_mode()
     def draft(self, root: int, features: Tensor, head: GatherBackend, clock: PhaseClock) -> DraftTree:
@@ -152,41 +181,44 @@ class EagleDrafter:
             features: at the positions committed since the last draft [n, H]; each pairs with the token
                 after it, the last one with the root.
             head: log-softmax and top-k over the active set.
-            clock: laps backbone, head and tree.
+            clock: laps backbone, head and tree; a captured step is one lap of the backbone.
         """
-        device = self._head.device
         if not self.max_depth:
-            return DraftTree.root_only(root, device)
-        self._head.drop_levels()
-        committed = torch.tensor([*self._accepted_ids, root], device=device)
-        predicted = self._head.extend(self._embed(committed), self._cast(features))
-        tree = DynamicTree(root, self.branching, self.max_nodes, device)
-        clock.lap("draft_backbone")
-        for level in range(1, self.max_depth + 1):
-            log_probs, token_ids = head.topk(predicted, self.branching)
-            clock.lap("draft_head")
-            tree.add_candidates(log_probs, token_ids)
-            if level == self.max_depth:
-                break
-            beams = tree.select_beams()
+            return DraftTree.root_only(root, self._head.device)
+        ids = [*self._accepted_ids, root]
+        many = len(ids) - self._inputs.pairs
+        if many > 0:
+            self._remember(torch.tensor(ids[:many], device=self._head.device), features[:many])
+            ids, features = ids[many:], features[many:]
+        moved = self._head.reserve(self._inputs.reach)
+        self._inputs.fill(ids, features, self._head.front + self._head.length)
+        self._head.length += len(ids)
+        span = span_of(self._head.length)
+        if self._graphs is None or not isinstance(head, Capturable):
+            tree = DraftTree(*self._step(head, span, clock.lap))
             clock.lap("draft_tree")
-            predicted = self._head.extend_level(
-                self._embed(beams.token_ids), predicted[beams.rows], beams.ancestors
-            )
-            clock.lap("draft_backbone")
-        drafted = tree.build()
-        clock.lap("draft_tree")
-        return drafted
+            return tree
+        if moved:
+            self._graphs.forget()
+        head.join()
+        tree = DraftTree(*self._graphs.run(span, lambda: self._step(head, span, _no_lap)))
+        clock.lap("draft_backbone")
+        return tree
 
     def commit(self, verdict: Verdict) -> None:
         """Remember the accepted tokens; their pairs are complete at the next draft."""
         self._accepted_ids = verdict.accepted_ids
 
-    def _embed(self, token_ids: Tensor) -> Tensor:
-        return self._cast(self._embed_tokens(token_ids))
+    def _remember(self, token_ids: Tensor, features: Tensor) -> None:
+        self._head.remember(self._embed(token_ids), features.to(self._head.dtype))
 
-    def _cast(self, tensor: Tensor) -> Tensor:
-        return tensor.to(self._head.dtype)
+    def _embed(self, token_ids: Tensor) -> Tensor:
+        embeddings: Tensor = self._embed_tokens(token_ids)
+        return embeddings.to(self._head.dtype)
+
+
+def _no_lap(phase: Phase) -> None:
+    """Nothing can be timed inside a graph."""
 
 
 def create(options: EagleOptions, context: BuildContext) -> EagleDrafter:
@@ -198,8 +230,13 @@ def create(options: EagleOptions, context: BuildContext) -> EagleDrafter:
     """
     target = context.target
     head = load_head(options.checkpoint or find_head(target), target)
+    shape = options.shape(target.device)
     return EagleDrafter(
-        CachedHead(head), target.embed_tokens, target.output_head, options.shape(target.device)
+        CachedHead(head, beams=shape.branching, levels=shape.drafted_levels),
+        target.embed_tokens,
+        target.output_head,
+        shape,
+        CapturedSteps(target.device) if context.cuda_graph else None,
     )
 
 

@@ -1,8 +1,8 @@
 """The dynamic draft tree of EAGLE-2 (arXiv 2406.16858, section 4): expand, then keep the best nodes.
 
-Until the tree is cut out at the end, all shapes follow from the options and nothing is read on the host, so
-an asynchronous device never waits.
-Shapes: b beams, k candidates of each, S drafted nodes that went through the drafter, N tree nodes.
+All shapes follow from the options, all levels are written into the same buffers, and nothing is read on the
+host: a CUDA graph can hold it.
+Shapes: b beams, k candidates of each, C candidates of all levels and the root, N tree nodes.
 """
 
 from __future__ import annotations
@@ -10,8 +10,6 @@ from __future__ import annotations
 import attrs
 import torch
 from torch import Tensor
-
-from specframe.types import DraftTree
 
 
 @attrs.frozen(slots=True, eq=False)
@@ -21,13 +19,29 @@ class Beams:
     Attributes:
         token_ids: [b] int64; 0 in a padding beam, whose score is -inf.
         rows: each beam's parent as a row of the level before [b] int64.
-        ancestors: which of the S nodes that went through the drafter, this level's b the last, each beam
-            attends to: itself and its ancestors below the root [b, S] bool.
     """
 
     token_ids: Tensor
     rows: Tensor
-    ancestors: Tensor
+
+
+@attrs.frozen(slots=True, eq=False)
+class _Level:
+    """One level's part of the buffers.
+
+    Attributes:
+        token_ids, parents, log_probs, scores: of its candidates, by parent beam [b, k].
+        flat_token_ids, flat_scores: the same [b * k].
+        first: number of its first candidate.
+    """
+
+    token_ids: Tensor
+    parents: Tensor
+    log_probs: Tensor
+    scores: Tensor
+    flat_token_ids: Tensor
+    flat_scores: Tensor
+    first: int
 
 
 class DynamicTree:
@@ -37,24 +51,50 @@ class DynamicTree:
     is a topological order, and its first ``nodes`` entries contain the parent of each.
 
     Args:
-        root: token at node 0.
-        branching: beams per level; 1 drafts a chain.
-        nodes: the largest number of nodes, the root included.
+        branching: beams per level and candidates of each; 1 drafts a chain.
+        depth: levels below the root.
+        nodes: number of nodes, the root included; at most C.
         device: where the drafter's candidates are.
     """
 
-    def __init__(self, root: int, branching: int, nodes: int, device: torch.device) -> None:
+    def __init__(self, branching: int, depth: int, nodes: int, device: torch.device) -> None:
         self._branching = branching
-        self._nodes = nodes
-        # The candidates of all levels, the root the first; a candidate is known by its number among them.
-        self._token_ids = [torch.full((1,), root, device=device)]
-        self._parents = [torch.zeros(1, dtype=torch.int64, device=device)]
-        self._log_probs = [torch.zeros(1, device=device)]
-        self._scores = [torch.zeros(1, device=device)]
-        self._beam_numbers = self._parents[0]
-        self._beam_scores = self._scores[0]
-        self._ancestors = torch.empty(1, 0, dtype=torch.bool, device=device)
-        self._eye = torch.eye(branching, dtype=torch.bool, device=device)
+        self._nodes = torch.arange(nodes, device=device)
+        widths = [1] * bool(depth) + [branching] * (depth - 1)
+        total = 1 + branching * sum(widths)
+        # The root is candidate 0; a candidate is known by its number among them.
+        self._token_ids = torch.zeros(total, dtype=torch.int64, device=device)
+        self._parents = torch.zeros(total, dtype=torch.int64, device=device)
+        self._log_probs = torch.zeros(total, device=device)
+        self._scores = torch.zeros(total, device=device)
+        self._node_of = torch.zeros(total, dtype=torch.int64, device=device)
+        self._depths = torch.zeros(total, dtype=torch.int64, device=device)
+        self._levels: list[_Level] = []
+        first = 1
+        for width in widths:
+            level = slice(first, first + width * branching)
+            self._depths[level] = len(self._levels) + 1
+            self._levels.append(
+                _Level(
+                    token_ids=self._token_ids[level].view(width, branching),
+                    parents=self._parents[level].view(width, branching),
+                    log_probs=self._log_probs[level].view(width, branching),
+                    scores=self._scores[level].view(width, branching),
+                    flat_token_ids=self._token_ids[level],
+                    flat_scores=self._scores[level],
+                    first=first,
+                )
+            )
+            first += width * branching
+        self._root_number = torch.zeros(1, 1, dtype=torch.int64, device=device)
+        self._root_score = torch.zeros(1, 1, device=device)
+
+    def begin(self, root: Tensor) -> None:
+        """Start a tree at a token [1] int64."""
+        self._root = root
+        self._token_ids[:1].copy_(root)
+        self._grown = 0
+        self._beam_numbers, self._beam_scores = self._root_number, self._root_score
 
     def add_candidates(self, log_probs: Tensor, token_ids: Tensor) -> None:
         """Add the next level: what may follow each beam.
@@ -63,38 +103,37 @@ class DynamicTree:
             log_probs: of each candidate given its beam [b, k] float32; -inf for padding.
             token_ids: [b, k] int64; anything for padding.
         """
-        log_probs = log_probs.clamp(max=0.0)  # rounding may lift a certain token above zero
-        self._token_ids.append(token_ids.flatten())
-        self._parents.append(self._beam_numbers.repeat_interleave(token_ids.shape[1]))
-        self._log_probs.append(log_probs.flatten())
-        self._scores.append((self._beam_scores[:, None] + log_probs).flatten())
+        level = self._levels[self._grown]
+        self._grown += 1
+        # Rounding may lift a certain token above zero. NaN would sort before the root.
+        torch.clamp(log_probs, max=0.0, out=level.log_probs)
+        level.log_probs.nan_to_num_(nan=-torch.inf, neginf=-torch.inf)
+        torch.add(self._beam_scores, level.log_probs, out=level.scores)
+        level.token_ids.copy_(token_ids)
+        level.parents.copy_(self._beam_numbers)
 
     def select_beams(self) -> Beams:
         """Keep the best candidates of the last level as its beams."""
-        scores, token_ids = self._scores[-1], self._token_ids[-1]
-        best = scores.topk(self._branching)
-        rows = best.indices // (len(scores) // len(self._beam_scores))
-        first = sum(map(len, self._scores[:-1]))
-        self._beam_scores = best.values
-        self._beam_numbers = best.indices + first
-        self._ancestors = torch.cat((self._ancestors[rows], self._eye), dim=1)
-        return Beams(token_ids[best.indices].clamp(min=0), rows, self._ancestors)
+        level = self._levels[self._grown - 1]
+        scores, best = level.flat_scores.topk(self._branching)
+        self._beam_scores = scores[:, None]
+        self._beam_numbers = (best + level.first)[:, None]
+        return Beams(level.flat_token_ids[best].clamp_(min=0), best // self._branching)
 
-    def build(self) -> DraftTree:
-        """Return the tree of the best candidates, padding left out; reads its size on the host."""
-        scores = torch.cat(self._scores)
-        best, order = scores.sort(descending=True, stable=True)
-        order = order[: min(self._nodes, int((best > -torch.inf).sum()))]
-        node_of = torch.empty_like(scores, dtype=torch.int64)
-        node_of[order] = torch.arange(len(order), device=order.device)
-        parents = node_of[torch.cat(self._parents)[order]]
-        parents[0] = -1
-        levels = [
-            torch.full_like(level, depth, dtype=torch.int64) for depth, level in enumerate(self._scores)
-        ]
-        return DraftTree(
-            token_ids=torch.cat(self._token_ids)[order],
-            parents=parents,
-            depths=torch.cat(levels)[order],
-            log_probs=torch.cat(self._log_probs)[order],
+    def build(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Return token ids, parents, depths and log-probabilities of the N best candidates, each [N].
+
+        Where there are fewer, copies of the root follow whose parent is -1.
+        """
+        best, order = self._scores.sort(descending=True, stable=True)
+        best, order = best[: len(self._nodes)], order[: len(self._nodes)]
+        self._node_of.index_copy_(0, order, self._nodes)
+        padding = best == -torch.inf
+        parents = self._node_of[self._parents[order]].masked_fill_(padding, -1)
+        parents[:1].fill_(-1)
+        return (
+            torch.where(padding, self._root, self._token_ids[order]),
+            parents,
+            self._depths[order].masked_fill_(padding, 0),
+            self._log_probs[order].masked_fill_(padding, 0.0),
         )
