@@ -58,3 +58,27 @@ def test_a_sound_tree_after_a_broken_one_passes() -> None:
     checked.admit(broken, 4, "drafter")
     checked.admit(tree(), 4, "drafter")
     checked.confirm(ROOT_VERDICT, None)  # type: ignore[arg-type]  # nobody is blamed
+
+
+def padded(parent: int, token: int, depth: int) -> DraftTree:
+    return DraftTree(
+        token_ids=torch.tensor([4, 9, token]),
+        parents=torch.tensor([-1, 0, parent]),
+        depths=torch.tensor([0, 1, depth]),
+        log_probs=torch.tensor([0.0, -1.0, 0.0]),
+    )
+
+
+def test_copies_of_the_root_may_pad_a_tree() -> None:
+    checked = check()
+    admitted = checked.admit(padded(-1, 4, 0), 4, "drafter")
+    checked.confirm(ROOT_VERDICT, None)  # type: ignore[arg-type]  # nobody is blamed
+    assert admitted.ancestor_mask()[2].tolist() == [False, False, True]
+
+
+@pytest.mark.parametrize(("token", "depth"), [(9, 0), (4, 1)])
+def test_a_node_without_a_parent_that_is_no_copy_of_the_root_is_refused(token: int, depth: int) -> None:
+    checked = check()
+    checked.admit(padded(-1, token, depth), 4, "drafter")
+    with pytest.raises(BrokenContract, match="node 2 has the parent -1"):
+        checked.confirm(ROOT_VERDICT, None)  # type: ignore[arg-type]  # the drafter is blamed

@@ -18,7 +18,7 @@ class TreeOnHost:
 
     Attributes:
         token_ids: token of each node.
-        parents: parent of each node; -1 for the root.
+        parents: parent of each node; -1 for the root and its copies.
         children: nodes below each node, in the tree's order.
     """
 
@@ -28,9 +28,10 @@ class TreeOnHost:
         self.parents: list[int] = parents
         self.children: list[list[int]] = [[] for _ in self.token_ids]
         self._child_of: dict[tuple[int, int], int] = {}
-        for node in range(1, len(self.token_ids)):
-            self.children[self.parents[node]].append(node)
-            self._child_of.setdefault((self.parents[node], self.token_ids[node]), node)
+        for node, parent in enumerate(self.parents):
+            if parent >= 0:
+                self.children[parent].append(node)
+                self._child_of.setdefault((parent, self.token_ids[node]), node)
 
     def child(self, node: int, token: int) -> int | None:
         """Return the child of a node that holds a token, or None."""
