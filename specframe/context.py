@@ -40,7 +40,7 @@ class Context:
             shared = _shared_beginning(self._ids, prompt_ids)
         kept = drafting.reusable(shared, len(prompt_ids))
         self.forget()
-        self._target.begin(len(prompt_ids) + room, keep=kept)
+        self._target.begin(len(prompt_ids) + room, kept, drafting.feature_layers)
         return kept
 
     def hold(self, prompt_ids: list[int], conversation: object) -> None:

@@ -10,7 +10,7 @@ from specframe.clock import PhaseClock
 from specframe.faults import BrokenContract
 from specframe.head import OutputHead
 from specframe.memory import MemoryUse, measure
-from specframe.protocols import Drafter, GatherBackend, ResumableDrafter, VocabularyBuilder
+from specframe.protocols import Drafter, GatherBackend, ReadsLayers, ResumableDrafter, VocabularyBuilder
 from specframe.target import Prefill
 from specframe.types import DraftTree, Verdict
 from specframe.vocabulary_store import VocabularyStore
@@ -27,6 +27,7 @@ class Autoregressive:
         max_nodes: the largest N of a draft tree, the root included.
         harvest_topk: how many of the target's top ids are wanted per position.
         prompt_window: for how many of the last prompt positions.
+        feature_layers: layers of the target whose inputs are the features; with none, it is its output.
     """
 
     branching = 1
@@ -34,6 +35,7 @@ class Autoregressive:
     max_nodes = 1
     harvest_topk = 0
     prompt_window = 0
+    feature_layers: tuple[int, ...] = ()
 
     @property
     def output_head(self) -> OutputHead | None:
@@ -109,6 +111,8 @@ class Drafting(Autoregressive):
         self._drafter, self._head, self._strategy, self._store = drafter, head, strategy, store
         self.branching = drafter.branching
         self.max_depth, self.max_nodes = drafter.max_depth, drafter.max_nodes
+        if isinstance(drafter, ReadsLayers):
+            self.feature_layers = drafter.feature_layers
         self._keeps_active_set = bool(getattr(strategy, "keeps_active_set", False))
         if store is not None:
             self.harvest_topk, self.prompt_window = strategy.harvest_topk, strategy.prompt_window

@@ -32,13 +32,17 @@ class Forward(Protocol):
     def begin(self, capacity: int, keep: int = 0) -> None:
         """Make room for ``capacity`` positions and forget all but the first ``keep``."""
 
-    def run(self, ids: Tensor, positions: Tensor, mask: Tensor) -> Tensor:
-        """Return the last hidden states [n, H] of n new tokens.
+    def run(
+        self, ids: Tensor, positions: Tensor, mask: Tensor, feature_layers: tuple[int, ...] = ()
+    ) -> tuple[Tensor, Tensor]:
+        """Return the last hidden states [n, H] and the features [n, F] of n new tokens.
 
         Args:
             ids: [n] int64.
             positions: [n] int64, from ``committed`` on.
             mask: which new tokens see each other [n, n] bool; all see the committed positions.
+            feature_layers: layers whose inputs are the features, side by side; the number of layers stands
+                for the output of the last one. With none, the last hidden states are the features.
         """
 
     def commit(self, path: tuple[int, ...]) -> None:

@@ -189,6 +189,18 @@ class Drafter(Protocol):
 
 
 @runtime_checkable
+class ReadsLayers(Protocol):
+    """What a drafter may ask for besides: features from inside the target instead of its last hidden states.
+
+    Attributes:
+        feature_layers: layers of the target whose inputs, side by side, are the features; the number of
+            layers stands for the output of the last one, before the final norm.
+    """
+
+    feature_layers: tuple[int, ...]
+
+
+@runtime_checkable
 class ResumableDrafter(Protocol):
     """What a drafter may offer besides: going on from the beginning of what it has read.
 

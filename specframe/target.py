@@ -91,6 +91,7 @@ class Target:
         self.output_head = _output_head(model, name)
         self.tokenizer_fingerprint = tokenizer_fingerprint(tokenizer)
         self.stop_ids = _stop_ids(model, tokenizer)
+        self._feature_layers: tuple[int, ...] = ()
         self.forward_name, self._forward = self._choose_forward(forward)
         if self.forward_name == "lean":
             self.output_head = self.output_head.packed()
@@ -121,8 +122,15 @@ class Target:
         ids = self.stop_ids | set(self.tokenizer.all_special_ids)
         return torch.tensor(sorted(i for i in ids if i < self.vocab_size), device=self.device)
 
-    def begin(self, capacity: int, keep: int = 0) -> None:
-        """Make room for ``capacity`` positions in the KV cache and forget all but the first ``keep``."""
+    def begin(self, capacity: int, keep: int = 0, feature_layers: tuple[int, ...] = ()) -> None:
+        """Begin a request.
+
+        Args:
+            capacity: positions of the KV cache to make room for.
+            keep: how many of its first positions stay.
+            feature_layers: whose inputs are the features of this request, as in ``Forward.run``.
+        """
+        self._feature_layers = feature_layers
         self._forward.begin(capacity, keep)
 
     @torch.inference_mode()
@@ -137,19 +145,22 @@ class Target:
             harvest_topk: how many of the target's top ids to return per position.
             harvest_window: for how many of the last positions.
         """
-        hidden = torch.cat([_append(self._forward, ids) for ids in prompt_ids.split(chunk)])
+        parts = [_append(self._forward, ids, self._feature_layers) for ids in prompt_ids.split(chunk)]
+        hidden, features = (torch.cat(part) for part in zip(*parts, strict=True))
         topk_ids = None
         if harvest_topk and harvest_window:
             rows = hidden[-harvest_window:].split(_HARVEST_ROWS)
             topk_ids = torch.cat([top_ids(self.output_head.logits(part), harvest_topk) for part in rows])
-        return Prefill(self.output_head.logits(hidden[-1:]), hidden, topk_ids)
+        return Prefill(self.output_head.logits(hidden[-1:]), features, topk_ids)
 
     @torch.inference_mode()
     def tree_pass(self, tree: DraftTree) -> TreePass:
         """Run one forward over all N nodes; every node attends to the context and its ancestors."""
         positions = self._forward.committed + tree.depths
-        hidden = self._forward.run(tree.token_ids, positions, tree.ancestor_mask())
-        return TreePass(self.output_head.logits(hidden), hidden)
+        hidden, features = self._forward.run(
+            tree.token_ids, positions, tree.ancestor_mask(), self._feature_layers
+        )
+        return TreePass(self.output_head.logits(hidden), features)
 
     def commit(self, path: tuple[int, ...]) -> None:
         """Keep the KV entries of the accepted path of the last tree pass, root included."""
@@ -173,7 +184,7 @@ class Target:
         for name, build in candidates(self.model, self.name, chosen):
             forward = build()
             forward.begin(len(ids))
-            hidden = torch.cat([_append(forward, part) for part in ids.split(_PROBE_TOKENS // 2)])
+            hidden = torch.cat([_append(forward, part)[0] for part in ids.split(_PROBE_TOKENS // 2)])
             error = _relative_error(self.output_head.logits(hidden).float(), expected)
             if error <= tolerance:
                 _log.info("target forward of %s: %s", self.name, name)
@@ -187,13 +198,13 @@ class Target:
         )
 
 
-def _append(forward: Forward, ids: Tensor) -> Tensor:
-    """Run and commit n tokens in a row; return their last hidden states [n, H]."""
+def _append(forward: Forward, ids: Tensor, feature_layers: tuple[int, ...] = ()) -> tuple[Tensor, Tensor]:
+    """Run and commit n tokens in a row; return their last hidden states [n, H] and features [n, F]."""
     n, start = len(ids), forward.committed
     positions = torch.arange(start, start + n, device=ids.device)
-    hidden = forward.run(ids, positions, causal_mask(n, ids.device))
+    states = forward.run(ids, positions, causal_mask(n, ids.device), feature_layers)
     forward.commit(tuple(range(n)))
-    return hidden
+    return states
 
 
 def _relative_error(logits: Tensor, expected: Tensor) -> float:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor
+from torch.utils.hooks import RemovableHandle
 from transformers import PreTrainedModel
 
 from specframe.kv_cache import TreeCache
@@ -39,19 +41,26 @@ class TransformersForward:
         self._cache.keep(keep)
         self._cache.grow(capacity)
 
-    def run(self, ids: Tensor, positions: Tensor, mask: Tensor) -> Tensor:
-        """Return the last hidden states [n, H] of n new tokens that see the context and ``mask`` [n, n]."""
+    def run(
+        self, ids: Tensor, positions: Tensor, mask: Tensor, feature_layers: tuple[int, ...] = ()
+    ) -> tuple[Tensor, Tensor]:
+        """Return the last hidden states [n, H] and the features [n, F] of n new tokens.
+
+        They see the context and ``mask`` [n, n]; features as in ``specframe.forward.Forward``.
+        """
         masks = {
             kind: self._attention_mask(positions, mask, window) for kind, window in self._windows.items()
         }
-        output = self._decoder(
-            input_ids=ids[None],
-            position_ids=positions[None],
-            attention_mask=masks.get("", masks),
-            past_key_values=self._cache,
-            use_cache=True,
-        )
-        return output.last_hidden_state[0]  # type: ignore[no-any-return]  # transformers outputs are untyped
+        with _Taps(self._decoder, feature_layers) as taps:
+            output = self._decoder(
+                input_ids=ids[None],
+                position_ids=positions[None],
+                attention_mask=masks.get("", masks),
+                past_key_values=self._cache,
+                use_cache=True,
+            )
+        hidden: Tensor = output.last_hidden_state[0]
+        return hidden, taps.features() if feature_layers else hidden
 
     def commit(self, path: tuple[int, ...]) -> None:
         """Keep the nodes of ``path`` of the last pass, in order, and forget its other nodes."""
@@ -72,3 +81,35 @@ class TransformersForward:
         return torch.zeros(visible.shape, dtype=self._dtype, device=self._device).masked_fill(
             ~visible, floor
         )[None, None]
+
+
+class _Taps:
+    """Keeps the inputs of some layers of a pass: what the decoder returns as hidden states differs by model.
+
+    Args:
+        decoder: with ``layers``, then ``norm``.
+        layers: indices; the number of layers stands for the input of the final norm.
+    """
+
+    def __init__(self, decoder: Any, layers: tuple[int, ...]) -> None:
+        self._layers = layers
+        self._modules = {index: [*decoder.layers, decoder.norm][index] for index in layers}
+        self._handles: list[RemovableHandle] = []
+        self._inputs: dict[int, Tensor] = {}
+
+    def __enter__(self) -> _Taps:
+        for index, module in self._modules.items():
+            keep = partial(self._keep, index)
+            self._handles.append(module.register_forward_pre_hook(keep, with_kwargs=True))
+        return self
+
+    def __exit__(self, *failure: object) -> None:
+        for handle in self._handles:
+            handle.remove()
+
+    def features(self) -> Tensor:
+        """Return the inputs [1, n, H] of the layers side by side [n, F]."""
+        return torch.cat([self._inputs[index][0] for index in self._layers], dim=-1)
+
+    def _keep(self, index: int, module: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        self._inputs[index] = args[0] if args else kwargs["hidden_states"]

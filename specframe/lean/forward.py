@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
@@ -50,8 +51,13 @@ class LeanForward:
         if self._cache.begin(capacity, keep):
             self._rotary.extend(self._cache.capacity)
 
-    def run(self, ids: Tensor, positions: Tensor, mask: Tensor) -> Tensor:
-        """Return the last hidden states [n, H] of n new tokens that see the context and ``mask`` [n, n]."""
+    def run(
+        self, ids: Tensor, positions: Tensor, mask: Tensor, feature_layers: tuple[int, ...] = ()
+    ) -> tuple[Tensor, Tensor]:
+        """Return the last hidden states [n, H] and the features [n, F] of n new tokens.
+
+        They see the context and ``mask`` [n, n]; features as in ``specframe.forward.Forward``.
+        """
         cache = self._cache
         x: Tensor = self._embed(ids)
         rotations = self._rotary.at(positions)
@@ -59,9 +65,16 @@ class LeanForward:
             kind: Visible.of(positions, mask, cache.committed, window, self._shared, x.dtype)
             for kind, window in self._windows.items()
         }
+        inputs: dict[int, Tensor] = {}
         for index, layer in enumerate(self._layers):
+            if index in feature_layers:
+                inputs[index] = x
             x = layer(x, rotations[layer.kind], cache.data[index], cache.committed, visible[layer.kind])
-        return self._norm(x)
+        inputs[len(self._layers)] = x
+        hidden = self._norm(x)
+        if not feature_layers:
+            return hidden, hidden
+        return hidden, torch.cat([inputs[index] for index in feature_layers], dim=-1)
 
     def commit(self, path: tuple[int, ...]) -> None:
         """Keep the nodes of ``path`` of the last pass, in order, and forget its other nodes."""

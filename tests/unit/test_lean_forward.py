@@ -92,7 +92,7 @@ def forwards(model: Any, capacity: int) -> tuple[LeanForward, TransformersForwar
 
 def append(forward: Any, ids: Tensor) -> Tensor:
     positions = forward.committed + torch.arange(len(ids))
-    hidden: Tensor = forward.run(ids, positions, causal_mask(len(ids), ids.device))
+    hidden: Tensor = forward.run(ids, positions, causal_mask(len(ids), ids.device))[0]
     forward.commit(tuple(range(len(ids))))
     return hidden
 
@@ -156,7 +156,7 @@ def test_trees_and_committed_paths_give_what_the_transformers_forward_gives(mode
     for step in range(12):
         tree = random_tree(2 + step, seed=step)
         lean, plain = (
-            forward.run(tree.token_ids, forward.committed + tree.depths, tree.ancestor_mask())
+            forward.run(tree.token_ids, forward.committed + tree.depths, tree.ancestor_mask())[0]
             for forward in pair
         )
         torch.testing.assert_close(lean, plain, rtol=1e-3, atol=1e-3)
@@ -184,7 +184,7 @@ def test_a_context_of_many_windows_stays_exact() -> None:
             append(forward, part)
     tree = random_tree(9, seed=3)
     got, expected = (
-        forward.run(tree.token_ids, forward.committed + tree.depths, tree.ancestor_mask())
+        forward.run(tree.token_ids, forward.committed + tree.depths, tree.ancestor_mask())[0]
         for forward in (lean, plain)
     )
     torch.testing.assert_close(got, expected, rtol=1e-3, atol=1e-3)
