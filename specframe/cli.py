@@ -198,6 +198,14 @@ def bench(
             metavar="LOGITS",
         ),
     ] = None,
+    report_directory: Annotated[
+        Path | None,
+        typer.Option(
+            "--report",
+            metavar="DIR",
+            help="Write a page with charts here; an earlier report is replaced.",
+        ),
+    ] = None,
 ) -> None:
     """Compare strategies and peers on task prompts.
 
@@ -205,7 +213,10 @@ def bench(
     to be the target's. The exit code is 1 when a check fails.
     """
     from specframe.bench.command import BenchArguments, prepare
+    from specframe.bench.report.directory import check_report_directory
 
+    if report_directory is not None:
+        check_report_directory(report_directory)
     options = prepare(
         BenchArguments(
             tasks=tasks,
@@ -222,16 +233,36 @@ def bench(
     )
 
     # Imported late, and only after what was typed has been checked: torch takes seconds.
+    from specframe.bench.report.kept import show
     from specframe.bench.session import run_bench
-    from specframe.bench.summary import COLUMNS, check_lines, failure, summary_rows
-    from specframe.tables import print_table
+    from specframe.bench.summary import failure
 
     result = run_bench(options)
-    print_table(summary_rows(result.rows), COLUMNS)
-    print(*check_lines(result.checks), sep="\n")
+    show(result.rows, result.manifest, report_directory)
     error = failure(result.checks)
     if error is not None:
         raise error
+
+
+@app.command()
+def report(
+    rows: Annotated[Path, typer.Argument(metavar="ROWS.jsonl", help="What `specframe bench --json` wrote.")],
+    directory: Annotated[
+        Path | None,
+        typer.Option(
+            "--report",
+            metavar="DIR",
+            help="Write a page with charts here; an earlier report is replaced.",
+        ),
+    ] = None,
+) -> None:
+    """Report on a benchmark that was run before.
+
+    Prints the comparison, and writes the page with `--report`, without running anything again.
+    """
+    from specframe.bench.report.kept import show_kept
+
+    show_kept(rows, directory)
 
 
 @app.command()

@@ -1,0 +1,1 @@
+"""What a run says: statistics, charts, and a page that holds them."""

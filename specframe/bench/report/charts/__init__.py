@@ -1,0 +1,1 @@
+"""One chart per question; each draws plain data on a matplotlib figure."""

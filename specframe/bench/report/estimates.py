@@ -1,0 +1,94 @@
+"""What the break-even would be for other models: estimates from bytes moved, never measurements."""
+
+from __future__ import annotations
+
+import attrs
+
+from specframe.bench.report.break_even import BreakEven, StepCosts
+from specframe.bench.report.run import FULL, Run
+from specframe.bench.report.totals import totals
+from specframe.bench.report.traffic import (
+    DEVICES,
+    MODELS,
+    Device,
+    Model,
+    Setting,
+    draft_time,
+    target_pass_time,
+)
+
+SHOWN_MODELS = ("Llama-3.1-8B", "Qwen2.5-7B", "Gemma-3-1B", "Gemma-3-4B")
+SHOWN_DEVICES = ("H100 SXM",)
+THIS_MACHINE = "this machine"
+
+
+@attrs.frozen(slots=True)
+class ShapeEstimate:
+    """Pruning against full for a model's shape on a device.
+
+    Attributes:
+        model: the shape.
+        device: bandwidth and arithmetic peak.
+        setting: levels, tree size, active tokens.
+        costs: seconds per target pass.
+    """
+
+    model: Model
+    device: Device
+    setting: Setting
+    costs: StepCosts
+
+    @property
+    def head_share(self) -> float:
+        """The head's share of a whole step with the full head."""
+        return self.costs.head_share(self.model.vocab_size)
+
+    @property
+    def least_retention(self) -> float:
+        """Least share of tau that pruning has to keep."""
+        return self.costs.least_retention(self.model.vocab_size, self.setting.active)
+
+    def ratio(self, retention: float) -> float:
+        """Return the speed of pruned against full when pruning keeps ``retention`` of tau."""
+        return self.costs.ratio(self.model.vocab_size, self.setting.active, retention)
+
+
+def estimate(model: Model, device: Device, setting: Setting) -> ShapeEstimate:
+    """Return the estimate for one shape on one device."""
+    full = draft_time(model, device, setting, model.vocab_size, 0)
+    packed = draft_time(model, device, setting, setting.active, setting.new)
+    per_row = (full.head - packed.head) / (model.vocab_size - setting.active)
+    costs = StepCosts(
+        untouched=full.backbone + target_pass_time(model, device, setting),
+        head_fixed=packed.head - per_row * setting.active,
+        head_per_row=per_row,
+        vocabulary=packed.vocabulary,
+    )
+    return ShapeEstimate(model, device, setting, costs)
+
+
+def estimates(run: Run, measured: list[BreakEven]) -> list[ShapeEstimate]:
+    """Return the estimates for the shown models: on the shown devices, and at this machine's bandwidth."""
+    settings = [(device, Setting()) for device in DEVICES if device.name in SHOWN_DEVICES]
+    here = this_machine(run, measured)
+    if here is not None:
+        settings.insert(0, here)
+    models = [model for model in MODELS if model.name in SHOWN_MODELS]
+    return [estimate(model, device, setting) for device, setting in settings for model in models]
+
+
+def this_machine(run: Run, measured: list[BreakEven]) -> tuple[Device, Setting] | None:
+    """Return this machine by the rate at which it read the full head, and the trees that it drafted.
+
+    Arithmetic is not bounded: what a run measures is one rate, and on small trees memory sets it.
+    """
+    rows = run.of(FULL)
+    levels = max((len(row.accept_by_depth or ()) for row in rows), default=0)
+    head_bytes = max((row.head_bytes or 0 for row in rows), default=0)
+    per_row = max((one.costs.head_per_row for one in measured), default=0.0)
+    nodes = totals(rows).tree_nodes if rows else None
+    if not levels or not head_bytes or per_row <= 0 or not nodes:
+        return None
+    bandwidth = head_bytes / run.vocab_size * levels / per_row
+    device = Device(THIS_MACHINE, bandwidth=bandwidth, peak=float("inf"))
+    return device, Setting(levels=levels, tree_nodes=round(nodes))

@@ -1,0 +1,41 @@
+"""What a configuration keeps in memory because of its active set."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import attrs
+
+from specframe.bench.rows import BenchRow
+
+
+@attrs.frozen(slots=True)
+class Memory:
+    """Bytes of a configuration; None stands for what a peer does not tell.
+
+    Attributes:
+        packed: the packed head.
+        store: the active set's tensors and the bookkeeping of admission.
+        full_head: the full LM head, which the target needs in any case.
+        peak_rss: largest resident set of the process up to the configuration's last row; a process that runs
+            several configurations has one peak, so it is no property of a single one.
+    """
+
+    packed: int | None
+    store: int | None
+    full_head: int | None
+    peak_rss: int
+
+
+def memory(rows: Sequence[BenchRow]) -> Memory:
+    """Return the largest figures of the rows, at least one, of one configuration."""
+
+    def largest(name: str) -> int | None:
+        return max((getattr(row, name) for row in rows if getattr(row, name) is not None), default=None)
+
+    return Memory(
+        packed=largest("packed_bytes"),
+        store=largest("store_bytes"),
+        full_head=largest("head_bytes"),
+        peak_rss=max(row.peak_rss_bytes for row in rows),
+    )

@@ -1,0 +1,71 @@
+"""The rows of a run, by configuration, task and prompt."""
+
+from __future__ import annotations
+
+import attrs
+
+from specframe.bench.rows import BenchRow
+from specframe.config import AUTOREGRESSIVE
+
+FULL = "full"
+OVERALL = "overall"
+
+
+@attrs.frozen(slots=True)
+class Run:
+    """The rows of one run, in the order in which they were measured.
+
+    Attributes:
+        rows: one per prompt and configuration, at least one.
+        vocab_size: V of the target.
+    """
+
+    rows: tuple[BenchRow, ...]
+    vocab_size: int
+
+    @property
+    def configurations(self) -> list[str]:
+        """Labels in the order in which the first prompt ran them, which is the order they were typed in."""
+        return list(dict.fromkeys(row.configuration for row in self.rows))
+
+    @property
+    def tasks(self) -> list[str]:
+        """Names of the tasks, in the order of the rows."""
+        return list(dict.fromkeys(row.task for row in self.rows))
+
+    @property
+    def prompts(self) -> int:
+        """How many prompts have a row."""
+        return len({(row.task, row.id) for row in self.rows})
+
+    @property
+    def baselines(self) -> list[str]:
+        """What others are compared with: autoregressive and full, or the first where there is neither."""
+        labels = self.configurations
+        return [name for name in (AUTOREGRESSIVE, FULL) if name in labels] or labels[:1]
+
+    @property
+    def drafting(self) -> list[str]:
+        """The configurations that draft and whose steps are known."""
+        labels = dict.fromkeys(row.configuration for row in self.rows if row.drafter and row.steps)
+        return [label for label in self.configurations if label in labels]
+
+    def of(self, configuration: str, task: str = OVERALL) -> list[BenchRow]:
+        """Return the rows of a configuration, of one task or of all."""
+        return [
+            row for row in self.rows if row.configuration == configuration and task in (OVERALL, row.task)
+        ]
+
+    def pairs(
+        self, configuration: str, baseline: str, task: str = OVERALL
+    ) -> list[tuple[BenchRow, BenchRow]]:
+        """Return the rows of a configuration, each with the baseline's row of the same prompt.
+
+        Prompts that only one of the two has are left out: an interrupted run is compared where it can be.
+        """
+        of_baseline = {(row.task, row.id): row for row in self.of(baseline, task)}
+        return [
+            (row, of_baseline[row.task, row.id])
+            for row in self.of(configuration, task)
+            if (row.task, row.id) in of_baseline
+        ]
