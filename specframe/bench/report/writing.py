@@ -13,6 +13,7 @@ from specframe.bench.report.directory import PAGE, check_report_directory
 from specframe.bench.rows import BenchRow
 from specframe.errors import SpecframeError
 
+
 def write_report(rows: Sequence[BenchRow], manifest: Manifest, directory: Path) -> Path:
     """Write the report of a run and return its page; an earlier report in the directory is replaced.
 
