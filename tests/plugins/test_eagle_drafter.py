@@ -20,8 +20,9 @@ from specframe.testing import ReferenceGather, check_drafter
 from specframe.types import DraftTree, Verdict
 from specframe_plugins.drafters.eagle.cached import CachedHead
 from specframe_plugins.drafters.eagle.checkpoint import save_head
-from specframe_plugins.drafters.eagle.drafter import COMPONENT, EagleDrafter, EagleOptions, TreeShape
+from specframe_plugins.drafters.eagle.drafter import COMPONENT, EagleDrafter, EagleOptions
 from specframe_plugins.drafters.eagle.model import EagleConfig, EagleHead
+from specframe_plugins.drafters.eagle.shape import TreeShape
 
 PROMPT = torch.tensor([5, 17, 42, 8, 33, 12, 70, 64, 21, 9, 11])
 

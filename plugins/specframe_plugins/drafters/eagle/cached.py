@@ -12,49 +12,61 @@ Shapes: n pairs, P pairs of a step at most, b beams, L levels, S = b * L drafted
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from specframe.packed_linear import PackedLinear
 from specframe_plugins.drafters.eagle.inputs import StepInputs
-from specframe_plugins.drafters.eagle.model import ACTIVATIONS, EagleHead, rotary_tables
+from specframe_plugins.drafters.eagle.model import ACTIVATIONS, EagleConfig, EagleHead, rotary_tables
 
 _INITIAL_CAPACITY = 1024
 _SMALLEST_SPAN = 64
 
 
-class CachedHead:
-    """Computes what ``EagleHead`` computes, one sequence at a time, with keys and values remembered.
+class CachedLayer:
+    """One decoder layer over embeddings and features, one sequence at a time, with keys and values kept.
+
+    What EAGLE-2 and EAGLE-3 do differently before and after the layer is in the methods ``fuse``, ``_join``
+    and ``for_head`` of their subclasses.
 
     Args:
-        head: on the device and in the dtype to run with; its weights are copied.
+        config: the head's sizes.
+        weights: of the layer, by their names in it, on the device and in the dtype to run with; copied.
+        feature_size: F, the width of the target's features.
         beams: b, nodes of every drafted level.
         levels: L, the drafted levels that may be added between two commits.
 
     Attributes:
         length: committed pairs in the cache.
         front: S, the columns before the first committed pair.
+        feature_size: F.
     """
 
-    def __init__(self, head: EagleHead, *, beams: int = 1, levels: int = 0) -> None:
-        config = self._config = head.config
-        weights = {name: parameter.detach() for name, parameter in head.named_parameters()}
-        self.device, self.dtype = weights["fc.weight"].device, weights["fc.weight"].dtype
-        self._fc = PackedLinear(weights["fc.weight"], weights.get("fc.bias"))
-        self._input_norms = [weights.get(f"{name}.weight") for name in ("embedding_norm", "feature_norm")]
-        self._output_norm = weights.get("norm.weight")
-        self._mlp_norm = weights["layers.0.post_attention_layernorm.weight"]
-        attention, mlp = "layers.0.self_attn", "layers.0.mlp"
+    def __init__(
+        self,
+        config: EagleConfig,
+        weights: Mapping[str, Tensor],
+        *,
+        feature_size: int,
+        beams: int,
+        levels: int,
+    ) -> None:
+        self._config = config
+        self.feature_size = feature_size
+        self._mlp_norm = weights["post_attention_layernorm.weight"]
+        self.device, self.dtype = self._mlp_norm.device, self._mlp_norm.dtype
         self._qkv = PackedLinear(
-            torch.cat([weights[f"{attention}.{x}_proj.weight"] for x in "qkv"]),
-            torch.cat([weights[f"{attention}.{x}_proj.bias"] for x in "qkv"])
+            torch.cat([weights[f"self_attn.{x}_proj.weight"] for x in "qkv"]),
+            torch.cat([weights[f"self_attn.{x}_proj.bias"] for x in "qkv"])
             if config.attention_bias
             else None,
         )
-        self._out = PackedLinear(weights[f"{attention}.o_proj.weight"])
-        self._gate_up = PackedLinear(torch.cat([weights[f"{mlp}.{x}_proj.weight"] for x in ("gate", "up")]))
-        self._down = PackedLinear(weights[f"{mlp}.down_proj.weight"])
+        self._out = PackedLinear(weights["self_attn.o_proj.weight"])
+        self._gate_up = PackedLinear(torch.cat([weights[f"mlp.{x}_proj.weight"] for x in ("gate", "up")]))
+        self._down = PackedLinear(weights["mlp.down_proj.weight"])
         self._activation = ACTIVATIONS[config.hidden_act]
         self._groups = config.num_key_value_heads
         self._shared = config.num_attention_heads // self._groups  # query heads per key head
@@ -66,6 +78,22 @@ class CachedHead:
         )
         self._eye = self._floor(~torch.eye(beams, dtype=torch.bool, device=self.device))[:, None]
         self._allocate(span_of(_INITIAL_CAPACITY))
+
+    def fuse(self, features: Tensor) -> Tensor:
+        """Return the features that the layer reads [n, H] for those of the target [n, F]."""
+        return features
+
+    def for_head(self, predicted: Tensor) -> Tensor:
+        """Return what the LM head reads [n, H] for predicted features [n, H]."""
+        return predicted
+
+    def _join(self, embeddings: Tensor, features: Tensor) -> tuple[Tensor, Tensor]:
+        """Return where the residual starts [n, H] and what the attention reads [n, ...]."""
+        raise NotImplementedError
+
+    def _finish(self, x: Tensor) -> Tensor:
+        """Return the predicted features [n, H] for the layer's output [n, H]."""
+        return x
 
     def keep(self, length: int) -> None:
         """Forget all but the first ``length`` committed pairs."""
@@ -83,16 +111,16 @@ class CachedHead:
         return True
 
     def remember(self, embeddings: Tensor, features: Tensor) -> None:
-        """Commit n pairs, embeddings and features [n, H], without predicting anything."""
+        """Commit n pairs, embeddings [n, H] and the target's features [n, F], without predicting anything."""
         n = len(embeddings)
         self.reserve(n)
         columns = slice(self.front + self.length, self.front + self.length + n)
-        _, _, key, value = self._project(embeddings, features, self._rotations[columns])
+        _, _, key, value = self._project(embeddings, self.fuse(features), self._rotations[columns])
         self._keys[:, columns], self._values[:, columns] = key, value
         self.length += n
 
     def commit(self, embeddings: Tensor, features: Tensor, inputs: StepInputs, span: int) -> Tensor:
-        """Write P pairs, embeddings and features [P, H], and predict the feature after the last [1, H].
+        """Write P pairs, embeddings [P, H] and features [P, F]; predict the feature after the last [1, H].
 
         The host counts them afterwards: ``length`` stays.
 
@@ -106,7 +134,8 @@ class CachedHead:
         self._step_rotations = self._rotations.index_select(0, inputs.columns)
         visible = self._columns[:span] >= inputs.committed
         self._mask[:, :, self.front : self.front + span].copy_(self._floor(visible))
-        x, query, key, value = self._project(embeddings, features, self._step_rotations[: inputs.pairs])
+        rotations = self._step_rotations[: inputs.pairs]
+        x, query, key, value = self._project(embeddings, self.fuse(features), rotations)
         columns = inputs.columns[: inputs.pairs]
         self._keys.index_copy_(1, columns, key)
         self._values.index_copy_(1, columns, value)
@@ -138,7 +167,7 @@ class CachedHead:
     def _project(
         self, embeddings: Tensor, features: Tensor, rotations: Tensor
     ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Return the layer's input, queries, keys and values.
+        """Return where the residual starts, queries, keys and values.
 
         They are [n, H], [n, heads, head_dim], and twice [groups, n, head_dim].
 
@@ -148,13 +177,9 @@ class CachedHead:
             rotations: cosines, then sines [n, 1, 2 * head_dim], or of one position for all.
         """
         config = self._config
-        inputs = [
-            tensor if weight is None else self._norm(tensor, weight)
-            for tensor, weight in zip((embeddings, features), self._input_norms, strict=True)
-        ]
-        x = self._fc(torch.cat(inputs, dim=-1))
+        x, joined = self._join(embeddings, features)
         heads = config.num_attention_heads
-        qkv = self._qkv(x).view(len(x), heads + 2 * self._groups, config.head_dim)
+        qkv = self._qkv(joined).view(len(x), heads + 2 * self._groups, config.head_dim)
         # The sign of the swapped half is in the sines.
         rotated = qkv[:, : heads + self._groups]
         swapped = rotated.roll(config.head_dim // 2, dims=-1)
@@ -186,8 +211,7 @@ class CachedHead:
         mixed = mixed.view(groups, n, shared, -1).transpose(0, 1).reshape(n, -1)
         x = x + self._out(mixed)
         gate, up = self._gate_up(self._norm(x, self._mlp_norm)).chunk(2, dim=-1)
-        x = x + self._down(self._activation(gate) * up)
-        return x if self._output_norm is None else self._norm(x, self._output_norm)
+        return self._finish(x + self._down(self._activation(gate) * up))
 
     def _norm(self, x: Tensor, weight: Tensor) -> Tensor:
         return F.rms_norm(x, weight.shape, weight, self._config.rms_norm_eps)
@@ -211,6 +235,45 @@ class CachedHead:
         )
         sin[:, : config.head_dim // 2].neg_()
         self._rotations = torch.cat((cos, sin), dim=-1).to(self.dtype)[:, None]
+
+
+class CachedHead(CachedLayer):
+    """Computes what ``EagleHead`` computes.
+
+    Args:
+        head: on the device and in the dtype to run with; its weights are copied.
+        beams: b, nodes of every drafted level.
+        levels: L, the drafted levels that may be added between two commits.
+    """
+
+    def __init__(self, head: EagleHead, *, beams: int = 1, levels: int = 0) -> None:
+        weights = {name: parameter.detach() for name, parameter in head.named_parameters()}
+        self._fc = PackedLinear(weights["fc.weight"], weights.get("fc.bias"))
+        self._input_norms = [weights.get(f"{name}.weight") for name in ("embedding_norm", "feature_norm")]
+        self._output_norm = weights.get("norm.weight")
+        super().__init__(
+            head.config,
+            layer_weights(weights, "layers.0."),
+            feature_size=head.config.hidden_size,
+            beams=beams,
+            levels=levels,
+        )
+
+    def _join(self, embeddings: Tensor, features: Tensor) -> tuple[Tensor, Tensor]:
+        inputs = [
+            tensor if weight is None else self._norm(tensor, weight)
+            for tensor, weight in zip((embeddings, features), self._input_norms, strict=True)
+        ]
+        x = self._fc(torch.cat(inputs, dim=-1))
+        return x, x
+
+    def _finish(self, x: Tensor) -> Tensor:
+        return x if self._output_norm is None else self._norm(x, self._output_norm)
+
+
+def layer_weights(weights: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    """Return the weights whose names begin with ``prefix``, without it."""
+    return {name.removeprefix(prefix): weight for name, weight in weights.items() if name.startswith(prefix)}
 
 
 def span_of(pairs: int) -> int:

@@ -19,124 +19,69 @@ from specframe.head import OutputHead
 from specframe.options import option
 from specframe.protocols import Capturable, GatherBackend
 from specframe.types import DraftTree, Verdict
-from specframe_plugins.drafters.eagle.cached import CachedHead, span_of
+from specframe_plugins.drafters.eagle.cached import CachedHead, CachedLayer, span_of
 from specframe_plugins.drafters.eagle.checkpoint import find_head, load_head
 from specframe_plugins.drafters.eagle.diagnosis import diagnose
 from specframe_plugins.drafters.eagle.inputs import StepInputs
+from specframe_plugins.drafters.eagle.shape import TreeOptions, TreeShape
 from specframe_plugins.drafters.eagle.step import DraftStep
 from specframe_plugins.drafters.eagle.training import train
 from specframe_plugins.drafters.eagle.training.options import TrainOptions
 from specframe_plugins.drafters.eagle.tree import DynamicTree
-
-
-@attrs.frozen(slots=True)
-class TreeShape:
-    """Levels, beams per level, and nodes of a draft tree, the root included."""
-
-    depth: int
-    branching: int
-    nodes: int
-
-    @property
-    def levels(self) -> int:
-        """The deepest level that a tree can reach."""
-        return min(self.depth, self.nodes - 1)
-
-    @property
-    def drafted_levels(self) -> int:
-        """Levels whose nodes go through the head: all but the deepest."""
-        return max(self.levels - 1, 0)
-
-    @property
-    def largest(self) -> int:
-        """The most nodes that a tree can have."""
-        candidates = self.branching + self.drafted_levels * self.branching**2 if self.levels else 0
-        return min(self.nodes, 1 + candidates)
-
-
-# On a CPU every node of a target pass costs time, so small trees win: of nine shapes this one was the
-# fastest with the head for SmolLM2 on two cores (docs/training.md). A GPU has idle units; there the shape is
-# the one of the NanoSpec paper.
-_CPU_SHAPE = TreeShape(depth=3, branching=3, nodes=8)
-_GPU_SHAPE = TreeShape(depth=6, branching=10, nodes=60)
 
 # Pairs of a prompt that the head reads at once: bounds the memory of what lies between its layers.
 _CHUNK = 512
 
 
 @attrs.frozen(slots=True, kw_only=True)
-class EagleOptions:
+class EagleOptions(TreeOptions):
     """Options of the drafter ``eagle``."""
 
     checkpoint: Path | None = option(
         None, help="directory of an EAGLE-2 head; none: the head that ships for the target"
     )
-    depth: int | None = option(
-        None,
-        help=f"levels of the draft tree; none: {_CPU_SHAPE.depth} on a CPU, {_GPU_SHAPE.depth} on a GPU",
-        unit="levels",
-        minimum=0,
-    )
-    branching: int | None = option(
-        None,
-        help="beams per level and candidates per beam, 1 drafts a chain; "
-        f"none: {_CPU_SHAPE.branching} on a CPU, {_GPU_SHAPE.branching} on a GPU",
-        unit="tokens",
-        minimum=1,
-    )
-    nodes: int | None = option(
-        None,
-        help="largest draft tree, the root included; "
-        f"none: {_CPU_SHAPE.nodes} on a CPU, {_GPU_SHAPE.nodes} on a GPU",
-        unit="nodes",
-        minimum=1,
-    )
-
-    def shape(self, device: torch.device) -> TreeShape:
-        """Return the shape of the draft trees on a device."""
-        chosen = {
-            field.name: getattr(self, field.name)
-            for field in attrs.fields(TreeShape)
-            if getattr(self, field.name) is not None
-        }
-        return attrs.evolve(_CPU_SHAPE if device.type == "cpu" else _GPU_SHAPE, **chosen)
 
 
 class EagleDrafter:
-    """Drafts with an EAGLE head, the target's embedding and the target's LM head.
+    """Drafts with an EAGLE head, an embedding and an LM head; both are the target's unless it has its own.
 
     Args:
         head: the EAGLE head, made for the shape's drafted levels.
-        embed_tokens: the target's embedding; it scales as the target does.
-        output_head: the target's LM head.
+        embed_tokens: the embedding; the target's scales as the target does.
+        output_head: the LM head.
         shape: of the draft trees.
+        feature_layers: layers of the target whose inputs are the features; with none, it is its output.
         graphs: captures the draft step; None runs it eagerly.
 
     Attributes:
-        output_head: the target's LM head.
+        output_head: the LM head.
         branching: beams per level and candidates per beam.
         max_depth: the deepest level of its trees.
         max_nodes: N of its trees, the root included.
+        feature_layers: layers of the target whose inputs are the features.
     """
 
     def __init__(
         self,
-        head: CachedHead,
+        head: CachedLayer,
         embed_tokens: nn.Module,
         output_head: OutputHead,
         shape: TreeShape,
+        *,
+        feature_layers: tuple[int, ...] = (),
         graphs: CapturedSteps | None = None,
     ) -> None:
         self.output_head = output_head
         self.branching = shape.branching
         self.max_depth, self.max_nodes = shape.levels, shape.largest
+        self.feature_layers = feature_layers
         self._head = head
         self._embed_tokens = embed_tokens
         self._graphs = graphs
         self._accepted_ids: tuple[int, ...] = ()
         device = head.device
         self._inputs = StepInputs(
-            self.max_depth + 1, shape.drafted_levels, output_head.hidden_size, device, head.dtype
+            self.max_depth + 1, shape.drafted_levels, head.feature_size, device, head.dtype
         )
         tree = DynamicTree(self.branching, self.max_depth, self.max_nodes, device)
         self._step = DraftStep(head, self._embed, self._inputs, tree, self.max_depth, self.branching)
@@ -147,7 +92,7 @@ class EagleDrafter:
 
         Args:
             prompt_ids: [T] int64.
-            features: the target's features at the prompt positions [T, H].
+            features: the target's features at the prompt positions [T, F].
         """
         self.resume(prompt_ids, features, 0)
 
@@ -162,7 +107,7 @@ class EagleDrafter:
 
         Args:
             prompt_ids: [T] int64.
-            features: the target's features from position ``kept`` on [T - kept, H].
+            features: the target's features from position ``kept`` on [T - kept, F].
             kept: pairs to keep.
         """
         self._head.keep(kept)
@@ -178,7 +123,7 @@ class EagleDrafter:
 
         Args:
             root: the last emitted token.
-            features: at the positions committed since the last draft [n, H]; each pairs with the token
+            features: at the positions committed since the last draft [n, F]; each pairs with the token
                 after it, the last one with the root.
             head: log-softmax and top-k over the active set.
             clock: laps backbone, head and tree; a captured step is one lap of the backbone.
@@ -236,7 +181,7 @@ def create(options: EagleOptions, context: BuildContext) -> EagleDrafter:
         target.embed_tokens,
         target.output_head,
         shape,
-        CapturedSteps(target.device) if context.cuda_graph else None,
+        graphs=CapturedSteps(target.device) if context.cuda_graph else None,
     )
 
 

@@ -1,6 +1,6 @@
 """What changes from one draft step to the next, in buffers that stay where they are.
 
-Shapes: P pairs at most, L drafted levels that go through the head, H hidden.
+Shapes: P pairs at most, L drafted levels that go through the head, F feature width.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ class StepInputs:
     Args:
         pairs: P.
         levels: L.
-        hidden_size: H.
+        feature_size: F.
         device: where the step runs.
         dtype: of the features.
 
@@ -27,7 +27,7 @@ class StepInputs:
         pairs: P.
         reach: how far behind the committed pairs a step may write or look, in columns.
         token_ids: tokens of the pairs [P] int64; behind the last pair anything valid.
-        features: features of the pairs [P, H]; likewise.
+        features: features of the pairs [P, F]; likewise.
         columns: columns of the pairs in the cache, then the column after the last pair and those that follow
             it: the places where the drafted levels would stand if they were committed [P + L] int64.
         last: index of the last pair [1] int64.
@@ -35,7 +35,7 @@ class StepInputs:
     """
 
     def __init__(
-        self, pairs: int, levels: int, hidden_size: int, device: torch.device, dtype: torch.dtype
+        self, pairs: int, levels: int, feature_size: int, device: torch.device, dtype: torch.dtype
     ) -> None:
         self.pairs, self.reach, self._levels = pairs, pairs + levels, levels
         self._numbers = torch.zeros(2 * pairs + levels + 2, dtype=torch.int64, device=device)
@@ -45,7 +45,7 @@ class StepInputs:
         )
         if device.type == "cuda":
             self._staging = self._staging.pin_memory()
-        self.features = torch.zeros(pairs, hidden_size, device=device, dtype=dtype)
+        self.features = torch.zeros(pairs, feature_size, device=device, dtype=dtype)
         self.token_ids, self.columns, self.last, self.committed = self._numbers.split(
             [pairs, pairs + levels, 1, 1]
         )
@@ -55,7 +55,7 @@ class StepInputs:
 
         Args:
             token_ids: [n], on the host.
-            features: [n, H].
+            features: [n, F].
             column: where the first of them stands.
         """
         n = len(token_ids)

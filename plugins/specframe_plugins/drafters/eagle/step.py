@@ -11,7 +11,7 @@ from torch import Tensor
 
 from specframe.clock import Phase
 from specframe.protocols import GatherBackend
-from specframe_plugins.drafters.eagle.cached import CachedHead
+from specframe_plugins.drafters.eagle.cached import CachedLayer
 from specframe_plugins.drafters.eagle.inputs import StepInputs
 from specframe_plugins.drafters.eagle.tree import DynamicTree
 
@@ -30,7 +30,7 @@ class DraftStep:
 
     def __init__(
         self,
-        head: CachedHead,
+        head: CachedLayer,
         embed: Callable[[Tensor], Tensor],
         inputs: StepInputs,
         tree: DynamicTree,
@@ -55,7 +55,7 @@ class DraftStep:
         tree.begin(inputs.token_ids.index_select(0, inputs.last))
         lap("draft_backbone")
         for level in range(1, self._depth + 1):
-            log_probs, token_ids = gather.topk(predicted, self._branching)
+            log_probs, token_ids = gather.topk(head.for_head(predicted), self._branching)
             lap("draft_head")
             tree.add_candidates(log_probs, token_ids)
             if level == self._depth:
