@@ -206,6 +206,28 @@ def bench(
             help="Write a page with charts here; an earlier report is replaced.",
         ),
     ] = None,
+    record: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="TRACE",
+            help="Keep what a strategy sees for `specframe replay`. The configuration that is recorded pays "
+            "for it: leave it out of comparisons of speed.",
+        ),
+    ] = None,
+    record_configuration: Annotated[
+        str | None,
+        option(
+            "The configuration to record. Any strategy can be scored from trees over the full vocabulary.",
+            default="full if it is among them, else the first that drafts",
+            metavar="NAME[:KEY=VALUE,...]",
+        ),
+    ] = None,
+    record_topk: Annotated[
+        int, typer.Option(metavar="K", help="How many of the target's top ids to record per position.")
+    ] = 8,
+    record_window: Annotated[
+        int, typer.Option(metavar="P", help="For how many of the last prompt positions to record them.")
+    ] = 256,
 ) -> None:
     """Compare strategies and peers on task prompts.
 
@@ -236,8 +258,16 @@ def bench(
     from specframe.bench.report.kept import show
     from specframe.bench.session import run_bench
     from specframe.bench.summary import failure
+    from specframe.replay.bench_trace import bench_trace
 
-    result = run_bench(options)
+    with bench_trace(
+        options.configurations,
+        record,
+        record_configuration,
+        topk=record_topk,
+        prompt_window=record_window,
+    ) as recorder:
+        result = run_bench(options, recorder=recorder)
     show(result.rows, result.manifest, report_directory)
     error = failure(result.checks)
     if error is not None:
@@ -263,6 +293,78 @@ def report(
     from specframe.bench.report.kept import show_kept
 
     show_kept(rows, directory)
+
+
+@app.command()
+def replay(
+    trace: Annotated[Path, typer.Argument(metavar="TRACE", help="A file that --record has written.")],
+    strategies: Annotated[
+        list[str] | None,
+        option(
+            "Strategies to score, separated by commas; repeatable. Options follow a colon: "
+            "nanospec:capacity=1024,harvest_topk=1.",
+            "-s",
+            "--strategies",
+            default="full,static,nanospec",
+            metavar="NAME[:KEY=VALUE,...],...",
+        ),
+    ] = None,
+    task: Annotated[
+        list[str] | None, option("Requests of this task only; repeatable.", default="all", metavar="TASK")
+    ] = None,
+    limit_per_task: Annotated[int | None, option("Requests per task.", default="all", metavar="N")] = None,
+    plot: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE.png", help="Draw coverage against active size, with its Pareto front, and by step."
+        ),
+    ] = None,
+    tune: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME[:KEY=VALUE,...]",
+            help="Search the options of this strategy, those after the colon aside: the least head and fetch "
+            "time above the coverage floor.",
+        ),
+    ] = None,
+    coverage_floor: Annotated[
+        float, typer.Option(metavar="SHARE", help="Least coverage of what --tune may choose.")
+    ] = 0.9,
+    trials: Annotated[
+        int, typer.Option(metavar="N", help="Choices that --tune tries in all, those in --storage included.")
+    ] = 100,
+    storage: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Keep the trials of --tune here, to go on later; SQLite."),
+    ] = None,
+    costs: Annotated[
+        Path | None,
+        option(
+            "Measured times of the packed head for --tune; written when there is no such file.",
+            default="beside --storage; measured anew without one",
+            metavar="FILE.json",
+        ),
+    ] = None,
+    json: Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")] = False,
+) -> None:
+    """Score vocabulary strategies from a trace, without the model."""
+    from specframe.replay.command import ReplayArguments, run_replay
+
+    run_replay(
+        ReplayArguments(
+            trace=trace,
+            strategies=strategies or (),
+            tasks=task or (),
+            limit_per_task=limit_per_task,
+            plot=plot,
+            tune=tune,
+            coverage_floor=coverage_floor,
+            trials=trials,
+            storage=storage,
+            costs=costs,
+            json=json,
+        )
+    )
 
 
 @app.command()

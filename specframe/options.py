@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import types
 import typing
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -22,6 +22,7 @@ def option(
     unit: str = "",
     minimum: float | None = None,
     maximum: float | None = None,
+    tune: Sequence[Any] | None = None,
 ) -> Any:
     """Declare one option as a field of an attrs class.
 
@@ -34,9 +35,13 @@ def option(
         unit: unit of the value, for example ``"tokens"``.
         minimum: smallest number allowed.
         maximum: largest number allowed.
+        tune: values that ``specframe replay --tune`` tries, in rising order; a single one keeps it from
+            being searched. Without them it searches a ``bool``, a ``Literal``, and an ``int`` that has both
+            bounds.
     """
     return attrs.field(
-        default=default, metadata={"help": help, "unit": unit, "minimum": minimum, "maximum": maximum}
+        default=default,
+        metadata={"help": help, "unit": unit, "minimum": minimum, "maximum": maximum, "tune": tune},
     )
 
 
@@ -63,6 +68,23 @@ def describe(options_class: type[Any]) -> list[OptionInfo]:
         )
         for field in attrs.fields(options_class)
     ]
+
+
+def search_space(options_class: type[Any]) -> dict[str, Sequence[Any]]:
+    """Return the values to try of every option that can be searched, in order of declaration."""
+    space: dict[str, Sequence[Any]] = {}
+    for field in attrs.fields(options_class):
+        values = field.metadata.get("tune")
+        param, _ = _accepted(options_class, field)
+        if values is None and param is click.BOOL:
+            values = (False, True)
+        elif values is None and isinstance(param, click.Choice):
+            values = tuple(param.choices)
+        elif values is None and isinstance(param, click.IntRange) and None not in (param.min, param.max):
+            values = range(int(param.min or 0), int(param.max or 0) + 1)
+        if values is not None and len(values) > 1:
+            space[field.name] = values
+    return space
 
 
 def build_options(options_class: type[Any], values: Mapping[str, Any], owner: str) -> Any:

@@ -13,10 +13,11 @@ from specframe.drafting import Autoregressive
 from specframe.engine import Engine
 from specframe.errors import UsageError
 from specframe.head import OutputHead
+from specframe.memory import MemoryUse
 from specframe.replay.trace import TracedPass, TracedRequest, TraceHeader, from_passes
 from specframe.replay.trace_file import TraceWriter
 from specframe.target import Prefill
-from specframe.types import DraftTree, GenerationReport, Verdict
+from specframe.types import DraftTree, GenerationReport, StepStats, Verdict
 
 
 class TraceTap(Autoregressive):
@@ -62,6 +63,10 @@ class TraceTap(Autoregressive):
         """Who answers for the draft trees."""
         return self.inner.drafter
 
+    def memory_use(self) -> MemoryUse | None:
+        """Return the memory of what drafts."""
+        return self.inner.memory_use()
+
     def reusable(self, shared: int, prompt_tokens: int) -> int:
         """Return 0: what is recorded of a prompt is recorded from its start."""
         return 0
@@ -92,15 +97,23 @@ class TraceTap(Autoregressive):
         """Return for every id whether it may be proposed now."""
         return self.inner.covered(ids)
 
-    def take(self, report: GenerationReport) -> TracedRequest | None:
-        """Return the request that ``report`` is about, and forget it; None if it had no target pass."""
+    def take(self, report: GenerationReport, steps: list[StepStats]) -> TracedRequest | None:
+        """Return the request that was just finished, and forget it.
+
+        Args:
+            report: of the request.
+            steps: its target passes.
+
+        Returns:
+            None if it had no target pass, or if it went on without drafting after a fault.
+        """
         passes, prompt = self._passes, self._prompt
         self._passes, self._prompt = [], None
-        if prompt is None or not passes:
+        if prompt is None or not passes or len(passes) != len(steps):
             return None
-        # The first id came from the prefill; the last pass may have been cut at the end of the generation.
-        before = 1 + sum(one.emitted for one in passes[:-1])
-        passes[-1] = attrs.evolve(passes[-1], emitted=report.new_tokens - before)
+        passes = [
+            attrs.evolve(one, emitted=len(step.emitted_ids)) for one, step in zip(passes, steps, strict=True)
+        ]
         prompt_ids, topk_ids = prompt
         if topk_ids is None:
             topk_ids = prompt_ids.new_empty(0, self.harvest_topk)
@@ -149,19 +162,21 @@ class TraceRecorder:
             max_nodes=drafting.max_nodes,
         )
         self._writer = TraceWriter(path, header)
+        self._engine = engine
         self._tap = engine.drafting = tap
 
     def has(self, id: str, task: str) -> bool:
         """Return whether the trace holds a request already."""
         return (task, id) in self._writer.recorded
 
-    def add(self, report: GenerationReport) -> None:
+    def add(self) -> None:
         """Append the request that the engine has just finished.
 
         Raises:
             SpecframeError: the trace cannot be written.
         """
-        request = self._tap.take(report)
+        assert self._engine.report is not None
+        request = self._tap.take(self._engine.report, self._engine.steps)
         if request is not None:
             self._writer.append(request)
 

@@ -70,5 +70,6 @@ def record(engine: Engine, path: Path, prompts: list[torch.Tensor], **settings: 
     settings = {"topk": 5, "prompt_window": 64, "strategy": engine.config.strategy, **settings}
     with TraceRecorder(engine, path, **settings) as recorder:
         for index, prompt_ids in enumerate(prompts):
-            recorder.add(engine.generate(prompt_ids, id=str(index), task=f"task{index % 2}"))
+            engine.generate(prompt_ids, id=str(index), task=f"task{index % 2}")
+            recorder.add()
     return read_trace(path)

@@ -73,8 +73,10 @@ def test_a_request_without_a_target_pass_is_left_out(target: Target, tmp_path: P
     with TraceRecorder(
         engine, tmp_path / "t", topk=2, prompt_window=4, strategy="autoregressive"
     ) as recorder:
-        recorder.add(engine.generate(PROMPTS[0], id="before", task=""))
-        recorder.add(engine.generate(PROMPTS[1], 1, id="short", task=""))
+        engine.generate(PROMPTS[0], id="before")
+        recorder.add()
+        engine.generate(PROMPTS[1], 1, id="short")
+        recorder.add()
         assert recorder.has("before", "")
         assert not recorder.has("short", "")
 

@@ -25,21 +25,41 @@ class NanospecOptions:
     """Options of ``nanospec``."""
 
     capacity: int = option(
-        3072, help="slots of the packed head, at most the vocabulary", unit="tokens", minimum=1
+        3072,
+        help="slots of the packed head, at most the vocabulary",
+        unit="tokens",
+        minimum=1,
+        tune=(192, 256, 384, 512, 768, 1024, 1536, 2048, 3072, 6144),
     )
     harvest_topk: int = option(
-        3, help="how many of the target's top tokens to admit per position", unit="tokens", minimum=1
+        3,
+        help="how many of the target's top tokens to admit per position",
+        unit="tokens",
+        minimum=1,
+        tune=(1, 2, 3, 4, 5, 6, 8),
     )
     prompt_window: int = option(
-        64, help="how many of the last prompt positions to harvest", unit="positions", minimum=0
+        64,
+        help="how many of the last prompt positions to harvest",
+        unit="positions",
+        minimum=0,
+        tune=(0, 16, 64, 256),
     )
     use_context: bool = option(True, help="admit the tokens of the prompt and of the output")
     use_extension: bool = option(True, help="admit drafted tokens and the target's top tokens")
     eviction: Eviction = option("fifo", help="what leaves when full: the oldest, or the least recently seen")
     keep_between_turns: bool = option(
-        False, help="let a turn of a conversation start with the active set that the turn before left"
+        False,
+        help="let a turn of a conversation start with the active set that the turn before left",
+        tune=(False,),  # a trace holds single turns
     )
-    core: int = option(0, help="most frequent tokens that are always active", unit="tokens", minimum=0)
+    core: int = option(
+        0,
+        help="most frequent tokens that are always active",
+        unit="tokens",
+        minimum=0,
+        tune=(0, 32, 64, 128, 256, 512, 1024, 2048, 4096),
+    )
     frequencies: Path | None = option(
         None, help="token frequencies for core: safetensors or JSON; none for those shipped with specframe"
     )

@@ -55,6 +55,7 @@ class StaticOptions:
         help="active tokens, at most the vocabulary; with a point, for example 0.99: as many as cover that "
         "share of the counted tokens",
         unit="tokens or share",
+        tune=("512", "1024", "2048", "4096", "8192", "16384", "32768"),
     )
     frequencies: Path | None = option(
         None, help="token frequencies: safetensors or JSON; none for those shipped with specframe"

@@ -1,0 +1,113 @@
+"""``specframe bench --record``: one configuration of a benchmark leaves a trace."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from specframe.bench.configurations import Configuration
+from specframe.bench.contenders import EngineContender
+from specframe.bench.rows import BenchRow
+from specframe.config import AUTOREGRESSIVE
+from specframe.errors import UsageError, unknown_name
+from specframe.replay.recording import TraceRecorder
+
+
+def configuration_to_record(configurations: Sequence[Configuration], wanted: str | None = None) -> str:
+    """Return the label of the configuration that leaves the trace.
+
+    From trees over the full vocabulary any strategy can be scored, so ``full`` comes first, then whatever
+    drafts, then the autoregressive baseline.
+
+    Args:
+        configurations: of the benchmark.
+        wanted: the label that was asked for; None for the best there is.
+
+    Raises:
+        UsageError: there is none, or none of that label.
+    """
+    engines = [one for one in configurations if not one.is_peer]
+    if wanted is not None:
+        if wanted not in [one.label for one in engines]:
+            raise unknown_name("configuration to record", wanted, [one.label for one in engines])
+        return wanted
+    if not engines:
+        raise UsageError("peers leave no trace; allowed: --strategies with full, or another strategy")
+    return min(engines, key=lambda one: (one.name != "full", one.name == AUTOREGRESSIVE)).label
+
+
+@contextlib.contextmanager
+def bench_trace(
+    configurations: Sequence[Configuration],
+    path: Path | None,
+    wanted: str | None = None,
+    *,
+    topk: int,
+    prompt_window: int,
+) -> Iterator[BenchTrace | None]:
+    """Yield the recorder of a benchmark; None where no trace is asked for.
+
+    Args:
+        configurations: of the benchmark.
+        path: of the trace, new or to be gone on with; None for no trace.
+        wanted: label of the configuration that leaves it; None for the best there is.
+        topk: how many of the target's top ids to record per position.
+        prompt_window: for how many of the last prompt positions.
+
+    Raises:
+        UsageError: there is no such configuration, or a label without a trace.
+    """
+    if path is None:
+        if wanted is not None:
+            raise UsageError("--record-configuration is given without --record; allowed: both, or neither")
+        yield None
+        return
+    label = configuration_to_record(configurations, wanted)
+    with contextlib.ExitStack() as stack:
+        yield BenchTrace(path, label, stack, topk=topk, prompt_window=prompt_window)
+
+
+class BenchTrace:
+    """The recorder of a benchmark that keeps a trace of one configuration.
+
+    Args:
+        path: of the trace.
+        label: of the configuration.
+        stack: closes the trace.
+        topk: how many of the target's top ids to record per position.
+        prompt_window: for how many of the last prompt positions.
+    """
+
+    def __init__(
+        self, path: Path, label: str, stack: contextlib.ExitStack, *, topk: int, prompt_window: int
+    ) -> None:
+        self._path, self._label, self._stack = path, label, stack
+        self._topk, self._prompt_window = topk, prompt_window
+        self._recorder: TraceRecorder | None = None
+
+    def attach(self, contender: EngineContender) -> None:
+        """Begin to watch a contender, if it is the one.
+
+        Raises:
+            UsageError: the file holds something else, or more ids are wanted than there are.
+            SpecframeError: it cannot be written.
+        """
+        if contender.label == self._label:
+            recorder = TraceRecorder(
+                contender.engine,
+                self._path,
+                topk=self._topk,
+                prompt_window=self._prompt_window,
+                strategy=self._label,
+            )
+            self._recorder = self._stack.enter_context(recorder)
+
+    def answered(self, row: BenchRow) -> None:
+        """Append what the contender has just answered, if it is the one.
+
+        Raises:
+            SpecframeError: the trace cannot be written.
+        """
+        if row.configuration == self._label and self._recorder is not None:
+            self._recorder.add()

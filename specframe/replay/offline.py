@@ -1,0 +1,211 @@
+"""A strategy run over a trace: the engine's own drafting, with the model replaced by what was recorded."""
+
+from __future__ import annotations
+
+from typing import Any, cast
+
+import attrs
+import pluggy
+import torch
+from torch import Tensor
+
+from specframe.active_set import ActiveSet
+from specframe.assembly import bind_drafting, find_dtype, setting_for
+from specframe.clock import PhaseClock
+from specframe.components import BuildContext
+from specframe.config import AUTOREGRESSIVE, RunConfig
+from specframe.drafting import Drafting
+from specframe.errors import UsageError, blame_one, unknown_name
+from specframe.faults import blame
+from specframe.head import OutputHead
+from specframe.options import build_options
+from specframe.plugins import build_registry, create_plugin_manager
+from specframe.protocols import GatherBackend, VocabularyBuilder
+from specframe.recorder import GenerationRecorder
+from specframe.reduced_vocabulary import ReducedVocabulary
+from specframe.replay.stand_in import TracedTarget
+from specframe.replay.trace import TracedRequest, TraceHeader
+from specframe.target import Prefill, Target
+from specframe.types import DraftTree, StepStats, Verdict
+
+
+class Bookkeeping:
+    """A gather backend that has no rows: the store keeps its books as with any other."""
+
+    def bind(self, head: OutputHead, active: ActiveSet | None) -> None:
+        """Attach to nothing."""
+
+    def fetch(self, slots: Tensor, ids: Tensor) -> None:
+        """Copy nothing."""
+
+    def topk(self, hidden: Tensor, k: int) -> tuple[Tensor, Tensor]:
+        """Compute nothing."""
+        raise NotImplementedError("a replay drafts nothing")
+
+    def logits(self, hidden: Tensor) -> Tensor:
+        """Compute nothing."""
+        raise NotImplementedError("a replay drafts nothing")
+
+
+class TracedDrafter:
+    """Stands in for the drafter of a trace, whose trees are recorded.
+
+    Args:
+        header: of the trace.
+    """
+
+    def __init__(self, header: TraceHeader) -> None:
+        rows, reduced = header.vocab_size, None
+        if header.draft_ids is not None:
+            rows = len(header.draft_ids)
+            reduced = ReducedVocabulary.of(torch.tensor(header.draft_ids), header.vocab_size)
+        self.output_head = OutputHead(torch.empty(rows, 0), reduced=reduced)
+        self.branching = header.branching
+        self.max_depth = header.max_depth
+        self.max_nodes = header.max_nodes
+
+    def start(self, prompt_ids: Tensor, features: Tensor) -> None:
+        """Do nothing."""
+
+    def draft(self, root: int, features: Tensor, head: GatherBackend, clock: PhaseClock) -> DraftTree:
+        """Draft nothing."""
+        raise NotImplementedError("a replay drafts nothing")
+
+    def commit(self, verdict: Verdict) -> None:
+        """Do nothing."""
+
+
+@attrs.frozen(slots=True)
+class ReplayedStep:
+    """One target pass of a trace, as a strategy would have met it.
+
+    Attributes:
+        stats: as a live run reports them; the tree, what was accepted and what was emitted are the trace's.
+        draftable: accepted tokens before the first that was not active.
+        reachable: tokens of the text to come before the first that was not active, up to the depth of the
+            drafter's trees.
+        rows_evicted: tokens that lost their slot since the step before.
+    """
+
+    stats: StepStats
+    draftable: int
+    reachable: int
+    rows_evicted: int
+
+
+@attrs.frozen(slots=True)
+class ReplayedRequest:
+    """A request of a trace under one strategy.
+
+    Attributes:
+        id: name of the request.
+        task: its task.
+        steps: one per target pass.
+    """
+
+    id: str
+    task: str
+    steps: list[ReplayedStep]
+
+
+class OfflineStrategy:
+    """A strategy as the engine would bind it, to be run over the requests of a trace.
+
+    Args:
+        header: of the trace.
+        name: of the strategy.
+        options: its options, as typed or as values.
+        manager: plugin manager; by default a fresh one with every installed plugin.
+
+    Raises:
+        UsageError: the strategy or an option is unknown, does not fit, or needs more than was recorded.
+    """
+
+    def __init__(
+        self,
+        header: TraceHeader,
+        name: str,
+        options: dict[str, Any],
+        manager: pluggy.PluginManager | None = None,
+    ) -> None:
+        if name == AUTOREGRESSIVE:
+            raise UsageError("autoregressive has no active vocabulary; allowed: vocabulary strategies")
+        registry = build_registry(manager or create_plugin_manager())
+        if name not in registry.names("vocabulary"):
+            raise unknown_name("strategy", name, registry.names("vocabulary"))
+        component = registry.get("vocabulary", name)
+        config = RunConfig(
+            model=header.model,
+            strategy=name,
+            drafter=header.drafter or "none",
+            gather="torch",
+            dtype=header.dtype,
+        )
+        reason = component.supports(setting_for(config, torch.device("cpu"), find_dtype(header.dtype)))
+        if reason is not None:
+            raise UsageError(f"strategy {name!r} cannot run here: {reason}")
+        built_options = build_options(component.options, options, f"strategy {name!r}")
+        target = TracedTarget(header)
+        # The part of a target that a strategy needs; whatever else it asks for is an error that says so.
+        context = BuildContext(target=cast(Target, target), required_ids=target.required_ids)
+        with blame_one(f"strategy {name!r}"):
+            strategy: VocabularyBuilder = component.factory(built_options, context)
+        _check_recorded(header, name, strategy)
+        self._labels = [(f"strategy {name!r}", strategy)]
+        self._reach = header.max_depth
+        self._drafting: Drafting = bind_drafting(
+            {"vocabulary": strategy, "drafter": TracedDrafter(header), "gather": Bookkeeping()}, config
+        )
+        self._pinned = int(self._drafting.active_size)
+
+    @torch.inference_mode()
+    def replay(self, request: TracedRequest) -> ReplayedRequest:
+        """Run over one request, from an empty active set.
+
+        Raises:
+            SpecframeError: the strategy failed; the message names it.
+        """
+        drafting, recorder, clock = self._drafting, GenerationRecorder(), PhaseClock()
+        nothing = torch.empty(0, 0)
+        text = [i for one in request.passes for i in one.verdict.emitted_ids[: one.emitted]]
+        emitted, ahead = 0, list[Tensor]()
+        clock.start()
+        with blame(self._labels):
+            topk_ids = None
+            if drafting.harvest_topk and drafting.prompt_window:
+                topk_ids = request.prompt_topk_ids[-drafting.prompt_window :, : drafting.harvest_topk].long()
+            drafting.start(request.prompt_ids.long(), Prefill(nothing, nothing, topk_ids), clock)
+            for one in request.passes:
+                upcoming = tuple(text[emitted : emitted + self._reach])
+                ahead.append(drafting.covered(upcoming) if upcoming else nothing)
+                recorder.record(one.tree, one.verdict, one.verdict.emitted_ids[: one.emitted], drafting)
+                emitted += one.emitted
+                topk_ids = one.topk_ids[:, : drafting.harvest_topk] if drafting.harvest_topk else None
+                drafting.learn(one.verdict, one.tree, topk_ids, clock)
+        return ReplayedRequest(request.id, request.task, self._steps(recorder.steps(), ahead))
+
+    def _steps(self, steps: list[StepStats], ahead: list[Tensor]) -> list[ReplayedStep]:
+        replayed, size = [], self._pinned
+        for stats, active in zip(steps, ahead, strict=True):
+            upcoming = [*active.tolist(), False]
+            reachable = upcoming.index(False)
+            grown, size = stats.active_size - size, stats.active_size
+            evicted = max(stats.rows_fetched - grown, 0)
+            replayed.append(ReplayedStep(stats, min(reachable, stats.accepted), reachable, evicted))
+        return replayed
+
+
+def _check_recorded(header: TraceHeader, name: str, strategy: VocabularyBuilder) -> None:
+    """Raise ``UsageError`` if a strategy wants to see more than the trace holds."""
+    if strategy.capacity is None:
+        return
+    if strategy.harvest_topk > header.topk:
+        raise UsageError(
+            f"strategy {name!r} wants the target's top {strategy.harvest_topk} ids, and the trace holds "
+            f"{header.topk}; record with --record-topk {strategy.harvest_topk}"
+        )
+    if strategy.harvest_topk and strategy.prompt_window > header.prompt_window:
+        raise UsageError(
+            f"strategy {name!r} wants {strategy.prompt_window} prompt positions, and the trace holds "
+            f"{header.prompt_window}; record with --record-window {strategy.prompt_window}"
+        )
