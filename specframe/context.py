@@ -23,6 +23,7 @@ class Context:
         self._target = target
         self._ids: list[int] = []
         self._conversation: object | None = None
+        self._begun = 0
 
     def begin(self, drafting: Autoregressive, prompt_ids: list[int], room: int, conversation: object) -> int:
         """Make room for a prompt and ``room`` more positions; return how many positions of it are kept.
@@ -36,7 +37,9 @@ class Context:
             conversation: which one the prompt is a turn of; None for none.
         """
         shared = 0
-        if conversation is not None and conversation is self._conversation:
+        # Another engine, or somebody who scores a text, may have used the target since.
+        untouched = self._begun == self._target.begun
+        if untouched and conversation is not None and conversation is self._conversation:
             shared = _shared_beginning(self._ids, prompt_ids)
         kept = drafting.reusable(shared, len(prompt_ids))
         self.forget()
@@ -45,7 +48,7 @@ class Context:
 
     def hold(self, prompt_ids: list[int], conversation: object) -> None:
         """Note that the target and the drafter have read a prompt."""
-        self._ids, self._conversation = prompt_ids, conversation
+        self._ids, self._conversation, self._begun = prompt_ids, conversation, self._target.begun
 
     def extend(self, token_ids: Iterable[int]) -> None:
         """Note which tokens the target has committed."""

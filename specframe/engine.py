@@ -21,7 +21,6 @@ from specframe.protocols import Verifier
 from specframe.request import Prompt, Request, RequestSettings
 from specframe.target import Target, top_ids
 from specframe.tree_check import TreeCheck
-from specframe.turnstile import Turnstile
 from specframe.types import DraftTree, GenerationReport, StepStats
 
 _log = logging.getLogger(__name__)
@@ -32,7 +31,7 @@ class Engine:
 
     Every request starts from nothing, turns of a conversation aside, so results do not depend on their
     order. A request that fails or is given up, by an interrupt or by closing its iterator, leaves nothing
-    behind. One thread at a time may use an engine.
+    behind. Engines may share a target; only one request at a time is served, in any thread.
 
     Args:
         config: what was asked for; ``max_new_tokens`` and ``seed`` are the defaults of every request.
@@ -65,7 +64,6 @@ class Engine:
         self.clock = PhaseClock(_timed_event if target.device.type == "cuda" else None)
         self._context = Context(target)
         self._check = TreeCheck(target.vocab_size, drafting.max_nodes, target.device)
-        self._turnstile = Turnstile()
 
     def generate(
         self,
@@ -107,12 +105,12 @@ class Engine:
     def _stream(self, generation: Generation) -> Generator[Chunk, None, None]:
         """Yield the chunks of a request that has been checked, and sum it up."""
         clock = self.clock
-        with self._turnstile.enter() as ticket, self._context.unless_it_fails(), blame(self._labels):
+        with self.target.turnstile.enter() as ticket, self._context.unless_it_fails(), blame(self._labels):
             self._observers.generation_started(self.config)
             clock.start()
             for chunk in self._steps(generation):
                 clock.lap("other")
-                with self._turnstile.paused(ticket):
+                with self.target.turnstile.paused(ticket):
                     yield chunk
                 clock.lap("consumer")
             self.steps = generation.recorder.steps()

@@ -46,7 +46,7 @@ class Generation:
         return cls(
             request,
             prompt_ids,
-            Output(request, limit, target.tokenizer, target.stop_ids),
+            Output(request, limit, target.tokenizer, frozenset() if request.ignore_eos else target.stop_ids),
             LogitsProcessing(
                 logits_processors(config, request.logits_processor), prompt_ids, len(prompt_ids) + limit
             ),

@@ -25,6 +25,7 @@ class RequestSettings(TypedDict, total=False):
     stop: str | Sequence[str]
     stop_ids: Iterable[int]
     until: Callable[[Sequence[int]], bool] | None
+    ignore_eos: bool
     logits_processor: LogitsProcessorList | None
     seed: int | None
     chat: bool | None
@@ -51,6 +52,7 @@ class Request:
         stop: strings that end the output; the text ends right before the first one. A special token of the
             tokenizer, which no text shows, is looked for among the ids.
         stop_ids: ids that end the output; the text ends right before such a token.
+        ignore_eos: go on after ids that end a generation of this target.
         until: asked after every new token with all new ids so far; True ends the output there.
         logits_processor: processors of transformers, or of your own with their interface, to apply besides
             the config's; each must depend on nothing but the ids and scores it is given.
@@ -69,6 +71,7 @@ class Request:
     max_new_tokens: int | None = attrs.field(default=None, kw_only=True)
     stop: tuple[str, ...] = attrs.field(default=(), kw_only=True, converter=_texts)
     stop_ids: frozenset[int] = attrs.field(default=frozenset(), kw_only=True, converter=_ids)
+    ignore_eos: bool = attrs.field(default=False, kw_only=True)
     until: Callable[[Sequence[int]], bool] | None = attrs.field(default=None, kw_only=True)
     logits_processor: LogitsProcessorList | None = attrs.field(default=None, kw_only=True)
     seed: int | None = attrs.field(default=None, kw_only=True)

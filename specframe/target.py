@@ -16,6 +16,7 @@ from specframe.errors import SpecframeError, UsageError
 from specframe.forward import Forward, candidates, causal_mask
 from specframe.head import OutputHead
 from specframe.models import LoadedModel
+from specframe.turnstile import Turnstile
 from specframe.types import DraftTree
 
 # Rows of the LM head's input per matmul when harvesting a prompt: bounds memory to 64 x V logits.
@@ -65,6 +66,8 @@ class Target:
     Attributes:
         stop_ids: ids that end a generation: EOS, and the end of a turn where the chat template has one.
         forward_name: what runs its layers: ``lean`` or ``transformers``.
+        turnstile: keeps requests from running into each other, those of several engines included.
+        begun: how often ``begin`` was called; what the KV cache held before is gone.
 
     Raises:
         UsageError: the model is of a kind whose logits or attention masks this adapter cannot reproduce.
@@ -92,6 +95,8 @@ class Target:
         self.tokenizer_fingerprint = tokenizer_fingerprint(tokenizer)
         self.stop_ids = _stop_ids(model, tokenizer)
         self._feature_layers: tuple[int, ...] = ()
+        self.turnstile = Turnstile()
+        self.begun = 0
         self.forward_name, self._forward = self._choose_forward(forward)
         if self.forward_name == "lean":
             self.output_head = self.output_head.packed()
@@ -131,6 +136,7 @@ class Target:
             feature_layers: whose inputs are the features of this request, as in ``Forward.run``.
         """
         self._feature_layers = feature_layers
+        self.begun += 1
         self._forward.begin(capacity, keep)
 
     @torch.inference_mode()

@@ -1,4 +1,4 @@
-"""Keeps requests from running into each other on one engine."""
+"""Keeps requests from running into each other on one target."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ class Turnstile:
         """
         if not self._lock.acquire(blocking=False):
             raise SpecframeError(
-                "the engine is busy with another request; allowed: one at a time. Threads need a lock around "
-                "whole requests, or an engine each"
+                "the target is busy with another request; allowed: one at a time. Threads need a lock around "
+                "whole requests, or a target each"
             )
         try:
             ticket = self._newest = object()
@@ -48,5 +48,5 @@ class Turnstile:
             self._lock.acquire()
         if ticket is not self._newest:
             raise SpecframeError(
-                "another request has begun on this engine, so this one cannot go on; allowed: one at a time"
+                "another request has begun on this target, so this one cannot go on; allowed: one at a time"
             )

@@ -102,8 +102,10 @@ def test_an_interrupt_leaves_nothing_behind(part: str, monkeypatch: pytest.Monke
     assert statistics(engine.generate(PROMPT, 12)) == expected
 
 
-def test_an_older_request_cannot_go_on_after_a_newer_one(engine: Engine) -> None:
-    older, expected = engine.stream(PROMPT, 30), engine.generate(PROMPT[::-1], 8).token_ids
+@pytest.mark.parametrize("shared", [False, True])
+def test_an_older_request_cannot_go_on_after_a_newer_one(engine: Engine, shared: bool) -> None:
+    expected = engine.generate(PROMPT[::-1], 8).token_ids
+    older = (autoregressive_engine(engine.target) if shared else engine).stream(PROMPT, 30)
     next(older)
     newer = engine.stream(PROMPT[::-1], 8)
     first = next(newer)

@@ -63,12 +63,12 @@ def test_turns_without_a_drafter_answer_as_fresh_requests_do(target: Target) -> 
 
 
 def test_the_statistics_of_a_turn_are_those_of_a_fresh_request(llama: Target) -> None:
-    engine, key, said = drafting_engine(llama), object(), [*PROMPT]
+    engine, other, key, said = drafting_engine(llama), endless_target(), object(), [*PROMPT]
     names = ("token_ids", "target_passes", "accept_by_depth", "active_mean", "coverage")
     for turn in TURNS:
         said += turn
         carried = engine.generate(said, 10, turn_of=key)
-        fresh = drafting_engine(llama).generate(said, 10)
+        fresh = drafting_engine(other).generate(said, 10)
         assert [getattr(carried, name) for name in names] == [getattr(fresh, name) for name in names]
         said += carried.token_ids
     assert carried.kept_tokens
@@ -113,6 +113,15 @@ def test_a_request_in_between_takes_nothing_from_a_conversation_and_gives_it_not
         assert [getattr(between, name) for name in names] == [getattr(alone, name) for name in names]
     report = engine.generate([*PROMPT, *first.token_ids, 50], 8, turn_of=key)
     assert report.kept_tokens == 0
+
+
+def test_another_engine_on_the_same_target_may_answer_in_between(llama: Target) -> None:
+    engine, other, key = drafting_engine(llama), autoregressive_engine(llama), object()
+    first = engine.generate(PROMPT, 8, turn_of=key)
+    other.generate([50] * 30, 8)
+    said = [*PROMPT, *first.token_ids, 50]
+    report = engine.generate(said, 8, turn_of=key)
+    assert report.token_ids == reference_greedy(llama.model, torch.tensor(said), 8)
 
 
 @pytest.mark.parametrize("chunks", [1, 2, 3])

@@ -35,7 +35,9 @@ def endless_target(model_type: str = "llama", **overrides: Any) -> Target:
 def eagle(target: Target) -> EagleDrafter:
     torch.manual_seed(0)
     head = EagleHead(EagleConfig.for_target(target.config)).requires_grad_(False)
-    return EagleDrafter(CachedHead(head), target.embed_tokens, target.output_head, TreeShape(3, 3, 8))
+    shape = TreeShape(3, 3, 8)
+    cached = CachedHead(head, beams=shape.branching, levels=shape.drafted_levels)
+    return EagleDrafter(cached, target.embed_tokens, target.output_head, shape)
 
 
 def nanospec(target: Target, **options: Any) -> NanospecVocabulary:

@@ -1,0 +1,200 @@
+"""Decoding inside transformers: ``model.generate(..., custom_generate=generate, specframe=RunConfig(...))``.
+
+transformers prepares prompt, logits processors and stopping criteria as ever, and hands them over to
+``generate`` here instead of its own loop.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Sequence
+from typing import Any
+from weakref import WeakKeyDictionary
+
+import attrs
+import torch
+from torch import Tensor
+from transformers import (
+    AutoTokenizer,
+    GenerationConfig,
+    LogitsProcessorList,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+    StoppingCriteriaList,
+)
+from transformers.generation.streamers import BaseStreamer
+from transformers.generation.utils import GenerateDecoderOnlyOutput
+
+from specframe.assembly import DTYPES, build_engine
+from specframe.config import RunConfig
+from specframe.engine import Engine
+from specframe.errors import UsageError
+from specframe.request import Request
+from specframe.target import Target
+
+# Of each model the engine built last: its KV cache and its drafter are worth keeping, one at a time.
+_engines: WeakKeyDictionary[PreTrainedModel, tuple[RunConfig, Engine]] = WeakKeyDictionary()
+
+_DEFAULTS = RunConfig()
+_UP_TO_GENERATE = ("top_p", "top_k", "min_p", "repetition_penalty")
+
+
+def engine_for(
+    model: PreTrainedModel, config: RunConfig, tokenizer: PreTrainedTokenizerBase | None = None
+) -> Engine:
+    """Return an engine for a model that is already loaded; the same one for the same model and config.
+
+    Args:
+        model: a decoder-only model; ``config.model``, ``dtype`` and ``device`` are taken from it.
+        config: which components to run, and their options.
+        tokenizer: of the model; by default loaded from where the model was loaded from.
+
+    Raises:
+        UsageError: the tokenizer cannot be found, or a component, an option or the model is not allowed.
+    """
+    dtypes = {dtype: name for name, dtype in DTYPES.items()}
+    if model.dtype not in dtypes:
+        raise UsageError(f"the model's weights are {model.dtype}; allowed: {', '.join(DTYPES)}")
+    name = model.name_or_path or type(model).__name__
+    config = attrs.evolve(config, model=name, dtype=dtypes[model.dtype], device=str(model.device))
+    known, engine = _engines.get(model, (None, None))
+    if engine is None or known != config or tokenizer not in (None, engine.target.tokenizer):
+        target = Target(model, tokenizer or _find_tokenizer(model), name)
+        engine = build_engine(config, target=target)
+        _engines[model] = config, engine
+    return engine
+
+
+def generate(
+    model: PreTrainedModel,
+    input_ids: Tensor,
+    logits_processor: LogitsProcessorList,
+    stopping_criteria: StoppingCriteriaList,
+    generation_config: GenerationConfig,
+    specframe: RunConfig | Engine | None = None,
+    streamer: BaseStreamer | None = None,
+    **model_kwargs: Any,
+) -> Tensor | GenerateDecoderOnlyOutput:
+    """Generate for ``model.generate``; never called by hand.
+
+    What ends the output and how logits are processed is up to the arguments of ``model.generate``: its
+    lengths, stopping criteria, ``do_sample``, temperature and so on. The config says how tokens are drafted.
+    Samples follow ``torch.manual_seed``, but are not the samples that transformers would draw.
+
+    Args:
+        model: whose ``generate`` was called.
+        input_ids: the prompt [1, T].
+        logits_processor: as transformers prepared them.
+        stopping_criteria: as transformers prepared them, length and end-of-sequence included; asked after
+            every token, with no scores.
+        generation_config: as transformers prepared it.
+        specframe: which components to run, by default those of ``RunConfig()``; or an engine of this model,
+            whose ``report`` then tells how it went: one of ``engine_for``, with a temperature of 1 in its
+            config to sample and of 0 to decode greedily.
+        streamer: is given every new token.
+        **model_kwargs: other inputs of the model; none that would change the output.
+
+    Returns:
+        Prompt and new tokens [1, T + n], or an output object with these as its ``sequences`` where
+        ``return_dict_in_generate`` asks for one.
+
+    Raises:
+        UsageError: something was asked for that this loop does not do.
+    """
+    _refuse_what_is_not_done(input_ids, generation_config, model_kwargs)
+    # transformers keeps a streamer to itself when the loop is a function, after it has shown it the prompt.
+    streamer = streamer or sys._getframe(1).f_locals.get("streamer")
+    engine = _engine(model, specframe, generation_config)
+    prompt_ids = input_ids[0]
+    request = Request(
+        prompt_ids,
+        max_new_tokens=_limit(stopping_criteria, len(prompt_ids), engine.target.max_positions),
+        logits_processor=logits_processor,
+        until=_asks(stopping_criteria, input_ids),
+        ignore_eos=True,  # the stopping criteria know which ids end this output
+        seed=int(torch.randint(2**62, ())) if generation_config.do_sample else None,
+    )
+    for chunk in engine.stream(request):
+        if streamer is not None:
+            for token_id in chunk.token_ids:
+                streamer.put(torch.tensor([token_id]))
+    if streamer is not None:
+        streamer.end()
+    assert engine.report is not None
+    new_ids = torch.tensor([engine.report.token_ids], dtype=input_ids.dtype, device=input_ids.device)
+    sequences = torch.cat([input_ids, new_ids], dim=1)
+    if generation_config.return_dict_in_generate:
+        return GenerateDecoderOnlyOutput(sequences=sequences)  # type: ignore[arg-type]  # any integer tensor
+    return sequences
+
+
+def _engine(
+    model: PreTrainedModel, specframe: RunConfig | Engine | None, generation_config: GenerationConfig
+) -> Engine:
+    """Return an engine of the model that samples if, and only if, ``model.generate`` was told to."""
+    config = specframe.config if isinstance(specframe, Engine) else specframe or RunConfig()
+    asked = attrs.evolve(config, temperature=1.0 if generation_config.do_sample else 0.0)
+    # An engine that is given has made its choice; a config has not, and greedy is what it says by default.
+    allowed = asked.temperature if isinstance(specframe, Engine) else 0.0
+    if config.temperature != allowed:
+        raise UsageError(
+            f"the config's temperature is {config.temperature:g}; allowed here: {allowed:g}, since do_sample "
+            "and temperature are arguments of generate()"
+        )
+    for name in _UP_TO_GENERATE:
+        if getattr(config, name) != getattr(_DEFAULTS, name):
+            raise UsageError(f"the config sets {name}; allowed: that as an argument of generate()")
+    engine = specframe if isinstance(specframe, Engine) else engine_for(model, asked)
+    if engine.target.model is not model:
+        raise UsageError("the engine is of another model; allowed: one of engine_for(model, ...)")
+    return engine
+
+
+def _refuse_what_is_not_done(
+    input_ids: Tensor, generation_config: GenerationConfig, model_kwargs: dict[str, Any]
+) -> None:
+    cache = model_kwargs.get("past_key_values")
+    refused = {
+        f"a batch of {len(input_ids)}": len(input_ids) != 1,
+        "num_beams above 1": (generation_config.num_beams or 1) != 1,
+        "padding": model_kwargs.get("attention_mask") is not None,
+        "inputs_embeds": model_kwargs.get("inputs_embeds") is not None,
+        "past_key_values that hold something": cache is not None and cache.get_seq_length() > 0,
+        "scores, logits, attentions or hidden states": any(
+            getattr(generation_config, f"output_{name}", False)
+            for name in ("scores", "logits", "attentions", "hidden_states")
+        ),
+    }
+    for what, asked in refused.items():
+        if asked:
+            raise UsageError(
+                f"specframe does not do {what}; allowed: one prompt of ids without padding, no beams"
+            )
+
+
+def _limit(criteria: StoppingCriteriaList, prompt: int, positions: int) -> int:
+    """Return how many tokens may be generated."""
+    return min(criteria.max_length or positions, positions) - prompt
+
+
+def _asks(criteria: StoppingCriteriaList, input_ids: Tensor) -> Callable[[Sequence[int]], bool]:
+    """Return whether the criteria end the output after new ids."""
+
+    def until(new_ids: Sequence[int]) -> bool:
+        new = torch.tensor([new_ids], dtype=input_ids.dtype, device=input_ids.device)
+        # Without output_scores transformers too hands its criteria None.
+        return bool(criteria(torch.cat([input_ids, new], dim=1), None).all())
+
+    return until
+
+
+def _find_tokenizer(model: PreTrainedModel) -> PreTrainedTokenizerBase:
+    """Return the tokenizer from where the model was loaded."""
+    try:
+        tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(model.name_or_path)
+    except Exception as error:  # there are many reasons not to find one
+        raise UsageError(
+            f"no tokenizer was found for {model.name_or_path or type(model).__name__!r}; allowed: "
+            "specframe=engine_for(model, config, tokenizer)"
+        ) from error
+    return tokenizer

@@ -1,0 +1,195 @@
+"""``model.generate(custom_generate=...)`` gives what ``model.generate`` gives, with all its arguments."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from tiny_models import tiny_model, tiny_tokenizer
+from transformers import (
+    AutoModelForCausalLM,
+    LogitsProcessor,
+    LogitsProcessorList,
+    MaxTimeCriteria,
+    PreTrainedModel,
+    StoppingCriteria,
+    StoppingCriteriaList,
+    TextStreamer,
+)
+from transformers.generation.streamers import BaseStreamer
+
+from specframe.config import RunConfig
+from specframe.errors import UsageError
+from specframe.transformers import engine_for, generate
+from specframe_plugins.drafters.eagle.checkpoint import save_head
+from specframe_plugins.drafters.eagle.model import EagleConfig, EagleHead
+
+PROMPT = torch.tensor([[5, 17, 42, 8, 33, 12, 70, 64]])
+
+
+@pytest.fixture(scope="module")
+def directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    directory = tmp_path_factory.mktemp("transformers")
+    tiny_model(max_position_embeddings=128).save_pretrained(directory)
+    tiny_tokenizer().save_pretrained(directory)
+    return directory
+
+
+@pytest.fixture(scope="module")
+def model(directory: Path) -> PreTrainedModel:
+    loaded: PreTrainedModel = AutoModelForCausalLM.from_pretrained(directory)
+    loaded.generation_config.max_new_tokens = 24
+    return loaded
+
+
+@pytest.fixture(scope="module")
+def config(model: PreTrainedModel, tmp_path_factory: pytest.TempPathFactory) -> RunConfig:
+    head = tmp_path_factory.mktemp("heads") / "head"
+    torch.manual_seed(0)
+    save_head(EagleHead(EagleConfig.for_target(model.config)), head)
+    return RunConfig(options={"drafter": {"checkpoint": str(head)}, "vocabulary": {"capacity": 60}})
+
+
+class Every(LogitsProcessor):
+    """Forbids the token before last, which nobody can do without the right ids."""
+
+    def __call__(self, input_ids: Any, scores: Any) -> Any:
+        return scores.scatter(1, input_ids[:, -2:-1], -torch.inf)
+
+
+class AfterSeven(StoppingCriteria):
+    def __call__(self, input_ids: Any, scores: Any, **kwargs: Any) -> Any:
+        return torch.tensor([input_ids.shape[1] >= PROMPT.shape[1] + 7])
+
+
+class Kept(BaseStreamer):  # type: ignore[misc]  # transformers is untyped
+    def __init__(self) -> None:
+        self.ids: list[int] = []
+        self.ended = False
+
+    def put(self, value: torch.Tensor) -> None:
+        self.ids += value.flatten().tolist()
+
+    def end(self) -> None:
+        self.ended = True
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        {},
+        {"max_new_tokens": 1},
+        {"max_length": 19},
+        {"eos_token_id": 9},
+        {"eos_token_id": [82, 51]},
+        {"min_new_tokens": 20, "eos_token_id": 9},
+        {"repetition_penalty": 1.4},
+        {"no_repeat_ngram_size": 2},
+        {"bad_words_ids": [[9], [70, 4]]},
+        {"logits_processor": LogitsProcessorList([Every()])},
+        {"stopping_criteria": StoppingCriteriaList([AfterSeven()])},
+        {"stopping_criteria": StoppingCriteriaList([MaxTimeCriteria(0.0)])},
+        {"do_sample": True, "top_k": 1},
+    ],
+    ids=lambda arguments: "+".join(arguments),
+)
+def test_the_output_is_that_of_generate(
+    arguments: dict[str, Any], model: PreTrainedModel, config: RunConfig
+) -> None:
+    expected = model.generate(PROMPT, **{"do_sample": False, **arguments})
+    found = model.generate(
+        PROMPT, custom_generate=generate, specframe=config, **{"do_sample": False, **arguments}
+    )
+    assert found.tolist() == expected.tolist()
+    assert found.dtype == expected.dtype
+
+
+def test_a_streamer_is_given_prompt_and_tokens(model: PreTrainedModel, config: RunConfig) -> None:
+    streamer = Kept()
+    output = model.generate(
+        PROMPT, do_sample=False, custom_generate=generate, specframe=config, streamer=streamer
+    )
+    assert (streamer.ids, streamer.ended) == (output[0].tolist(), True)
+
+
+def test_a_text_streamer_prints_the_text(
+    model: PreTrainedModel, config: RunConfig, capsys: pytest.CaptureFixture[str]
+) -> None:
+    tokenizer = tiny_tokenizer()
+    streamer = TextStreamer(tokenizer, skip_prompt=True)
+    output = model.generate(
+        PROMPT, do_sample=False, custom_generate=generate, specframe=config, streamer=streamer
+    )
+    assert capsys.readouterr().out.strip() == tokenizer.decode(output[0, PROMPT.shape[1] :])
+
+
+def test_an_output_object_has_the_same_sequences(model: PreTrainedModel, config: RunConfig) -> None:
+    arguments = {"do_sample": False, "return_dict_in_generate": True}
+    expected = model.generate(PROMPT, **arguments)
+    found = model.generate(PROMPT, custom_generate=generate, specframe=config, **arguments)
+    assert found.sequences.tolist() == expected.sequences.tolist()
+
+
+def test_samples_follow_the_seed_of_torch(model: PreTrainedModel, config: RunConfig) -> None:
+    def sample(seed: int) -> list[int]:
+        torch.manual_seed(seed)
+        ids: list[list[int]] = model.generate(
+            PROMPT, do_sample=True, temperature=1.5, custom_generate=generate, specframe=config
+        ).tolist()
+        return ids[0]
+
+    assert sample(1) == sample(1)
+    assert sample(1) != sample(2)
+
+
+def test_an_engine_tells_how_it_went(model: PreTrainedModel, config: RunConfig) -> None:
+    engine = engine_for(model, config)
+    output = model.generate(PROMPT, do_sample=False, custom_generate=generate, specframe=engine)
+    assert engine.report is not None
+    assert engine.report.token_ids == output[0, PROMPT.shape[1] :].tolist()
+    assert engine.report.drafter == "eagle"
+
+
+def test_one_engine_serves_every_call_with_its_config(model: PreTrainedModel, config: RunConfig) -> None:
+    assert engine_for(model, config) is engine_for(model, config)
+    assert engine_for(model, config) is not engine_for(model, RunConfig(strategy="autoregressive"))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "complaint"),
+    [
+        ({"inputs": torch.cat([PROMPT, PROMPT])}, "does not do a batch of 2; allowed: one prompt"),
+        ({"num_beams": 2}, "does not do "),
+        ({"num_return_sequences": 2, "do_sample": True}, "does not do a batch of 2"),
+        ({"attention_mask": torch.tensor([[0, 1, 1, 1, 1, 1, 1, 1]])}, "does not do padding"),
+        ({"return_dict_in_generate": True, "output_scores": True}, "does not do scores"),
+        ({"specframe": RunConfig(temperature=0.7)}, "temperature is 0.7; allowed here: 0"),
+        ({"specframe": RunConfig(repetition_penalty=1.2)}, "sets repetition_penalty; allowed: "),
+    ],
+)
+def test_what_is_not_done_is_one_line(
+    arguments: dict[str, Any], complaint: str, model: PreTrainedModel, config: RunConfig
+) -> None:
+    asked = {"inputs": PROMPT, "do_sample": False, "specframe": config, **arguments}
+    with pytest.raises(UsageError, match=complaint):
+        model.generate(custom_generate=generate, **asked)
+
+
+def test_an_engine_that_decodes_greedily_refuses_to_sample(model: PreTrainedModel, config: RunConfig) -> None:
+    with pytest.raises(UsageError, match="temperature is 0; allowed here: 1"):
+        model.generate(PROMPT, do_sample=True, custom_generate=generate, specframe=engine_for(model, config))
+
+
+def test_an_engine_of_another_model_is_refused(model: PreTrainedModel, config: RunConfig) -> None:
+    other = tiny_model(seed=1)
+    engine = engine_for(other, RunConfig(strategy="autoregressive"), tiny_tokenizer())
+    with pytest.raises(UsageError, match="of another model"):
+        model.generate(PROMPT, do_sample=False, custom_generate=generate, specframe=engine)
+
+
+def test_a_model_without_a_tokenizer_names_the_way_to_give_one() -> None:
+    model = tiny_model()
+    with pytest.raises(UsageError, match=r"no tokenizer was found for 'LlamaForCausalLM'.*engine_for"):
+        model.generate(PROMPT, do_sample=False, max_new_tokens=2, custom_generate=generate)
