@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from typing import Any, get_args
+from collections.abc import Mapping
+from typing import Any, Literal, get_args
 
 import attrs
 import pluggy
@@ -22,6 +23,7 @@ from specframe.protocols import Eviction, VocabularyBuilder
 from specframe.registry import KIND_LABELS, Registry
 from specframe.target import Target
 from specframe.translated_head import TranslatedHead
+from specframe.tree_kinds import TreeKind
 from specframe.vocabulary_store import VocabularyStore
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
@@ -53,13 +55,19 @@ def build_engine(
     if target is None:
         loaded = load_pretrained(config.model, find_dtype(config.dtype), find_device(config.device))
         target = Target.from_loaded(loaded, config.target_forward)
-    context = BuildContext(target=target, required_ids=target.required_ids)
+    context = BuildContext(
+        target=target,
+        required_ids=target.required_ids,
+        tree=common_tree(chosen) or "top-k",
+        temperature=config.temperature,
+    )
     built: dict[Kind, Any] = {}
     for kind, (component, options) in chosen.items():
         with blame_one(f"{KIND_LABELS[kind]} {component.name!r}"):
             built[kind] = component.factory(options, context)
     drafting = bind_drafting(built, config) if config.strategy != AUTOREGRESSIVE else Autoregressive()
-    return Engine(config, target, built["verifier"], drafting, Observers(manager))
+    lossy = chosen["verifier"][0].lossy
+    return Engine(config, target, built["verifier"], drafting, Observers(manager), lossy=lossy)
 
 
 def check_config(
@@ -83,7 +91,11 @@ def check_config(
     with_options = {
         kind: (component, _options(config, kind, component)) for kind, component in chosen.items()
     }
-    _check_supported(chosen, setting_for(config, device, dtype))
+    setting = setting_for(config, device, dtype)
+    _check_supported(chosen, setting)
+    _check_lossy(config, chosen["verifier"])
+    if drafts and common_tree(with_options) is None:
+        raise _no_common_tree(with_options, setting, registry)
     return config, with_options
 
 
@@ -210,3 +222,51 @@ def _check_supported(chosen: dict[Kind, Component], setting: Setting) -> None:
         reason = component.supports(setting)
         if reason is not None:
             raise UsageError(f"{KIND_LABELS[kind]} {component.name!r} cannot run here: {reason}")
+
+
+def _check_lossy(config: RunConfig, verifier: Component) -> None:
+    if verifier.lossy and not config.allow_lossy:
+        exact = "sampling" if config.temperature else "greedy"
+        raise UsageError(
+            f"verifier {verifier.name!r} is lossy: the output would not be the target's; allow that with "
+            f"--allow-lossy, or use --verifier {exact}"
+        )
+
+
+def common_tree(chosen: Mapping[Kind, tuple[Component, Any]]) -> TreeKind | None:
+    """Return the first kind of draft trees that the verifier verifies and the drafter draws, or None.
+
+    Args:
+        chosen: component and options per kind. A drafter's option ``tree``, unless it is ``auto``, names the
+            only kind that it is to draw.
+    """
+    if "drafter" not in chosen:
+        return None
+    drawn = _drawn_trees(*chosen["drafter"])
+    return next((kind for kind in chosen["verifier"][0].trees if kind in drawn), None)
+
+
+def _drawn_trees(drafter: Component, options: Any) -> tuple[TreeKind, ...]:
+    wanted: TreeKind | Literal["auto"] = getattr(options, "tree", "auto")
+    return drafter.trees if wanted == "auto" else (wanted,)
+
+
+def _no_common_tree(
+    chosen: Mapping[Kind, tuple[Component, Any]], setting: Setting, registry: Registry
+) -> UsageError:
+    """Return the error for a verifier that can make nothing of the drafter's trees, with what would do."""
+    verifier, drafter = chosen["verifier"][0], chosen["drafter"][0]
+    drawn = _drawn_trees(*chosen["drafter"])
+
+    def fits(other: Component) -> bool:
+        supported = other.supports(attrs.evolve(setting, verifier=other.name)) is None
+        return supported and not other.lossy and bool(set(drawn) & set(other.trees))
+
+    drawable = [f"-o drafter.tree={kind}" for kind in verifier.trees if kind in drafter.trees][:1]
+    others = [registry.get("verifier", name) for name in registry.names("verifier")]
+    fitting = " or ".join(other.name for other in others if fits(other))
+    remedies = [*drawable, f"--verifier {fitting}"] if fitting else drawable
+    return UsageError(
+        f"verifier {verifier.name!r} verifies draft trees of kind {', '.join(verifier.trees)}, and drafter "
+        f"{drafter.name!r} draws {', '.join(drawn)}; use {', or '.join(remedies) or 'another drafter'}"
+    )

@@ -149,6 +149,14 @@ def _run_config(
     seed: Annotated[
         int | None, option("Seed of everything that is drawn.", default=DEFAULTS["seed"], metavar="N")
     ] = None,
+    allow_lossy: Annotated[
+        bool | None,
+        option(
+            "Let a verifier run whose output is not the target's.",
+            "--allow-lossy/--no-allow-lossy",
+            default="--no-allow-lossy",
+        ),
+    ] = None,
     fallback: Annotated[
         bool | None,
         option(
@@ -175,6 +183,7 @@ def _run_config(
         "repetition_penalty": repetition_penalty,
         "target_forward": target_forward,
         "seed": seed,
+        "allow_lossy": allow_lossy,
         "fallback": fallback,
     }
     return resolve_config(config, settings, assignments or ())

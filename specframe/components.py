@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import attrs
 
+from specframe.tree_kinds import TreeKind
+
 # Imported for types only: the command line reads the kinds without waiting for torch.
 if TYPE_CHECKING:
     import torch
@@ -48,11 +50,15 @@ class BuildContext:
         required_ids: ids every active set must keep [n] int64: EOS, end of turn, and the other special
             tokens that the target may emit.
         cuda_graph: whether a drafter that can should capture its draft step in a CUDA graph.
+        tree: for drafters: the kind of draft trees to draw, one of the component's ``trees``.
+        temperature: of the target; 0 for greedy decoding.
     """
 
     target: Target
     required_ids: Tensor
     cuda_graph: bool = False
+    tree: TreeKind = "top-k"
+    temperature: float = 0.0
 
 
 def always_supported(setting: Setting) -> str | None:
@@ -124,6 +130,10 @@ class Component:
         diagnose: for ``specframe doctor``: checks whatever the component depends on. What is broken is a
             finding and not an error.
         compile_targets: devices that ``diagnose`` can compile the component's kernels for.
+        trees: kinds of draft trees that a drafter can draw or a verifier can verify, the preferred one first.
+            A verifier that says nothing takes the drafter's most likely tokens alone. The first kind that
+            both know is drawn, unless the drafter has an option ``tree`` that names another.
+        lossy: for verifiers: the output is not the target's, so it runs only where the user allows it.
     """
 
     name: str
@@ -135,3 +145,5 @@ class Component:
     train_options: type[Any] | None = None
     diagnose: Callable[[DoctorRequest], Iterable[Finding]] | None = None
     compile_targets: tuple[str, ...] = ()
+    trees: tuple[TreeKind, ...] = ("top-k",)
+    lossy: bool = False

@@ -43,6 +43,7 @@ class RunConfig:
         top_k: keep this many most likely tokens; 0 keeps all.
         min_p: keep tokens with at least this share of the most likely token's probability; 0 keeps all.
         repetition_penalty: tokens of the prompt and of the output so far lose (above 1) or gain (below 1).
+        allow_lossy: whether a verifier may be chosen whose output is not the target's.
         prefill_chunk: prompt tokens per prefill pass.
         fallback: go on without drafting when a component fails that drafts.
         target_forward: what runs the target's layers: ``auto``, ``lean`` or ``transformers``.
@@ -63,6 +64,7 @@ class RunConfig:
     top_k: int = 0
     min_p: float = 0.0
     repetition_penalty: float = 1.0
+    allow_lossy: bool = False
     prefill_chunk: int = 512
     fallback: bool = False
     target_forward: ForwardName = "auto"

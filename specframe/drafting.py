@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 import torch
-from torch import Tensor
+from torch import Generator, Tensor
 
 from specframe.admission import OutsideVocabulary
 from specframe.clock import PhaseClock
 from specframe.faults import BrokenContract
 from specframe.head import OutputHead
 from specframe.memory import MemoryUse, measure
-from specframe.protocols import Drafter, GatherBackend, ReadsLayers, ResumableDrafter, VocabularyBuilder
+from specframe.protocols import (
+    Drafter,
+    DrawsTrees,
+    GatherBackend,
+    ReadsLayers,
+    ResumableDrafter,
+    VocabularyBuilder,
+)
 from specframe.target import Prefill
 from specframe.types import DraftTree, Verdict
 from specframe.vocabulary_store import VocabularyStore
@@ -78,6 +85,9 @@ class Autoregressive:
 
     def start(self, prompt_ids: Tensor, prefill: Prefill, clock: PhaseClock, kept: int = 0) -> None:
         """Begin a request with the prompt [T] and what the target said from position ``kept`` on."""
+
+    def draw_from(self, generator: Generator) -> None:
+        """Take the only source of randomness until the next request; called before ``start``."""
 
     def draft(self, root: int, features: Tensor, clock: PhaseClock) -> DraftTree:
         """Return a tree from ``root``, given the features committed since the last draft [n, F]."""
@@ -175,6 +185,11 @@ class Drafting(Autoregressive):
                 self._admit(self._strategy.start(prompt_ids, prefill.topk_ids))
             clock.lap("vocabulary")
 
+    def draw_from(self, generator: Generator) -> None:
+        """Hand on the source of randomness to a drafter that draws its trees."""
+        if isinstance(self._drafter, DrawsTrees):
+            self._drafter.draw_from(generator, self._active_ids)
+
     def draft(self, root: int, features: Tensor, clock: PhaseClock) -> DraftTree:
         """Return the drafter's tree."""
         tree = self._drafter.draft(root, features, self._head, clock)
@@ -215,3 +230,12 @@ class Drafting(Autoregressive):
             return self._store.contains(on_device)
         assert head.reduced is not None
         return head.reduced.knows(on_device)
+
+    def _active_ids(self, count: int) -> Tensor:
+        """Return the tokens of the first slots [count] int64, or of all rows without an active set."""
+        head = self._drafter.output_head
+        if self._store is None:
+            rows = torch.arange(count, device=head.weight.device)
+        else:
+            rows = self._store.active.token_of[:count].long()
+        return rows if head.reduced is None else head.reduced.tokens(rows)

@@ -39,6 +39,7 @@ class Engine:
         verifier: decides what is accepted.
         drafting: proposes.
         observers: told about every generation.
+        lossy: whether the verifier changes the target's distribution, for the report.
 
     Attributes:
         clock: says where the time of a generation goes; another one may be put in its place.
@@ -53,11 +54,14 @@ class Engine:
         verifier: Verifier,
         drafting: Autoregressive,
         observers: Observers,
+        *,
+        lossy: bool = False,
     ) -> None:
         self.config = config
         self.target = target
         self.verifier = verifier
         self.drafting = drafting
+        self.lossy = lossy
         self.report: GenerationReport | None = None
         self.steps: list[StepStats] = []
         self._observers = observers
@@ -122,6 +126,7 @@ class Engine:
                 model=self.target.name,
                 prompt_tokens=len(generation.prompt_ids),
                 max_depth=self.drafting.max_depth,
+                lossy=self.lossy,
             )
             self._observers.generation_finished(self.report)
 
@@ -149,6 +154,7 @@ class Engine:
         try:
             with blame(self._labels):
                 if output.finish_reason is None:
+                    drafting.draw_from(generation.generator)
                     drafting.start(prompt_ids, prefill, clock, kept)
                     self._context.hold(ids, conversation)
                 yield from self._passes(generation, drafting, features)

@@ -6,6 +6,7 @@ P harvested prompt positions, k harvested ids per position.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Literal, Protocol, runtime_checkable
 
 from torch import Generator, Tensor
@@ -222,6 +223,21 @@ class ResumableDrafter(Protocol):
             prompt_ids: [T] int64.
             features: the target's features from position ``kept`` on [T - kept, F].
             kept: positions to keep, 1 to ``remembered``; less than T.
+        """
+        ...
+
+
+@runtime_checkable
+class DrawsTrees(Protocol):
+    """What a drafter has besides that draws its trees instead of taking the most likely tokens."""
+
+    def draw_from(self, generator: Generator, active_ids: Callable[[int], Tensor]) -> None:
+        """Begin a request; called before ``start``.
+
+        Args:
+            generator: the only source of randomness until the next request.
+            active_ids: returns the tokens of the first K slots [K] int64, which are the columns of the gather
+                backend's ``logits``.
         """
         ...
 

@@ -93,6 +93,7 @@ class GenerationRecorder:
         model: str,
         prompt_tokens: int,
         max_depth: int,
+        lossy: bool = False,
     ) -> GenerationReport:
         """Return the report of a finished generation."""
         assert output.finish_reason is not None
@@ -116,6 +117,7 @@ class GenerationRecorder:
             top_k=config.top_k,
             min_p=config.min_p,
             repetition_penalty=config.repetition_penalty,
+            lossy=lossy,
             prompt_tokens=prompt_tokens,
             kept_tokens=self.kept_tokens,
             token_ids=output.token_ids,

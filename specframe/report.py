@@ -23,7 +23,8 @@ def to_rows(report: GenerationReport, vocab_size: int) -> list[tuple[str, str]]:
         vocab_size: V of the target.
     """
     drafted = report.strategy != AUTOREGRESSIVE
-    chosen = [report.drafter, report.verifier, report.gather] if drafted else [report.verifier]
+    verifier = f"{report.verifier} (lossy)" if report.lossy else report.verifier
+    chosen = [report.drafter, verifier, report.gather] if drafted else [verifier]
     kept = f", {report.kept_tokens:,} of them kept" if report.kept_tokens else ""
     rows = [
         ("strategy", " + ".join([report.strategy, *filter(None, chosen)])),

@@ -16,8 +16,10 @@ from torch import Tensor
 from specframe.active_set import ActiveSet
 from specframe.clock import PhaseClock
 from specframe.head import OutputHead
-from specframe.protocols import Drafter, Eviction, GatherBackend, Verifier, VocabularyBuilder
+from specframe.protocols import Drafter, DrawsTrees, Eviction, GatherBackend, Verifier, VocabularyBuilder
+from specframe.sampled_tree import SampledShape, SampledTree
 from specframe.target_logits import TargetLogits
+from specframe.tree_kinds import TreeKind
 from specframe.types import DraftTree, Verdict
 from specframe.vocabulary_store import VocabularyStore
 
@@ -160,11 +162,16 @@ def check_drafter(drafter: Drafter, feature_size: int) -> None:
         )
 
 
-def check_verifier(verifier: Verifier) -> None:
+def check_verifier(verifier: Verifier, trees: Iterable[TreeKind] = ("top-k",)) -> None:
     """Check a verifier on trees of every shape with a target that is certain of every token.
 
     Such a target leaves no choice: whatever the temperature, the accepted path and the next token are known.
-    A second round with random logits checks the form of the verdict alone.
+    A second round with random logits checks the form of the verdict alone. Whether a verifier that samples is
+    exact is the business of ``check_exact_sampling``.
+
+    Args:
+        verifier: as its factory returns it.
+        trees: the kinds of draft trees that its component declares.
 
     Raises:
         AssertionError: it breaks a promise of ``Verifier``, or is not lossless.
@@ -172,29 +179,52 @@ def check_verifier(verifier: Verifier) -> None:
     _require(isinstance(verifier, Verifier), "the verifier lacks a member of Verifier")
     source = _generator()
     vocab_size = 31
-    for size in (1, 2, 3, 8, 8, 8, 40, 40):
-        tree = _random_tree(size, vocab_size, source)
-        wanted = torch.randint(vocab_size, (size,), generator=source)
-        for node in range(size):
-            children = (tree.parents == node).nonzero().flatten()
-            if len(children) and bool(torch.rand((), generator=source) < 0.8):
-                wanted[node] = tree.token_ids[children[-1]]
-        certain = torch.zeros(size, vocab_size)
-        certain[torch.arange(size), wanted] = 1e4
-        verdict = _verify(verifier, tree, certain)
-        path = [0]
-        while len(child := ((tree.parents == path[-1]) & (tree.token_ids == wanted[path[-1]])).nonzero()):
-            path.append(int(child[0]))
-        _require(
-            verdict.path == tuple(path) and verdict.next_token == int(wanted[path[-1]]),
-            f"the target is certain of path {tuple(path)} and then token {int(wanted[path[-1]])}, but the "
-            f"verdict is path {verdict.path} and then token {verdict.next_token}",
-        )
-        random = torch.randn(size, vocab_size, generator=source)
-        _require(
-            _verify(verifier, tree, random) == _verify(verifier, tree, random),
-            "the verdict differs for generators of the same seed: it draws from another source",
-        )
+    for kind in trees:
+        for size in (1, 2, 3, 8, 8, 8, 40, 40):
+            tree = _tree_of_kind(kind, size, vocab_size, source)
+            _check_certain_target(verifier, tree, vocab_size, source)
+            random = torch.randn(len(tree), vocab_size, generator=source)
+            _require(
+                _verify(verifier, tree, random) == _verify(verifier, tree, random),
+                "the verdict differs for generators of the same seed: it draws from another source",
+            )
+
+
+def _tree_of_kind(kind: TreeKind, size: int, vocab_size: int, source: torch.Generator) -> DraftTree:
+    """Return a random tree of a kind with at most ``size`` nodes."""
+    if kind == "top-k":
+        return _random_tree(size, vocab_size, source)
+    shape = SampledShape.of(kind, depth=4, branching=4, nodes=size)
+    tree = SampledTree(int(torch.randint(vocab_size, (), generator=source)), shape, 1.0, source)
+    active_ids = torch.randperm(vocab_size, generator=source)[: vocab_size // 2]
+    for level, _ in enumerate(shape.level_sizes):
+        if level:
+            tree.select_beams()
+        beams = shape.beams if level else 1
+        tree.add_level(torch.randn(beams, len(active_ids), generator=source), active_ids)
+    return tree.build()
+
+
+def _check_certain_target(
+    verifier: Verifier, tree: DraftTree, vocab_size: int, source: torch.Generator
+) -> None:
+    size = len(tree)
+    wanted = torch.randint(vocab_size, (size,), generator=source)
+    for node in range(size):
+        children = (tree.parents == node).nonzero().flatten()
+        if len(children) and bool(torch.rand((), generator=source) < 0.8):
+            wanted[node] = tree.token_ids[children[-1]]
+    certain = torch.zeros(size, vocab_size)
+    certain[torch.arange(size), wanted] = 1e4
+    verdict = _verify(verifier, tree, certain)
+    path = [0]
+    while len(child := ((tree.parents == path[-1]) & (tree.token_ids == wanted[path[-1]])).nonzero()):
+        path.append(int(child[0]))
+    _require(
+        verdict.path == tuple(path) and verdict.next_token == int(wanted[path[-1]]),
+        f"the target is certain of path {tuple(path)} and then token {int(wanted[path[-1]])}, but the "
+        f"verdict is path {verdict.path} and then token {verdict.next_token}",
+    )
 
 
 def _require(condition: object, broken: str) -> None:
@@ -379,6 +409,9 @@ def _drafts(
     clock.start()
     prompt_ids = torch.randint(head.vocab_size, (prompt_length,), generator=source)
     prompt_features = features(prompt_length)
+    if isinstance(drafter, DrawsTrees):
+        active_ids = torch.tensor(sorted(allowed), device=head.weight.device)
+        drafter.draw_from(_generator(), lambda count: active_ids[:count])
     drafter.start(prompt_ids.to(head.weight.device), prompt_features)
     committed, root, trees = prompt_features[-1:], 0, []
     for accept in (False, True, True, False, True):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from itertools import pairwise
 
+import attrs
 import torch
 from torch import Tensor
 
@@ -48,11 +49,11 @@ class TreeCheck:
         if complaint:
             raise BrokenContract(drafter, f"drafted a malformed tree: {complaint}")
         nodes = self._nodes[: len(tree)]
-        harmless = DraftTree(
+        harmless = attrs.evolve(
+            tree,
             token_ids=tree.token_ids.clamp(0, self._vocab_size - 1),
             parents=torch.minimum(tree.parents.clamp(min=-1), nodes - 1),
             depths=tree.depths.clamp(0, len(tree) - 1),
-            log_probs=tree.log_probs,
         )
         # Beside the root, only its copies have no parent.
         depths = torch.where(tree.parents < 0, 0, tree.depths[harmless.parents.clamp(min=0)] + 1)
@@ -121,6 +122,8 @@ def _misshapen(tree: object, nodes: Tensor) -> str | None:
             return f"{name} is on {values.device}; allowed: {nodes.device}"
         if not values.is_floating_point() if name == "log_probs" else values.dtype != torch.int64:
             return f"{name} is {values.dtype}; allowed: {'float32' if name == 'log_probs' else 'int64'}"
+    if tree.draws is not None and len(tree.draws.rows) != len(tree):
+        return f"its draws are for {len(tree.draws.rows)} nodes of {len(tree)}"
     if not 1 <= len(tree) <= len(nodes):
         return f"it has {len(tree)} nodes; allowed: 1 to {len(nodes)}"
     return None

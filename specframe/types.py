@@ -8,7 +8,29 @@ import attrs
 import torch
 from torch import Tensor
 
+from specframe.tree_kinds import TreeKind
+
 Rejection = Literal["oov", "drafter_miss"]
+
+
+@attrs.frozen(slots=True, eq=False)
+class Draws:
+    """What a sampled draft tree was drawn from. K active tokens, R nodes that children were drawn for.
+
+    Attributes:
+        kind: how children were drawn; for ``without-replacement`` siblings stand in the order of drawing.
+        token_ids: the tokens that could be drawn [K] int64.
+        probabilities: the drafter's distribution after each of the R nodes, over ``token_ids``
+            [R, K] float32; tokens outside have probability zero.
+        rows: for each of the N nodes its row of ``probabilities``; -1 where nothing was drawn.
+        paths: for ``chain`` and ``paths``: the nodes of each path in the order of drawing, root excluded.
+    """
+
+    kind: TreeKind
+    token_ids: Tensor
+    probabilities: Tensor
+    rows: tuple[int, ...]
+    paths: tuple[tuple[int, ...], ...] = ()
 
 
 @attrs.frozen(slots=True, eq=False)
@@ -20,6 +42,7 @@ class DraftTree:
         parents: parent of each node [N] int64, smaller than the node's own index; -1 for the root.
         depths: distance from the root [N] int64; 0 for the root.
         log_probs: drafter's log-probability of each node given its parent [N] float32; 0 for the root.
+        draws: what a sampled tree was drawn from; None for the drafter's most likely tokens.
 
     A drafter whose trees have a fixed size pads them at the end with copies of the root: parent -1 and all.
     No path leads to a copy, and the target says about it what it says about the root.
@@ -29,6 +52,7 @@ class DraftTree:
     parents: Tensor
     depths: Tensor
     log_probs: Tensor
+    draws: Draws | None = attrs.field(default=None, kw_only=True)
 
     @classmethod
     def root_only(cls, root: int, device: torch.device | str = "cpu") -> DraftTree:
@@ -116,8 +140,9 @@ class GenerationReport:
     Times are seconds, sizes tokens unless the name says bytes. ``draft_s`` is everything between the end
     of one target pass and the start of the next; its named parts are ``draft_backbone_s``,
     ``draft_head_s``, ``draft_tree_s`` and ``vocabulary_s``, and the verdict, the commit and the statistics
-    are the rest of it. ``accept_by_depth[d]`` is the share of target passes that accepted a drafted token
-    at depth d + 1. ``token_ids`` end with the token that ended the generation, ``text`` before it.
+    are the rest of it. ``lossy`` says that the verifier changes the target's distribution.
+    ``accept_by_depth[d]`` is the share of target passes that accepted a drafted token at depth d + 1.
+    ``token_ids`` end with the token that ended the generation, ``text`` before it.
     ``kept_tokens`` are the prompt tokens that an earlier turn had left in the caches. ``fallback`` says which
     component failed where the rest was generated without drafting; None where none did.
     """
@@ -137,6 +162,7 @@ class GenerationReport:
     top_k: int = 0
     min_p: float = 0.0
     repetition_penalty: float = 1.0
+    lossy: bool = False
     prompt_tokens: int
     kept_tokens: int
     token_ids: list[int]

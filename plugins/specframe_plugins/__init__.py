@@ -36,7 +36,18 @@ def specframe_drafters() -> Iterable[Component]:
 
 @hookimpl
 def specframe_verifiers() -> Iterable[Component]:
-    """Return the verifiers ``greedy`` and ``sampling``."""
-    from specframe_plugins.verifiers import greedy, sampling
+    """Return the verifiers; ``typical`` and ``loose`` are lossy."""
+    from specframe_plugins.verifiers import (
+        block,
+        gbv,
+        greedy,
+        loose,
+        multi_round,
+        sampling,
+        spectr,
+        spectr_gbv,
+        typical,
+    )
 
-    return [greedy.COMPONENT, sampling.COMPONENT]
+    modules = (block, gbv, greedy, loose, multi_round, sampling, spectr, spectr_gbv, typical)
+    return [module.COMPONENT for module in modules]

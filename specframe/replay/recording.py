@@ -6,7 +6,7 @@ from pathlib import Path
 from types import TracebackType
 
 import attrs
-from torch import Tensor
+from torch import Generator, Tensor
 
 from specframe.clock import PhaseClock
 from specframe.drafting import Autoregressive
@@ -78,6 +78,10 @@ class TraceTap(Autoregressive):
         if prefill.topk_ids is not None and self.inner.harvest_topk and self.inner.prompt_window:
             wanted = prefill.topk_ids[-self.inner.prompt_window :, : self.inner.harvest_topk]
         self.inner.start(prompt_ids, attrs.evolve(prefill, topk_ids=wanted), clock)
+
+    def draw_from(self, generator: Generator) -> None:
+        """Pass the source of randomness on."""
+        self.inner.draw_from(generator)
 
     def draft(self, root: int, features: Tensor, clock: PhaseClock) -> DraftTree:
         """Return the tree of what drafts."""

@@ -91,7 +91,7 @@ def test_a_registered_gather_backend_keeps_its_promises(component: Component, ta
 
 @pytest.mark.parametrize("component", registered("verifier"))
 def test_a_registered_verifier_keeps_its_promises(component: Component, target: Target) -> None:
-    check_verifier(build(component, target))
+    check_verifier(build(component, target), component.trees)
 
 
 @pytest.mark.parametrize("component", registered("drafter"))

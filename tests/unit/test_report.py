@@ -27,6 +27,7 @@ KEYS = [
     "top_k",
     "min_p",
     "repetition_penalty",
+    "lossy",
     "prompt_tokens",
     "kept_tokens",
     "token_ids",
@@ -105,6 +106,10 @@ def test_the_json_has_the_promised_keys_in_their_order() -> None:
 def test_the_json_is_one_line_of_the_same_values() -> None:
     assert json.loads(to_json(REPORT)) == attrs.asdict(REPORT)
     assert "\n" not in to_json(REPORT)
+
+
+def test_a_lossy_verifier_is_called_so() -> None:
+    assert rows(attrs.evolve(REPORT, verifier="loose", lossy=True))["strategy"].count("loose (lossy)") == 1
 
 
 def test_plain_greedy_decoding_needs_no_row_about_sampling() -> None:

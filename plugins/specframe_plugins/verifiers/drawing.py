@@ -37,6 +37,7 @@ def draw_rows(weights: Tensor, generator: Generator | None) -> list[int]:
     return drawn
 
 
-def accepts(probability: float, generator: Generator | None, device: torch.device) -> bool:
-    """Return True with a probability; one random number, one host read."""
+def accepts(probability: float, generator: Generator | None) -> bool:
+    """Return True with a probability, always from 1 on; one random number, one host read."""
+    device = generator.device if generator is not None else None
     return float(torch.rand((), dtype=torch.float64, generator=generator, device=device)) < probability

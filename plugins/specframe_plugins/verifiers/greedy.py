@@ -79,4 +79,5 @@ COMPONENT = Component(
     options=GreedyOptions,
     factory=_build,
     supports=_supports,
+    trees=("top-k", "chain", "paths", "without-replacement"),
 )

@@ -9,7 +9,7 @@ from torch import Generator
 from specframe.components import BuildContext, Component
 from specframe.target_logits import TargetLogits, not_finite
 from specframe.types import DraftTree, Verdict
-from specframe_plugins.verifiers.drawing import draw, draw_rows
+from specframe_plugins.verifiers import drawing
 from specframe_plugins.verifiers.supported import needs_temperature
 from specframe_plugins.verifiers.tree_walk import TreeOnHost, walk
 
@@ -43,8 +43,8 @@ class SamplingVerifier:
         """
         on_host = TreeOnHost(tree)
         if target.raw.is_cpu:
-            return walk(on_host, lambda node: draw(target.probabilities(node), generator))
-        tokens = draw_rows(torch.softmax(target.rows(range(len(tree))), dim=-1), generator)
+            return walk(on_host, lambda node: drawing.draw(target.probabilities(node), generator))
+        tokens = drawing.draw_rows(torch.softmax(target.rows(range(len(tree))), dim=-1), generator)
 
         def choose(node: int) -> int:
             if tokens[node] < 0:
@@ -64,4 +64,5 @@ COMPONENT = Component(
     options=SamplingOptions,
     factory=_build,
     supports=needs_temperature,
+    trees=("top-k", "chain", "paths", "without-replacement"),
 )

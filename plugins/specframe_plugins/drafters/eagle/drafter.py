@@ -6,6 +6,7 @@ and the LM head proposes token t + 2. Below the first level the predicted featur
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import attrs
@@ -23,7 +24,8 @@ from specframe_plugins.drafters.eagle.cached import CachedHead, CachedLayer, spa
 from specframe_plugins.drafters.eagle.checkpoint import find_head, load_head
 from specframe_plugins.drafters.eagle.diagnosis import diagnose
 from specframe_plugins.drafters.eagle.inputs import StepInputs
-from specframe_plugins.drafters.eagle.shape import TreeOptions, TreeShape
+from specframe_plugins.drafters.eagle.sampled_step import SampledStep
+from specframe_plugins.drafters.eagle.shape import TREES, TreeOptions, TreeSampling, TreeShape
 from specframe_plugins.drafters.eagle.step import DraftStep
 from specframe_plugins.drafters.eagle.training import train
 from specframe_plugins.drafters.eagle.training.options import TrainOptions
@@ -52,6 +54,7 @@ class EagleDrafter:
         shape: of the draft trees.
         feature_layers: layers of the target whose inputs are the features; with none, it is its output.
         graphs: captures the draft step; None runs it eagerly.
+        sampling: draws the trees; None takes the most likely tokens.
 
     Attributes:
         output_head: the LM head.
@@ -70,10 +73,12 @@ class EagleDrafter:
         *,
         feature_layers: tuple[int, ...] = (),
         graphs: CapturedSteps | None = None,
+        sampling: TreeSampling | None = None,
     ) -> None:
         self.output_head = output_head
-        self.branching = shape.branching
-        self.max_depth, self.max_nodes = shape.levels, shape.largest
+        self.branching = shape.branching if sampling is None else 1
+        self.max_depth = shape.levels
+        self.max_nodes = shape.largest if sampling is None else sampling.shape.max_nodes
         self.feature_layers = feature_layers
         self._head = head
         self._embed_tokens = embed_tokens
@@ -83,8 +88,22 @@ class EagleDrafter:
         self._inputs = StepInputs(
             self.max_depth + 1, shape.drafted_levels, head.feature_size, device, head.dtype
         )
+        self._sampled_step: SampledStep | None = None
+        if sampling is not None:
+            self._sampled_step = SampledStep(head, self._embed, self._inputs, sampling)
+            return
         tree = DynamicTree(self.branching, self.max_depth, self.max_nodes, device)
         self._step = DraftStep(head, self._embed, self._inputs, tree, self.max_depth, self.branching)
+
+    def draw_from(self, generator: torch.Generator, active_ids: Callable[[int], Tensor]) -> None:
+        """Take what trees are drawn from; trees of the most likely tokens draw nothing.
+
+        Args:
+            generator: the only source of randomness.
+            active_ids: returns the tokens of the first K slots [K] int64.
+        """
+        if self._sampled_step is not None:
+            self._sampled_step.draw_from(generator, active_ids)
 
     @torch.inference_mode()
     def start(self, prompt_ids: Tensor, features: Tensor) -> None:
@@ -139,6 +158,10 @@ class EagleDrafter:
         self._inputs.fill(ids, features, self._head.front + self._head.length)
         self._head.length += len(ids)
         span = span_of(self._head.length)
+        if self._sampled_step is not None:
+            tree = self._sampled_step(head, span, root, clock.lap)
+            clock.lap("draft_tree")
+            return tree
         if self._graphs is None or not isinstance(head, Capturable):
             tree = DraftTree(*self._step(head, span, clock.lap))
             clock.lap("draft_tree")
@@ -175,13 +198,15 @@ def create(options: EagleOptions, context: BuildContext) -> EagleDrafter:
     """
     target = context.target
     head = load_head(options.checkpoint or find_head(target), target)
-    shape = options.shape(target.device)
+    shape, sampling = options.shape(target.device), options.sampling(context)
+    beams = shape.branching if sampling is None else sampling.shape.beams
     return EagleDrafter(
-        CachedHead(head, beams=shape.branching, levels=shape.drafted_levels),
+        CachedHead(head, beams=beams, levels=shape.drafted_levels),
         target.embed_tokens,
         target.output_head,
         shape,
         graphs=CapturedSteps(target.device) if context.cuda_graph else None,
+        sampling=sampling,
     )
 
 
@@ -193,4 +218,5 @@ COMPONENT = Component(
     train=train,
     train_options=TrainOptions,
     diagnose=diagnose,
+    trees=TREES,
 )

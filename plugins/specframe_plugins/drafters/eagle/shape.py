@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import attrs
 import torch
 
+from specframe.components import BuildContext
 from specframe.options import option
+from specframe.sampled_tree import SampledShape
+from specframe.tree_kinds import TreeKind
 
 
 @attrs.frozen(slots=True)
@@ -40,6 +45,14 @@ _CPU_SHAPE = TreeShape(depth=3, branching=3, nodes=8)
 _GPU_SHAPE = TreeShape(depth=6, branching=10, nodes=60)
 
 
+@attrs.frozen(slots=True)
+class TreeSampling:
+    """Shape of trees that are drawn, and the temperature that the drafter's logits are divided by."""
+
+    shape: SampledShape
+    temperature: float
+
+
 @attrs.frozen(slots=True, kw_only=True)
 class TreeOptions:
     """Options of every drafter that drafts dynamic trees."""
@@ -65,6 +78,15 @@ class TreeOptions:
         minimum=1,
     )
 
+    tree: Literal["auto", "top-k", "chain", "paths", "without-replacement"] = option(
+        "auto",
+        help="most likely tokens, or drawn ones: one path, independent paths, or children without "
+        "replacement; auto: what the verifier prefers",
+    )
+    temperature: float | None = option(
+        None, help="of drawn trees; none: the target's", minimum=0.01, maximum=100.0
+    )
+
     def shape(self, device: torch.device) -> TreeShape:
         """Return the shape of the draft trees on a device."""
         chosen = {
@@ -73,3 +95,17 @@ class TreeOptions:
             if getattr(self, field.name) is not None
         }
         return attrs.evolve(_CPU_SHAPE if device.type == "cpu" else _GPU_SHAPE, **chosen)
+
+    def sampling(self, context: BuildContext) -> TreeSampling | None:
+        """Return how trees are drawn for a verifier, or None for the most likely tokens."""
+        if context.tree == "top-k":
+            return None
+        shape = self.shape(context.target.device)
+        sampled = SampledShape.of(
+            context.tree, depth=shape.levels, branching=shape.branching, nodes=shape.nodes
+        )
+        return TreeSampling(sampled, self.temperature or context.temperature or 1.0)
+
+
+# The kinds of trees that these options can ask for.
+TREES: tuple[TreeKind, ...] = ("top-k", "chain", "paths", "without-replacement")

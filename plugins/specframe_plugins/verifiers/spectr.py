@@ -1,0 +1,68 @@
+"""Verifier ``spectr``: of several independent candidates, one is taken by k-sequential selection (SpecTr)."""
+
+from __future__ import annotations
+
+import attrs
+from torch import Generator
+
+from specframe.components import BuildContext, Component
+from specframe.target_logits import TargetLogits
+from specframe.types import DraftTree, Verdict
+from specframe_plugins.verifiers import drawing
+from specframe_plugins.verifiers.drawn_tree import DrawnTree
+from specframe_plugins.verifiers.k_sequential import KSequential
+from specframe_plugins.verifiers.supported import needs_temperature
+from specframe_plugins.verifiers.tree_walk import walk
+
+
+@attrs.frozen(slots=True)
+class SpectrOptions:
+    """``spectr`` has no options."""
+
+
+class SpectrVerifier:
+    """Accepts each of k candidates x with probability min(1, p(x) / (rho q(x))) until one is accepted.
+
+    Source: SpecTr (arXiv 2310.15141), section 5, algorithm 2 (K-SEQ); the numbers are in ``KSequential``. The
+    paths through the emitted token are the candidates of the next level.
+    """
+
+    def verify(self, tree: DraftTree, target: TargetLogits, generator: Generator | None) -> Verdict:
+        """Return the accepted path and the token that follows it.
+
+        Args:
+            tree: independent paths.
+            target: what the target says after each node.
+            generator: the only source of randomness.
+
+        Raises:
+            SpecframeError: the logits after a visited node make no distribution.
+        """
+        drawn = DrawnTree(tree, target.raw.shape[1])
+
+        def choose(node: int) -> int:
+            p, candidates = target.probabilities(node).double(), drawn.candidates(node)
+            if not candidates:
+                return drawing.draw(p, generator)
+            p, q = p / p.sum(), drawn.distribution(node)
+            selection = KSequential.of(p, q, len(candidates))
+            for token in candidates:
+                if drawing.accepts(float(p[token] / (selection.rho * q[token])), generator):
+                    return token
+            return drawing.draw(selection.recovered, generator)
+
+        return walk(drawn, choose)
+
+
+def _build(options: SpectrOptions, context: BuildContext) -> SpectrVerifier:
+    return SpectrVerifier()
+
+
+COMPONENT = Component(
+    name="spectr",
+    summary="exact sampling from several independent paths by k-sequential selection (SpecTr)",
+    options=SpectrOptions,
+    factory=_build,
+    supports=needs_temperature,
+    trees=("paths", "chain"),
+)

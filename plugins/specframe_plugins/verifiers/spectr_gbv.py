@@ -1,0 +1,88 @@
+"""Verifier ``spectr-gbv``: k-sequential selection among several independent paths, taken as blocks."""
+
+from __future__ import annotations
+
+import attrs
+from torch import Generator
+
+from specframe.components import BuildContext, Component
+from specframe.target_logits import TargetLogits
+from specframe.types import DraftTree, Verdict
+from specframe_plugins.verifiers import drawing
+from specframe_plugins.verifiers.block_acceptance import accept_block
+from specframe_plugins.verifiers.drawn_tree import DrawnTree
+from specframe_plugins.verifiers.k_sequential import KSequential
+from specframe_plugins.verifiers.supported import needs_temperature
+
+
+@attrs.frozen(slots=True)
+class SpectrGbvOptions:
+    """``spectr-gbv`` has no options."""
+
+
+class SpectrGbvVerifier:
+    """K-sequential selection whose candidates are whole paths, each accepted or rejected as a block.
+
+    Source: the union of SpecTr (arXiv 2310.15141) and block verification (arXiv 2403.10444) is the subject of
+    SpecTr-GBV (arXiv 2604.25925). That method changes the target of later steps; this one, derived from the
+    first two, does not. Let rho be that of k-sequential selection for the first tokens of k paths. Each path
+    is verified as a block that begins with weight 1 / rho instead of 1, which accepts a prefix x of it with
+    probability q(x) w(x), so one of the k paths has it accepted with probability c q(x) w(x), where
+    c = (1 - (1 - beta)^k) / beta. Below the first level block verification is exact for any weight to begin
+    with, and at the first level c q w = c min(p / rho, q) <= p leaves what the recovered token is drawn from.
+
+    What a block leaves over is the target of the later paths that pass where it ended: nobody has looked at
+    them, so they are fresh draws. With one path this is ``block``, with one level ``spectr``.
+    """
+
+    def verify(self, tree: DraftTree, target: TargetLogits, generator: Generator | None) -> Verdict:
+        """Return the accepted path and the token that follows it.
+
+        Args:
+            tree: independent paths.
+            target: what the target says after each node.
+            generator: the only source of randomness.
+
+        Raises:
+            SpecframeError: the logits after a node make no distribution.
+        """
+        drawn = DrawnTree(tree, target.raw.shape[1])
+        accepted, remaining = [0], target.probabilities(0).double()
+        fresh = [[0, *path] for path in drawn.paths]
+        while True:
+            depth = len(accepted)
+            fresh = [nodes for nodes in fresh if len(nodes) > depth and nodes[:depth] == accepted]
+            if not fresh:
+                return drawn.verdict(accepted, drawing.draw(remaining, generator))
+            remaining /= remaining.sum()
+            selection = KSequential.of(remaining, drawn.distribution(accepted[-1]), len(fresh))
+            while fresh:
+                rest = fresh.pop(0)[depth - 1 :]
+                target.prepare(rest[1:])
+                block = accept_block(
+                    [drawn.token_ids[node] for node in rest[1:]],
+                    [remaining, *(target.probabilities(node).double() for node in rest[1:])],
+                    [drawn.distribution(node) for node in rest[:-1]],
+                    generator,
+                    weight=1.0 / selection.rho,
+                )
+                if block.accepted:
+                    accepted = [*accepted, *rest[1 : block.accepted + 1]]
+                    remaining = block.remaining
+                    break
+            else:
+                remaining = selection.recovered
+
+
+def _build(options: SpectrGbvOptions, context: BuildContext) -> SpectrGbvVerifier:
+    return SpectrGbvVerifier()
+
+
+COMPONENT = Component(
+    name="spectr-gbv",
+    summary="exact sampling from several independent paths: k-sequential selection of whole blocks",
+    options=SpectrGbvOptions,
+    factory=_build,
+    supports=needs_temperature,
+    trees=("paths", "chain"),
+)

@@ -1,0 +1,87 @@
+"""Verifier ``typical``: accepts drafted tokens that are not too unlikely. Lossy."""
+
+from __future__ import annotations
+
+import math
+
+import attrs
+import torch
+from torch import Generator
+
+from specframe.components import BuildContext, Component
+from specframe.options import option
+from specframe.target_logits import TargetLogits
+from specframe.types import DraftTree, Verdict
+from specframe_plugins.verifiers import drawing
+from specframe_plugins.verifiers.supported import needs_temperature
+from specframe_plugins.verifiers.tree_walk import TreeOnHost
+
+
+@attrs.frozen(slots=True, kw_only=True)
+class TypicalOptions:
+    """Options of ``typical``."""
+
+    threshold: float = option(
+        0.09, help="probability that always suffices", minimum=0.0, maximum=1.0, unit="probability"
+    )
+    share: float = option(
+        0.3, help="of exp(-entropy): suffices too, where the target is undecided", minimum=0.0, maximum=1.0
+    )
+
+
+class TypicalVerifier:
+    """Accepts a node if the target gives it more than min(threshold, share * exp(-entropy)); lossy.
+
+    Source: Medusa (arXiv 2401.10774), section 2.3.1, typical acceptance. The longest accepted path counts, of
+    equally long ones the one that the target finds most likely. The token after it is drawn from the target.
+    """
+
+    def __init__(self, options: TypicalOptions) -> None:
+        self._options = options
+
+    def verify(self, tree: DraftTree, target: TargetLogits, generator: Generator | None) -> Verdict:
+        """Return the longest path of likely enough tokens, and a token drawn after it.
+
+        Args:
+            tree: N nodes, however they were found.
+            target: what the target says after each node.
+            generator: the only source of randomness.
+
+        Raises:
+            SpecframeError: the logits after an accepted node make no distribution.
+        """
+        on_host = TreeOnHost(tree)
+        # Node by node from the root: depth and log-probability of what is accepted so far.
+        accepted: dict[int, tuple[int, float]] = {0: (0, 0.0)}
+        for node, children in enumerate(on_host.children):
+            if node in accepted and children:
+                p = target.probabilities(node)
+                enough = self._enough(float(torch.special.entr(p).sum()))
+                depth, log_prob = accepted[node]
+                for child in children:
+                    probability = float(p[on_host.token_ids[child]])
+                    if probability > enough:
+                        accepted[child] = (depth + 1, log_prob + math.log(probability))
+        last = max(accepted, key=accepted.__getitem__)
+        path = [last]
+        while path[0]:
+            path.insert(0, on_host.parents[path[0]])
+        return on_host.verdict(path, drawing.draw(target.probabilities(last), generator))
+
+    def _enough(self, entropy: float) -> float:
+        return min(self._options.threshold, self._options.share * math.exp(-entropy))
+
+
+def _build(options: TypicalOptions, context: BuildContext) -> TypicalVerifier:
+    return TypicalVerifier(options)
+
+
+COMPONENT = Component(
+    name="typical",
+    summary="lossy: accepts drafted tokens that the target finds likely enough (Medusa)",
+    options=TypicalOptions,
+    factory=_build,
+    supports=needs_temperature,
+    trees=("top-k", "chain", "paths", "without-replacement"),
+    lossy=True,
+)
