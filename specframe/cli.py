@@ -507,6 +507,11 @@ def plugins_show(
     entry = build_registry(create_plugin_manager()).find(kind, name)
     component = entry.component
     print(f"{component.name}: {component.summary} (from {entry.distribution})")
+    if entry.kind == "verifier":
+        exactness = "lossy, needs --allow-lossy" if component.lossy else "exact"
+        print(f"{exactness}; draft trees: {', '.join(component.trees)}")
+    elif entry.kind == "drafter":
+        print(f"draft trees: {', '.join(component.trees)}")
     for title, options in (
         (f"Options: -o {entry.kind}.NAME=VALUE", component.options),
         ("Options of `specframe train`: -o NAME=VALUE", component.train_options),

@@ -41,8 +41,8 @@ def check_exact_sampling(
 
     The target and the drafter are tables over four tokens, the drafter knows three of them. Trees are drawn,
     verified, and where fewer than two tokens come out, the target goes on. The first two tokens have sixteen
-    outcomes; with the default number of draws, a distribution that is off by 0.05 in total variation is found
-    with a probability above 0.99, and a right one fails once in a million.
+    outcomes; with the default number of draws, a distribution that is off by 0.07 in total variation is found
+    with a probability above 0.99, and a right one fails once in a million times.
 
     Args:
         verifier: as its factory returns it.

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 import torch
+from exact_cases import EXACT
 from exhaustive import (
     Distribution,
     all_trees,
@@ -33,24 +34,12 @@ from specframe_plugins.gathers.torch import TorchGather
 from specframe_plugins.verifiers.block import BlockVerifier
 from specframe_plugins.verifiers.gbv import GbvVerifier
 from specframe_plugins.verifiers.multi_round import MultiRoundVerifier
-from specframe_plugins.verifiers.sampling import SamplingVerifier
 from specframe_plugins.verifiers.spectr import SpectrVerifier
 from specframe_plugins.verifiers.spectr_gbv import SpectrGbvVerifier
 from specframe_plugins.vocabularies.nanospec import NanospecOptions, NanospecVocabulary
 
 VOCAB_SIZE, DEPTH = 3, 2
 PROMPT = torch.tensor([2, 0])
-EXACT: list[tuple[type[Verifier], TreeKind, int]] = [
-    (SamplingVerifier, "top-k", 2),
-    (SamplingVerifier, "paths", 2),
-    (MultiRoundVerifier, "chain", 1),
-    (MultiRoundVerifier, "paths", 2),
-    (MultiRoundVerifier, "without-replacement", 2),
-    (BlockVerifier, "chain", 1),
-    (SpectrVerifier, "paths", 2),
-    (SpectrGbvVerifier, "paths", 2),
-    (GbvVerifier, "paths", 2),
-]
 FILTERS = [{"top_p": 0.8}, {"top_k": 2}, {"repetition_penalty": 1.8}]
 CONFIGS = [
     RunConfig(temperature=temperature, **extra)  # type: ignore[arg-type]

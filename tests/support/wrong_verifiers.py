@@ -145,7 +145,7 @@ class SharpensTheTarget:
 
     def verify(self, tree: DraftTree, target: TargetLogits, generator: Generator | None) -> Verdict:
         drawn = DrawnTree(tree, target.raw.shape[1])
-        return walk(drawn, lambda node: drawing.draw(torch.pow(target.probabilities(node), 1.15), generator))
+        return walk(drawn, lambda node: drawing.draw(torch.pow(target.probabilities(node), 1.6), generator))
 
 
 MUTANTS: list[tuple[type[Verifier], TreeKind, int]] = [
