@@ -108,6 +108,12 @@ def test_the_answer_comes_first(seen: Seen) -> None:
     assert answers[-1].endswith("faster")
 
 
+def test_the_break_even_is_said_in_words(seen: Seen) -> None:
+    lines = seen.page.locator("#break-even-answers li").all_inner_texts()
+    assert [line.split()[0] for line in lines] == ["static", "static:size=8192", "nanospec"]
+    assert "from a head that takes" in lines[-1]
+
+
 def test_estimates_are_marked_as_such(seen: Seen) -> None:
     box = seen.page.locator("#estimates")
     assert box.locator("h3").inner_text() == "Estimate for other models, not measured"

@@ -70,6 +70,12 @@ def test_a_strategy_with_other_trees_is_left_out() -> None:
     assert analyse(rows, manifest()).break_even == []
 
 
+def test_a_drafter_with_a_head_of_its_own_breaks_even_at_its_own_size() -> None:
+    full, pruned = Profile("full", 0.01, 0.0, (8_000, 8_000)), Profile("nanospec", 0.001, 0.0, (300, 400))
+    (found,) = analyse(bench_rows(1, profiles=(full, pruned)), manifest()).break_even
+    assert found.vocab_size == 8_000
+
+
 def test_this_machine_is_as_fast_as_it_read_the_full_head(analysis: Analysis) -> None:
     here = next(one for one in analysis.estimates if one.device.name == THIS_MACHINE)
     slope = max(one.costs.head_per_row for one in analysis.break_even)

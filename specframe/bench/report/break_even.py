@@ -81,7 +81,7 @@ class BreakEven:
     Attributes:
         configuration: label.
         costs: per target pass; the head's line goes through the two measured points.
-        vocab_size: V.
+        vocab_size: V, rows of the drafter's full head.
         active: K, mean.
         retention: share of full's tau that is kept, geometric mean over prompts.
         measured: tokens/s against full, prefill included, for comparison with ``predicted``.
@@ -129,10 +129,11 @@ def break_even(run: Run, against_full: list[Comparison]) -> list[BreakEven]:
         run: the rows.
         against_full: its comparisons with ``full``.
     """
-    vocab_size = run.vocab_size
     measured = {one.configuration: one.ratio for one in against_full if one.task == "overall"}
     if FULL not in run.drafting:
         return []
+    # Not the target's: a drafter may have a head of its own over fewer tokens.
+    vocab_size = totals(run.of(FULL)).active_max or 0
     found = []
     for label in run.drafting:
         pairs = run.pairs(label, FULL)

@@ -86,9 +86,9 @@ def this_machine(run: Run, measured: list[BreakEven]) -> tuple[Device, Setting] 
     levels = max((len(row.accept_by_depth or ()) for row in rows), default=0)
     head_bytes = max((row.head_bytes or 0 for row in rows), default=0)
     per_row = max((one.costs.head_per_row for one in measured), default=0.0)
-    nodes = totals(rows).tree_nodes if rows else None
-    if not levels or not head_bytes or per_row <= 0 or not nodes:
+    nodes = totals(rows).tree_nodes
+    if not measured or not levels or not head_bytes or per_row <= 0 or not nodes:
         return None
-    bandwidth = head_bytes / run.vocab_size * levels / per_row
+    bandwidth = head_bytes / measured[0].vocab_size * levels / per_row
     device = Device(THIS_MACHINE, bandwidth=bandwidth, peak=float("inf"))
     return device, Setting(levels=levels, tree_nodes=round(nodes))

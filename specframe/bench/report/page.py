@@ -64,6 +64,7 @@ def page(analysis: Analysis, images: Sequence[Images]) -> str:
         },
         colours=colours(run.configurations, LIGHT),
         charts=groups,
+        deepest=max((len(of[OVERALL].oov_by_depth) for of in analysis.path_ends.values()), default=0),
         retained=_best_retention(analysis),
         failed=sum(check.failed for check in analysis.lossless.values()),
         checked=sum(check.checked for check in analysis.lossless.values()),
