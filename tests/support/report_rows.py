@@ -35,6 +35,7 @@ class Profile:
         target_s: target pass.
         backbone_s: drafter backbone.
         tree_nodes: N.
+        noise: of all times, standard deviation on the logarithmic scale.
     """
 
     label: str
@@ -46,6 +47,7 @@ class Profile:
     target_s: float = 0.058
     backbone_s: float = 0.0055
     tree_nodes: int = 8
+    noise: float = 0.04
 
     @property
     def strategy(self) -> str:
@@ -113,7 +115,7 @@ def _row(
     peer, drafts = profile.label.startswith("hf-"), profile.active[1] > 0
     steps = None if peer else _steps(profile, new_tokens, rng)
     passes = len(steps.emitted) if steps else None
-    noise = float(rng.lognormal(0.0, 0.04))
+    noise = float(rng.lognormal(0.0, profile.noise))
     scale = (passes or new_tokens) * noise
     draft = (
         (profile.head_s + profile.vocabulary_s + profile.backbone_s + 0.0016) * scale

@@ -10,11 +10,12 @@ from specframe.bench.report.break_even import StepCosts
 from specframe.bench.report.estimates import THIS_MACHINE, estimate
 from specframe.bench.report.traffic import DEVICES, MODELS, Device, Setting, target_pass_time
 
-# 60 ms that pruning does not touch, a head of 1 ms and 0.3 us per row, 1 ms of vocabulary and gather.
-COSTS = StepCosts(untouched=0.060, head_fixed=0.001, head_per_row=3e-7, vocabulary=0.001)
+# 60 ms that pruning does not touch, a full head of 1 ms and 0.3 us per row, a packed head of 1.3 ms, 1 ms of
+# vocabulary and gather.
+COSTS = StepCosts(untouched=0.060, head_fixed=0.001, head_per_row=3e-7, packed_head=0.0013, vocabulary=0.001)
 
-MILLISECONDS = st.floats(1e-4, 0.1)
-COST = st.builds(StepCosts, MILLISECONDS, st.floats(0, 0.01), st.floats(1e-9, 1e-5), st.floats(0, 0.01))
+SECONDS = st.floats(0, 0.01)
+COST = st.builds(StepCosts, st.floats(1e-4, 0.1), SECONDS, st.floats(1e-9, 1e-5), SECONDS, SECONDS)
 
 
 @pytest.fixture(scope="module")
@@ -24,23 +25,21 @@ def analysis() -> Analysis:
 
 def test_steps_are_the_sums_of_their_costs() -> None:
     assert COSTS.full(50_000) == pytest.approx(0.060 + 0.001 + 0.015)
-    assert COSTS.pruned(1_000) == pytest.approx(0.060 + 0.001 + 0.0003 + 0.001)
+    assert COSTS.pruned == pytest.approx(0.060 + 0.0013 + 0.001)
     assert COSTS.head_share(50_000) == pytest.approx(0.016 / 0.076)
 
 
 def test_the_vocabulary_from_which_pruning_pays() -> None:
     # Keeping 90 % of tau, a full step must take 62.3 / 0.9 = 69.2 ms: 8.2 ms of head rows at 0.3 us.
-    assert COSTS.least_vocabulary(1_000, 0.9) == pytest.approx(27_407, abs=1)
+    assert COSTS.least_vocabulary(0.9) == pytest.approx(27_407, abs=1)
 
 
-@given(COST, st.integers(100, 5_000), st.floats(0.5, 1.0))
-def test_at_each_threshold_pruned_and_full_are_equally_fast(
-    costs: StepCosts, active: int, retention: float
-) -> None:
-    vocab_size = costs.least_vocabulary(active, retention)
-    assert costs.ratio(vocab_size, active, retention) == pytest.approx(1.0)
-    assert costs.least_retention(vocab_size, active) == pytest.approx(retention)
-    assert costs.least_head_share(active, retention) == pytest.approx(costs.head_share(vocab_size))
+@given(COST, st.floats(0.5, 1.0))
+def test_at_each_threshold_pruned_and_full_are_equally_fast(costs: StepCosts, retention: float) -> None:
+    vocab_size = costs.least_vocabulary(retention)
+    assert costs.ratio(vocab_size, retention) == pytest.approx(1.0)
+    assert costs.least_retention(vocab_size) == pytest.approx(retention)
+    assert costs.least_head_share(retention) == pytest.approx(costs.head_share(vocab_size), abs=1e-6)
 
 
 def test_the_formula_predicts_what_was_measured(analysis: Analysis) -> None:
@@ -52,6 +51,7 @@ def test_the_costs_are_those_that_the_rows_were_made_with(analysis: Analysis) ->
     costs = {one.configuration: one.costs for one in analysis.break_even}["nanospec"]
     per_row = (0.0158 - 0.0013) / (VOCAB_SIZE - 367)
     assert costs.head_per_row == pytest.approx(per_row, rel=0.05)
+    assert costs.packed_head == pytest.approx(0.0013, rel=0.05)
     assert costs.vocabulary == pytest.approx(0.0009, rel=0.05)
     assert costs.untouched == pytest.approx(0.058 + 0.0055 + 0.0016, rel=0.05)
 
@@ -68,6 +68,18 @@ def test_without_full_there_is_none() -> None:
 def test_a_strategy_with_other_trees_is_left_out() -> None:
     rows = bench_rows(1, profiles=(PROFILES[1], Profile("nanospec", 0.001, 0.001, (200, 300), tree_nodes=16)))
     assert analyse(rows, manifest()).break_even == []
+
+
+def test_a_packed_head_that_is_slower_per_row_pays_later() -> None:
+    # 32,768 packed rows take as long as 60,000 of the full head would.
+    full = Profile("full", 0.0492, 0.0, (VOCAB_SIZE, VOCAB_SIZE), noise=0.0)
+    static = Profile("static", 0.0600, 0.0, (32_768, 32_768), noise=0.0)
+    (found,) = analyse(bench_rows(1, profiles=(full, static), tasks=("code",)), manifest()).break_even
+    retention = found.retention.value
+    untouched = found.costs.untouched
+    assert found.least_vocabulary == pytest.approx(
+        ((untouched + 0.0600) / retention - untouched) / (0.0492 / VOCAB_SIZE)
+    )
 
 
 def test_a_drafter_with_a_head_of_its_own_breaks_even_at_its_own_size() -> None:

@@ -97,7 +97,7 @@ def test_a_configuration_has_one_colour_wherever_it_is_compared() -> None:
 
 @pytest.mark.parametrize("theme", [LIGHT, DARK])
 def test_variants_of_a_strategy_have_colours_of_their_own(theme: object) -> None:
-    labels = [one.label for one in SWEEP]
+    labels = ["full", *(f"nanospec:capacity={capacity}" for capacity in range(100, 1300, 100))]
     assert len(set(colours(labels, theme).values())) == len(labels)  # type: ignore[arg-type]
 
 

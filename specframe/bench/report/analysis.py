@@ -81,5 +81,5 @@ def analyse(rows: Sequence[BenchRow], manifest: Manifest) -> Analysis:
         lossless={label: lossless_summary(run.of(label)) for label in run.configurations},
         divergences=divergences(run.rows),
         break_even=found,
-        estimates=estimates(run, found),
+        estimates=estimates(run, found, manifest.target["hidden_size"]),
     )

@@ -1,11 +1,11 @@
 """From which vocabulary size, head share and tau on pruning pays.
 
-A target pass with everything around it takes ``R + h(V)`` seconds with the full head and ``R + h(K) + g``
-with the packed head: ``R`` is what pruning does not touch (target pass, drafter backbone, tree, the rest),
-``h(n) = a + b n`` the head over ``n`` rows, ``g`` vocabulary and gather. With ``tau`` tokens per target pass,
-and ``rho`` the share of it that pruning keeps, pruning pays where
+A target pass with everything around it takes ``R + h(V)`` seconds with the full head and ``R + p + g`` with
+the packed head: ``R`` is what pruning does not touch (target pass, drafter backbone, tree, the rest),
+``h(V) = a + b V`` the full head, ``p`` the packed head, ``g`` vocabulary and gather. With ``tau`` tokens per
+target pass, and ``rho`` the share of it that pruning keeps, pruning pays where
 
-    rho (R + h(V)) > R + h(K) + g
+    rho (R + h(V)) > R + p + g
 
 Solved for one of them after the other, this gives the least ``rho``, ``V``, and head share
 ``h(V) / (R + h(V))``. Prefill is left out: pruning does not change it.
@@ -13,16 +13,19 @@ Solved for one of them after the other, this gives the least ``rho``, ``V``, and
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import attrs
 
 from specframe.bench.report.bootstrap import Estimate, geometric_mean
 from specframe.bench.report.ratios import Comparison
-from specframe.bench.report.run import FULL, Run
+from specframe.bench.report.run import FULL, OVERALL, Run
 from specframe.bench.report.times import TimeSplit, time_split
 from specframe.bench.report.totals import totals
 from specframe.bench.rows import BenchRow
 
 SAME_TREE = 0.05  # trees whose mean N differs by more are not compared: their heads did different work
+SMALL_HEAD = 0.1  # a packed head of at most this share of V tells what a head takes over no row
 
 
 @attrs.frozen(slots=True)
@@ -31,47 +34,50 @@ class StepCosts:
 
     Attributes:
         untouched: R, all that pruning does not change.
-        head_fixed: a, the head's time over no row.
-        head_per_row: b, the head's time per row.
-        vocabulary: g, vocabulary and gather of a pruned configuration.
+        head_fixed: a, the full head's time over no row.
+        head_per_row: b, the full head's time per row, above 0.
+        packed_head: p, the packed head.
+        vocabulary: g, vocabulary and gather of the pruned configuration.
     """
 
     untouched: float
     head_fixed: float
     head_per_row: float
+    packed_head: float
     vocabulary: float
 
-    def head(self, rows: float) -> float:
-        """Return h(n), the head over ``rows`` rows."""
-        return self.head_fixed + self.head_per_row * rows
+    def head(self, vocab_size: float) -> float:
+        """Return h(V), the full head."""
+        return self.head_fixed + self.head_per_row * vocab_size
 
     def full(self, vocab_size: float) -> float:
         """Return a whole step over the full vocabulary."""
         return self.untouched + self.head(vocab_size)
 
-    def pruned(self, active: float) -> float:
-        """Return a whole step over ``active`` tokens."""
-        return self.untouched + self.head(active) + self.vocabulary
+    @property
+    def pruned(self) -> float:
+        """A whole step over the active vocabulary."""
+        return self.untouched + self.packed_head + self.vocabulary
 
     def head_share(self, vocab_size: float) -> float:
         """Return the head's share of a whole step over the full vocabulary."""
         return self.head(vocab_size) / self.full(vocab_size)
 
-    def ratio(self, vocab_size: float, active: float, retention: float) -> float:
+    def ratio(self, vocab_size: float, retention: float) -> float:
         """Return the speed of pruned against full when pruning keeps ``retention`` of tau."""
-        return retention * self.full(vocab_size) / self.pruned(active)
+        return retention * self.full(vocab_size) / self.pruned
 
-    def least_retention(self, vocab_size: float, active: float) -> float:
+    def least_retention(self, vocab_size: float) -> float:
         """Return the share of tau that pruning has to keep to be as fast as full."""
-        return self.pruned(active) / self.full(vocab_size)
+        return self.pruned / self.full(vocab_size)
 
-    def least_vocabulary(self, active: float, retention: float) -> float:
+    def least_vocabulary(self, retention: float) -> float:
         """Return the vocabulary size from which pruning is faster, the rest as it is."""
-        return (self.pruned(active) / retention - self.untouched - self.head_fixed) / self.head_per_row
+        return (self.pruned / retention - self.untouched - self.head_fixed) / self.head_per_row
 
-    def least_head_share(self, active: float, retention: float) -> float:
-        """Return the head's share of a whole step from which pruning is faster, the rest as it is."""
-        return 1.0 - retention * self.untouched / self.pruned(active)
+    def least_head_share(self, retention: float) -> float:
+        """Return the head's share of a full step from which pruning is faster, the rest as it is."""
+        return 1.0 - retention * self.untouched / self.pruned
 
 
 @attrs.frozen(slots=True)
@@ -80,7 +86,7 @@ class BreakEven:
 
     Attributes:
         configuration: label.
-        costs: per target pass; the head's line goes through the two measured points.
+        costs: per target pass.
         vocab_size: V, rows of the drafter's full head.
         active: K, mean.
         retention: share of full's tau that is kept, geometric mean over prompts.
@@ -102,68 +108,93 @@ class BreakEven:
     @property
     def predicted(self) -> float:
         """Speed against full by the formula."""
-        return self.costs.ratio(self.vocab_size, self.active, self.retention.value)
+        return self.costs.ratio(self.vocab_size, self.retention.value)
 
     @property
     def least_retention(self) -> float:
         """Least share of tau to keep."""
-        return self.costs.least_retention(self.vocab_size, self.active)
+        return self.costs.least_retention(self.vocab_size)
 
     @property
-    def least_vocabulary(self) -> float | None:
-        """Least V; None where a row costs nothing measurable."""
-        if self.costs.head_per_row <= 0:
-            return None
-        return max(self.costs.least_vocabulary(self.active, self.retention.value), self.active)
+    def least_vocabulary(self) -> float:
+        """Least V; the active size where every larger vocabulary will do."""
+        return max(self.costs.least_vocabulary(self.retention.value), self.active)
 
     @property
     def least_head_share(self) -> float:
         """Least head share."""
-        return max(self.costs.least_head_share(self.active, self.retention.value), 0.0)
+        return max(self.costs.least_head_share(self.retention.value), 0.0)
 
 
-def break_even(run: Run, against_full: list[Comparison]) -> list[BreakEven]:
+@attrs.frozen(slots=True)
+class _Pair:
+    """A pruned configuration and ``full`` on the prompts that both have."""
+
+    ours: TimeSplit
+    full: TimeSplit
+    active: float
+    retention: Estimate
+
+
+def break_even(run: Run, against_full: Iterable[Comparison]) -> list[BreakEven]:
     """Return the break-even of every configuration that prunes and drafts the same trees as ``full``.
 
     Args:
         run: the rows.
         against_full: its comparisons with ``full``.
     """
-    measured = {one.configuration: one.ratio for one in against_full if one.task == "overall"}
     if FULL not in run.drafting:
         return []
     # Not the target's: a drafter may have a head of its own over fewer tokens.
     vocab_size = totals(run.of(FULL)).active_max or 0
-    found = []
-    for label in run.drafting:
-        pairs = run.pairs(label, FULL)
-        retained = [row.tau / full.tau for row, full in pairs if row.tau and full.tau]
-        if label not in measured or not retained:
-            continue
-        ours, theirs = [row for row, _ in pairs], [full for _, full in pairs]
-        active = totals(ours).active_mean or 0.0
-        costs = _costs(ours, theirs, vocab_size, active)
-        if costs is not None and active < vocab_size:
-            retention = geometric_mean(retained)
-            found.append(BreakEven(label, costs, vocab_size, active, retention, measured[label]))
-    return found
+    measured = {one.configuration: one.ratio for one in against_full if one.task == OVERALL}
+    pairs = {label: _pair(run.pairs(label, FULL), vocab_size) for label in run.drafting if label in measured}
+    known = {label: pair for label, pair in pairs.items() if pair is not None}
+    fixed = _fixed_head_time(known.values(), vocab_size)
+    return [
+        BreakEven(
+            label, _costs(pair, fixed, vocab_size), vocab_size, pair.active, pair.retention, measured[label]
+        )
+        for label, pair in known.items()
+    ]
 
 
-def _costs(ours: list[BenchRow], theirs: list[BenchRow], vocab_size: int, active: float) -> StepCosts | None:
-    """Return the costs of a pruned configuration and ``full``; None when their trees differ."""
-    nodes, full_nodes = totals(ours).tree_nodes, totals(theirs).tree_nodes
-    pruned, full = time_split(ours), time_split(theirs)
-    if not nodes or not full_nodes or abs(nodes / full_nodes - 1) > SAME_TREE or not pruned or not full:
+def _pair(rows: list[tuple[BenchRow, BenchRow]], vocab_size: int) -> _Pair | None:
+    """Return what both did; None when nothing was pruned or the trees differ."""
+    ours, theirs = totals([row for row, _ in rows]), totals([full for _, full in rows])
+    pruned, full = time_split([row for row, _ in rows]), time_split([full for _, full in rows])
+    retained = [row.tau / full.tau for row, full in rows if row.tau and full.tau]
+    if not pruned or not full or not pruned.passes or not full.passes or not full.head or not retained:
         return None
-    if not pruned.passes or not full.passes or active >= vocab_size:
+    if not ours.active_mean or not ours.tree_nodes or not theirs.tree_nodes or ours.active_mean >= vocab_size:
         return None
-    head, full_head = pruned.head / pruned.passes, full.head / full.passes
-    per_row = (full_head - head) / (vocab_size - active)
+    if abs(ours.tree_nodes / theirs.tree_nodes - 1) > SAME_TREE:
+        return None
+    return _Pair(pruned, full, ours.active_mean, geometric_mean(retained))
+
+
+def _fixed_head_time(pairs: Iterable[_Pair], vocab_size: int) -> float:
+    """Return a: where the line through the full head and the smallest packed one ends; 0 if none is small."""
+    small = [pair for pair in pairs if pair.active <= SMALL_HEAD * vocab_size]
+    if not small:
+        return 0.0
+    pair = min(small, key=lambda one: one.active)
+    packed, full = pair.ours.head / pair.ours.passes, pair.full.head / pair.full.passes
+    if packed >= full:
+        return 0.0
+    return max(packed - (full - packed) / (vocab_size - pair.active) * pair.active, 0.0)
+
+
+def _costs(pair: _Pair, fixed: float, vocab_size: int) -> StepCosts:
+    ours, full = pair.ours, pair.full
+    head = full.head / full.passes
+    fixed = min(fixed, 0.5 * head)
     return StepCosts(
-        untouched=(_untouched(pruned) + _untouched(full)) / 2,
-        head_fixed=head - per_row * active,
-        head_per_row=per_row,
-        vocabulary=pruned.vocabulary / pruned.passes,
+        untouched=(_untouched(ours) + _untouched(full)) / 2,
+        head_fixed=fixed,
+        head_per_row=(head - fixed) / vocab_size,
+        packed_head=ours.head / ours.passes,
+        vocabulary=ours.vocabulary / ours.passes,
     )
 
 

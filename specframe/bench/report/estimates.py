@@ -46,11 +46,11 @@ class ShapeEstimate:
     @property
     def least_retention(self) -> float:
         """Least share of tau that pruning has to keep."""
-        return self.costs.least_retention(self.model.vocab_size, self.setting.active)
+        return self.costs.least_retention(self.model.vocab_size)
 
     def ratio(self, retention: float) -> float:
         """Return the speed of pruned against full when pruning keeps ``retention`` of tau."""
-        return self.costs.ratio(self.model.vocab_size, self.setting.active, retention)
+        return self.costs.ratio(self.model.vocab_size, retention)
 
 
 def estimate(model: Model, device: Device, setting: Setting) -> ShapeEstimate:
@@ -62,33 +62,38 @@ def estimate(model: Model, device: Device, setting: Setting) -> ShapeEstimate:
         untouched=full.backbone + target_pass_time(model, device, setting),
         head_fixed=packed.head - per_row * setting.active,
         head_per_row=per_row,
+        packed_head=packed.head,
         vocabulary=packed.vocabulary,
     )
     return ShapeEstimate(model, device, setting, costs)
 
 
-def estimates(run: Run, measured: list[BreakEven]) -> list[ShapeEstimate]:
-    """Return the estimates for the shown models: on the shown devices, and at this machine's bandwidth."""
+def estimates(run: Run, measured: list[BreakEven], hidden_size: int) -> list[ShapeEstimate]:
+    """Return the estimates for the shown models: on the shown devices, and at this machine's bandwidth.
+
+    Args:
+        run: the rows.
+        measured: its break-even.
+        hidden_size: H of the run's target.
+    """
     settings = [(device, Setting()) for device in DEVICES if device.name in SHOWN_DEVICES]
-    here = this_machine(run, measured)
+    here = this_machine(run, measured, hidden_size)
     if here is not None:
         settings.insert(0, here)
     models = [model for model in MODELS if model.name in SHOWN_MODELS]
     return [estimate(model, device, setting) for device, setting in settings for model in models]
 
 
-def this_machine(run: Run, measured: list[BreakEven]) -> tuple[Device, Setting] | None:
+def this_machine(run: Run, measured: list[BreakEven], hidden_size: int) -> tuple[Device, Setting] | None:
     """Return this machine by the rate at which it read the full head, and the trees that it drafted.
 
     Arithmetic is not bounded: what a run measures is one rate, and on small trees memory sets it.
     """
     rows = run.of(FULL)
     levels = max((len(row.accept_by_depth or ()) for row in rows), default=0)
-    head_bytes = max((row.head_bytes or 0 for row in rows), default=0)
-    per_row = max((one.costs.head_per_row for one in measured), default=0.0)
     nodes = totals(rows).tree_nodes
-    if not measured or not levels or not head_bytes or per_row <= 0 or not nodes:
+    if not measured or not levels or not nodes:
         return None
-    bandwidth = head_bytes / measured[0].vocab_size * levels / per_row
-    device = Device(THIS_MACHINE, bandwidth=bandwidth, peak=float("inf"))
+    row_bytes = hidden_size * (4 if rows[0].dtype == "float32" else 2)
+    device = Device(THIS_MACHINE, row_bytes * levels / measured[0].costs.head_per_row, peak=float("inf"))
     return device, Setting(levels=levels, tree_nodes=round(nodes))

@@ -33,7 +33,7 @@ def draw(found: Sequence[BreakEven], colours: Mapping[str, str], theme: Theme) -
     for one, label in zip(found, labels, strict=True):
         colour = colours[one.configuration]
         inside = sizes[sizes >= one.active]
-        ratios = [one.costs.ratio(size, one.active, one.retention.value) for size in inside]
+        ratios = [one.costs.ratio(size, one.retention.value) for size in inside]
         axes.plot(inside, ratios, color=colour, lw=2.2)
         if one.measured.low is not None and one.measured.high is not None:
             ends = [one.measured.low, one.measured.high]
@@ -41,7 +41,7 @@ def draw(found: Sequence[BreakEven], colours: Mapping[str, str], theme: Theme) -
         axes.plot(vocab_size, one.measured.value, "o", ms=6.5, color=colour, mec=theme.ground, mew=1)
         line_ends.append((ratios[-1], label, colour))
         least = one.least_vocabulary
-        if least is not None and sizes[0] < least < sizes[-1] and least > one.active:
+        if sizes[0] < least < sizes[-1] and least > one.active:
             axes.plot(least, 1.0, "|", ms=12, mew=2.4, color=colour)
             crossings.append((least, 1.0, f"{least:,.0f}", colour))
     axes.axvline(vocab_size, color=theme.grid, lw=1.2, zorder=0)
@@ -64,5 +64,5 @@ def draw(found: Sequence[BreakEven], colours: Mapping[str, str], theme: Theme) -
         color=theme.muted,
     )
     label_line_ends(axes, line_ends)
-    label_points(axes, crossings)
+    label_points(axes, crossings, radius=2.0, least=10.0)
     return figure

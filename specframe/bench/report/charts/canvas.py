@@ -116,13 +116,16 @@ def label_line_ends(axes: Axes, ends: Sequence[tuple[float, str, str]]) -> None:
         )
 
 
-def label_points(axes: Axes, points: Sequence[tuple[float, float, str, str]], *, radius: float = 7.0) -> None:
+def label_points(
+    axes: Axes, points: Sequence[tuple[float, float, str, str]], *, radius: float = 7.0, least: float = 0.0
+) -> None:
     """Write labels beside points, each as near as it hides no other label or point.
 
     Args:
         axes: finished, with its final limits and place on the figure.
         points: x, y, label and colour.
         radius: of the marks, points.
+        least: how far above or below its point a label stands at least, points.
     """
     figure = axes.get_figure(root=True)
     assert figure is not None
@@ -143,7 +146,7 @@ def label_points(axes: Axes, points: Sequence[tuple[float, float, str, str]], *,
             color=colour,
             annotation_clip=False,
         )
-        for up, across in _PLACES:
+        for up, across in (place for place in _PLACES if abs(place[0]) >= least):
             text.set_horizontalalignment("left" if across > 0 else "right")
             text.set_position((across * (radius + 3), up))
             box = text.get_window_extent()

@@ -21,6 +21,7 @@ _FIXED = {
 }
 _OTHERS = ("#c2528b", "#2a9fb5", "#9a8f1c", "#6a6fd1", "#b5602f", "#5a9a3c")
 _SHADES = (0.0, 0.13, -0.12, 0.22, 0.06, -0.06)  # away from the ground, of a strategy's further variants
+_HUE_TURN = 0.09  # once all shades are used, as a share of the colour circle
 
 # What pruning is about is warm, the rest is cool.
 PART_COLOURS = {
@@ -106,7 +107,8 @@ def colours(configurations: Sequence[str], theme: Theme) -> dict[str, str]:
             strangers.append(strategy)
         base = _FIXED.get(strategy) or _OTHERS[strangers.index(strategy) % len(_OTHERS)]
         variant = seen[strategy] = seen.get(strategy, -1) + 1
-        found[label] = _shade(base, away * _SHADES[variant % len(_SHADES)])
+        turn, shade = divmod(variant, len(_SHADES))
+        found[label] = _shade(base, away * _SHADES[shade], _HUE_TURN * turn)
     return found
 
 
@@ -119,8 +121,8 @@ def wrapped(label: str, width: int = 26) -> str:
     return "\n".join(line.replace("\u200b ", "").replace("\u200b", "") for line in lines)
 
 
-def _shade(colour: str, lighter: float) -> str:
+def _shade(colour: str, lighter: float, turn: float) -> str:
     red, green, blue = (int(colour[at : at + 2], 16) / 255 for at in (1, 3, 5))
     hue, light, saturation = colorsys.rgb_to_hls(red, green, blue)
-    shaded = colorsys.hls_to_rgb(hue, min(max(light + lighter, 0.15), 0.85), saturation)
+    shaded = colorsys.hls_to_rgb((hue + turn) % 1.0, min(max(light + lighter, 0.15), 0.85), saturation)
     return "#" + "".join(f"{round(channel * 255):02x}" for channel in shaded)
