@@ -28,10 +28,11 @@ def specframe_gather_backends() -> Iterable[Component]:
 
 @hookimpl
 def specframe_drafters() -> Iterable[Component]:
-    """Return the drafter ``eagle``."""
-    from specframe_plugins.drafters.eagle import drafter
+    """Return the drafters ``eagle`` and ``eagle3``."""
+    from specframe_plugins.drafters.eagle import drafter as eagle
+    from specframe_plugins.drafters.eagle3 import drafter as eagle3
 
-    return [drafter.COMPONENT]
+    return [eagle.COMPONENT, eagle3.COMPONENT]
 
 
 @hookimpl

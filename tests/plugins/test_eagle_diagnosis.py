@@ -10,6 +10,7 @@ import torch
 from tiny_models import VOCAB_SIZE, tiny_target
 
 import specframe_plugins.drafters.eagle.diagnosis as diagnosis
+import specframe_plugins.drafters.probe as probe
 from specframe.components import DoctorRequest, Finding
 from specframe.target import Target
 from specframe_plugins.drafters.eagle.checkpoint import find_head, load_head, save_head
@@ -59,7 +60,7 @@ def diagnose(target: Target | None, checkpoint: Path | None = None) -> list[Find
 
 @pytest.fixture(autouse=True)
 def _words_of_the_tiny_tokenizer(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(diagnosis, "PROBE_TEXT", TEXT)
+    monkeypatch.setattr(probe, "PROBE_TEXT", TEXT)
 
 
 def test_a_head_that_predicts_its_target_is_fine(

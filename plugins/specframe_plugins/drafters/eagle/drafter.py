@@ -22,7 +22,7 @@ from specframe.protocols import Capturable, GatherBackend
 from specframe.types import DraftTree, Verdict
 from specframe_plugins.drafters.eagle.cached import CachedHead, CachedLayer, span_of
 from specframe_plugins.drafters.eagle.checkpoint import find_head, load_head
-from specframe_plugins.drafters.eagle.diagnosis import diagnose
+from specframe_plugins.drafters.eagle.diagnosis import diagnose, predictor
 from specframe_plugins.drafters.eagle.inputs import StepInputs
 from specframe_plugins.drafters.eagle.sampled_step import SampledStep
 from specframe_plugins.drafters.eagle.shape import TREES, TreeOptions, TreeSampling, TreeShape
@@ -30,6 +30,7 @@ from specframe_plugins.drafters.eagle.step import DraftStep
 from specframe_plugins.drafters.eagle.training import train
 from specframe_plugins.drafters.eagle.training.options import TrainOptions
 from specframe_plugins.drafters.eagle.tree import DynamicTree
+from specframe_plugins.drafters.probe import warn_unless_it_predicts
 
 # Pairs of a prompt that the head reads at once: bounds the memory of what lies between its layers.
 _CHUNK = 512
@@ -198,6 +199,7 @@ def create(options: EagleOptions, context: BuildContext) -> EagleDrafter:
     """
     target = context.target
     head = load_head(options.checkpoint or find_head(target), target)
+    warn_unless_it_predicts("EAGLE head", predictor(head, target), target)
     shape, sampling = options.shape(target.device), options.sampling(context)
     beams = shape.branching if sampling is None else sampling.shape.beams
     return EagleDrafter(
