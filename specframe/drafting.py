@@ -59,6 +59,11 @@ class Autoregressive:
         """LM-head rows fetched since the request began, [] int64 on the device."""
         return torch.tensor(0)
 
+    @property
+    def unknown_ids(self) -> int:
+        """How many ids of this request's strategy the drafter's LM head has no row for; a host read."""
+        return 0
+
     def memory_use(self) -> MemoryUse | None:
         """Return what the vocabulary costs in memory; None where nothing is drafted."""
         return None
@@ -143,6 +148,11 @@ class Drafting(Autoregressive):
     def rows_fetched(self) -> Tensor:
         """LM-head rows fetched since the request began, [] int64 on the device; 0 without an active set."""
         return super().rows_fetched if self._store is None else self._store.rows_fetched
+
+    @property
+    def unknown_ids(self) -> int:
+        """How many ids of this request's strategy the drafter's LM head has no row for; a host read."""
+        return super().unknown_ids if self._store is None else self._store.unknown_ids
 
     def memory_use(self) -> MemoryUse:
         """Return what the packed head, the active set and the full head take."""

@@ -125,7 +125,7 @@ class Engine:
                 generation.output,
                 model=self.target.name,
                 prompt_tokens=len(generation.prompt_ids),
-                max_depth=self.drafting.max_depth,
+                drafting=self.drafting,
                 lossy=self.lossy,
             )
             self._observers.generation_finished(self.report)

@@ -92,22 +92,22 @@ class GenerationRecorder:
         *,
         model: str,
         prompt_tokens: int,
-        max_depth: int,
+        drafting: Autoregressive,
         lossy: bool = False,
     ) -> GenerationReport:
-        """Return the report of a finished generation."""
+        """Return the report of a finished generation; a few host reads."""
         assert output.finish_reason is not None
         steps, seconds = self.steps(), clock.seconds
         passes = len(steps)
         from_passes = sum(len(step.emitted_ids) for step in steps)
-        drafting = config.strategy != AUTOREGRESSIVE
+        drafts = config.strategy != AUTOREGRESSIVE
         return GenerationReport(
             id=request.id,
             task=request.task,
             strategy=config.strategy,
-            drafter=config.drafter if drafting else None,
+            drafter=config.drafter if drafts else None,
             verifier=config.verifier,
-            gather=config.gather if drafting else None,
+            gather=config.gather if drafts else None,
             model=model,
             dtype=config.dtype,
             device=config.device,
@@ -137,11 +137,12 @@ class GenerationRecorder:
             active_mean=sum(step.active_size for step in steps) / passes if passes else 0.0,
             active_max=max((step.active_size for step in steps), default=0),
             coverage=sum(step.covered for step in steps) / from_passes if from_passes else 0.0,
+            unknown_ids=drafting.unknown_ids,
             oov_rejections=sum(step.rejection == "oov" for step in steps),
             drafter_misses=sum(step.rejection == "drafter_miss" for step in steps),
             accept_by_depth=[
                 sum(step.accepted >= depth for step in steps) / passes if passes else 0.0
-                for depth in range(1, max_depth + 1)
+                for depth in range(1, drafting.max_depth + 1)
             ],
             fallback=self.fallback,
             peak_rss_bytes=peak_rss_bytes(),

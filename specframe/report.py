@@ -45,6 +45,7 @@ def to_rows(report: GenerationReport, vocab_size: int) -> list[tuple[str, str]]:
                 f"mean {report.active_mean:,.0f}, max {report.active_max:,} of {vocab_size:,} tokens",
             ),
             ("coverage", f"{report.coverage:.1%} of the emitted tokens"),
+            *_unknown_row(report),
             (
                 "rejections",
                 f"{report.oov_rejections:,} OOV, {report.drafter_misses:,} drafter misses",
@@ -53,6 +54,18 @@ def to_rows(report: GenerationReport, vocab_size: int) -> list[tuple[str, str]]:
     if report.fallback is not None:
         rows.append(("fallback", f"went on without drafting: {report.fallback}"))
     return rows + _time_rows(report, drafted)
+
+
+def _unknown_row(report: GenerationReport) -> list[tuple[str, str]]:
+    """Return what a reduced LM head left out; nothing where it left out nothing."""
+    if not report.unknown_ids:
+        return []
+    return [
+        (
+            "not in the head",
+            f"{report.unknown_ids:,} ids of the strategy have no row in the drafter's LM head",
+        )
+    ]
 
 
 def _sampling_rows(report: GenerationReport) -> list[tuple[str, str]]:

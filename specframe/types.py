@@ -142,7 +142,8 @@ class GenerationReport:
     ``draft_head_s``, ``draft_tree_s`` and ``vocabulary_s``, and the verdict, the commit and the statistics
     are the rest of it. ``lossy`` says that the verifier changes the target's distribution.
     ``accept_by_depth[d]`` is the share of target passes that accepted a drafted token at depth d + 1.
-    ``token_ids`` end with the token that ended the generation, ``text`` before it.
+    ``token_ids`` end with the token that ended the generation, ``text`` before it. ``unknown_ids`` counts the
+    distinct ids that the strategy asked for and the drafter's own, reduced LM head has no row for.
     ``kept_tokens`` are the prompt tokens that an earlier turn had left in the caches. ``fallback`` says which
     component failed where the rest was generated without drafting; None where none did.
     """
@@ -182,6 +183,7 @@ class GenerationReport:
     active_mean: float
     active_max: int
     coverage: float
+    unknown_ids: int = 0
     oov_rejections: int
     drafter_misses: int
     accept_by_depth: list[float]

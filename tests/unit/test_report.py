@@ -47,6 +47,7 @@ KEYS = [
     "active_mean",
     "active_max",
     "coverage",
+    "unknown_ids",
     "oov_rejections",
     "drafter_misses",
     "accept_by_depth",
@@ -179,3 +180,9 @@ def test_brackets_in_a_cell_are_not_markup(
     monkeypatch.setenv("FORCE_COLOR", "1")
     print_table([("[red]", "2.0")])
     assert "[red]" in capsys.readouterr().out
+
+
+def test_ids_that_a_reduced_head_lacks_are_named_only_where_there_are_any() -> None:
+    assert "not in the head" not in rows()
+    lacking = rows(attrs.evolve(REPORT, unknown_ids=1204))
+    assert lacking["not in the head"] == "1,204 ids of the strategy have no row in the drafter's LM head"
