@@ -7,7 +7,15 @@ from time import perf_counter
 from typing import Any, Literal, Protocol
 
 Phase = Literal[
-    "prefill", "draft_backbone", "draft_head", "draft_tree", "vocabulary", "target_pass", "other", "consumer"
+    "prefill",
+    "draft_backbone",
+    "draft_head",
+    "draft_tree",
+    "vocabulary",
+    "target_pass",
+    "statistics",
+    "other",
+    "consumer",
 ]
 
 

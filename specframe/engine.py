@@ -183,8 +183,9 @@ class Engine:
             features = target_pass.features[list(verdict.path)]
             chunk = output.add(verdict.emitted_ids)
             generation.logits.extend(chunk.token_ids)
-            generation.recorder.record(tree, verdict, chunk.token_ids, drafting)
             clock.lap("other")
+            generation.recorder.record(tree, verdict, chunk.token_ids, drafting)
+            clock.lap("statistics")
             yield chunk
 
             topk_ids = top_ids(target_pass.logits, drafting.harvest_topk) if drafting.harvest_topk else None

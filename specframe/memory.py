@@ -40,11 +40,12 @@ def measure(head: OutputHead, backend: object, store: object | None, active: obj
         store: None for the full vocabulary.
         active: the store's active set.
     """
+    head_bytes = head.weight.nbytes + (0 if head.bias is None else head.bias.nbytes)
     head_storages = _storages(head)
     active_storages = _storages(active)
     packed = _storages(backend, without=head_storages.keys() | active_storages.keys())
     kept = _storages(store, without=head_storages.keys() | packed.keys())
-    return MemoryUse(sum(packed.values()), sum(kept.values()), sum(head_storages.values()))
+    return MemoryUse(sum(packed.values()), sum(kept.values()), head_bytes)
 
 
 def _storages(root: object, without: Collection[int] = ()) -> dict[int, int]:

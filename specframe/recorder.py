@@ -18,7 +18,14 @@ from specframe.output import Output
 from specframe.request import Request
 from specframe.types import DraftTree, GenerationReport, Rejection, StepStats, Verdict
 
-_DRAFT_PHASES: tuple[Phase, ...] = ("draft_backbone", "draft_head", "draft_tree", "vocabulary", "other")
+_DRAFT_PHASES: tuple[Phase, ...] = (
+    "draft_backbone",
+    "draft_head",
+    "draft_tree",
+    "vocabulary",
+    "statistics",
+    "other",
+)
 
 
 @attrs.frozen(slots=True, eq=False)
@@ -74,8 +81,8 @@ class GenerationRecorder:
         passes = self._passes
         if not passes:
             return []
-        sizes = torch.stack([one.active_size for one in passes]).tolist()
-        fetched = torch.stack([one.rows_fetched for one in passes]).tolist()
+        sizes = _read([one.active_size for one in passes])
+        fetched = _read([one.rows_fetched for one in passes])
         per_step = [max(after - before, 0) for before, after in zip([0, *fetched], fetched, strict=False)]
         covered = iter(torch.cat([one.covered for one in passes]).tolist())
         return [
@@ -133,6 +140,7 @@ class GenerationRecorder:
             draft_head_s=seconds.get("draft_head", 0.0),
             draft_tree_s=seconds.get("draft_tree", 0.0),
             vocabulary_s=seconds.get("vocabulary", 0.0),
+            statistics_s=seconds.get("statistics", 0.0),
             verify_s=seconds.get("target_pass", 0.0),
             active_mean=sum(step.active_size for step in steps) / passes if passes else 0.0,
             active_max=max((step.active_size for step in steps), default=0),
@@ -148,6 +156,13 @@ class GenerationRecorder:
             peak_rss_bytes=peak_rss_bytes(),
             specframe_version=specframe.__version__,
         )
+
+
+def _read(numbers: list[Tensor]) -> list[int]:
+    """Return scalars as numbers, in one host read."""
+    device = numbers[0].device
+    values: list[int] = torch.stack([one.to(device, non_blocking=True) for one in numbers]).tolist()
+    return values
 
 
 def _stats(step: int, one: _Pass, covered: list[bool], active_size: int, rows_fetched: int) -> StepStats:

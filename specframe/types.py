@@ -137,15 +137,16 @@ FinishReason = Literal["eos", "stop", "length"]
 class GenerationReport:
     """One generation, with the keys of ``run --json`` and ``bench --json``.
 
-    Times are seconds, sizes tokens unless the name says bytes. ``draft_s`` is everything between the end
-    of one target pass and the start of the next; its named parts are ``draft_backbone_s``,
-    ``draft_head_s``, ``draft_tree_s`` and ``vocabulary_s``, and the verdict, the commit and the statistics
-    are the rest of it. ``lossy`` says that the verifier changes the target's distribution.
-    ``accept_by_depth[d]`` is the share of target passes that accepted a drafted token at depth d + 1.
-    ``token_ids`` end with the token that ended the generation, ``text`` before it. ``unknown_ids`` counts the
-    distinct ids that the strategy asked for and the drafter's own, reduced LM head has no row for.
-    ``kept_tokens`` are the prompt tokens that an earlier turn had left in the caches. ``fallback`` says which
-    component failed where the rest was generated without drafting; None where none did.
+    Times are seconds, sizes tokens unless the name says bytes. ``draft_s`` is everything between the end of
+    one target pass and the start of the next; its named parts are ``draft_backbone_s``, ``draft_head_s``,
+    ``draft_tree_s``, ``vocabulary_s`` and ``statistics_s``, which is what recording the step costs; the
+    verdict and the commit are the rest of it. ``lossy`` says that the verifier changes the target's
+    distribution. ``accept_by_depth[d]`` is the share of target passes that accepted a drafted token at
+    depth d + 1. ``token_ids`` end with the token that ended the generation, ``text`` before it.
+    ``unknown_ids`` counts the distinct ids that the strategy asked for and the drafter's own, reduced LM
+    head has no row for. ``kept_tokens`` are the prompt tokens that an earlier turn had left in the caches.
+    ``fallback`` says which component failed where the rest was generated without drafting; None where none
+    did.
     """
 
     id: str
@@ -179,6 +180,7 @@ class GenerationReport:
     draft_head_s: float
     draft_tree_s: float
     vocabulary_s: float
+    statistics_s: float
     verify_s: float
     active_mean: float
     active_max: int

@@ -14,6 +14,9 @@ from specframe.bench.tasks import Task
 from specframe.engine import Engine
 from specframe.memory import MemoryUse
 
+# A test sees to it that no key of a report is missing among them.
+_KEYS = {field.name for field in attrs.fields(BenchRow)}
+
 
 class Contender(Protocol):
     """Runs one configuration.
@@ -64,7 +67,7 @@ class EngineContender:
         report = self.engine.generate(prompt_ids, id=task.id, task=task.task)
         memory = self._memory
         return BenchRow(
-            **attrs.asdict(report),
+            **{name: value for name, value in attrs.asdict(report).items() if name in _KEYS},
             category=task.category,
             configuration=self.label,
             order=order,

@@ -117,6 +117,7 @@ class BenchRow:
     top_k: int
     min_p: float
     repetition_penalty: float
+    lossy: bool
     prompt_tokens: int
     kept_tokens: int
     token_ids: list[int]
@@ -132,12 +133,14 @@ class BenchRow:
     draft_head_s: float | None
     draft_tree_s: float | None
     vocabulary_s: float | None
+    statistics_s: float | None
     verify_s: float | None
     active_mean: float | None
     active_max: int | None
     coverage: float | None
     oov_rejections: int | None
     drafter_misses: int | None
+    unknown_ids: int | None
     accept_by_depth: list[float] | None
     fallback: str | None
     peak_rss_bytes: int

@@ -51,6 +51,16 @@ def summary_rows(rows: Sequence[BenchRow]) -> list[tuple[str, ...]]:
     ]
 
 
+def measuring_line(rows: Sequence[BenchRow]) -> str:
+    """Return what recording the steps cost, as a share of the time after the prefill."""
+    known = [row for row in rows if row.statistics_s is not None and row.prefill_s is not None]
+    after_prefill = sum(row.wall_s - (row.prefill_s or 0.0) for row in known)
+    if not after_prefill:
+        return ""
+    share = sum(row.statistics_s or 0.0 for row in known) / after_prefill
+    return f"recording the steps took {share:.2%} of the time after the prefill"
+
+
 def check_lines(checks: Sequence[CheckResult]) -> list[str]:
     """Return one line per check that failed or could not be made, and one for all that passed."""
     lines = [

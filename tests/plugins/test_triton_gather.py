@@ -22,6 +22,7 @@ from specframe.config import RunConfig
 from specframe.drafting import Drafting
 from specframe.errors import UsageError
 from specframe.head import OutputHead
+from specframe.recorder import GenerationRecorder
 from specframe.target import Prefill, Target
 from specframe.types import DraftTree, GenerationReport, Verdict
 from specframe.vocabulary_store import VocabularyStore
@@ -115,7 +116,8 @@ def run_without_values(make_gather: Any, target: Target, eviction: str) -> tuple
         prefill = Prefill(torch.empty(1, 101), torch.empty(20, 64), torch.empty(20, 3, dtype=torch.int64))
         drafting.start(prompt_ids, prefill, clock)
         log_probs, token_ids = gather.topk(torch.empty(4, 64), 12)
-        statistics = drafting.covered((3, 4)), drafting.active_size
+        GenerationRecorder().record(tree, Verdict((0, 2), (3,), 4, True), (3, 4), drafting)
+        statistics = drafting.covered((3, 4)), drafting.active_size, drafting.rows_fetched
         drafting.learn(Verdict((0, 2), (3,), 4, True), tree, torch.empty(7, 3, dtype=torch.int64), clock)
     return log_probs, token_ids, *statistics
 
@@ -130,7 +132,7 @@ def test_nothing_of_the_vocabulary_work_is_read_on_the_host(
     # What a launch reads stays on the device; everything around it runs as it is.
     monkeypatch.setattr(Launch, "run", lambda launch: launched.append(launch.kernel.__name__))
     results = run_without_values(make_gather, target, eviction)
-    assert [tuple(result.shape) for result in results] == [(4, 12), (4, 12), (2,), ()]
+    assert [tuple(result.shape) for result in results] == [(4, 12), (4, 12), (2,), (), ()]
     assert launched.count("_gather_rows") == (3 if make_gather is PackedGather else 0)
     assert launched.count("_occupy") == 2
 

@@ -12,7 +12,7 @@ from specframe.bench.report.directory import check_report_directory
 from specframe.bench.report.terminal import print_ratios
 from specframe.bench.report.writing import write_report
 from specframe.bench.rows import BenchRow, read_interrupted, read_rows
-from specframe.bench.summary import COLUMNS, check_lines, summary_rows
+from specframe.bench.summary import COLUMNS, check_lines, measuring_line, summary_rows
 from specframe.tables import print_table
 
 
@@ -48,6 +48,7 @@ def show(rows: Sequence[BenchRow], manifest: Manifest, directory: Path | None) -
     print_table(summary_rows(rows), COLUMNS)
     print()
     print_ratios(analysis)
-    print(*check_lines([CheckResult(**finding) for finding in manifest.findings]), sep="\n")
+    checks = [CheckResult(**finding) for finding in manifest.findings]
+    print(*filter(None, [measuring_line(rows), *check_lines(checks)]), sep="\n")
     if directory is not None:
         print(f"report: {write_report(rows, manifest, directory)}")
