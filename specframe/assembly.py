@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
-from typing import Any, Literal, get_args
+from typing import Any, get_args
 
 import attrs
 import pluggy
@@ -247,8 +247,8 @@ def common_tree(chosen: Mapping[Kind, tuple[Component, Any]]) -> TreeKind | None
 
 
 def _drawn_trees(drafter: Component, options: Any) -> tuple[TreeKind, ...]:
-    wanted: TreeKind | Literal["auto"] = getattr(options, "tree", "auto")
-    return drafter.trees if wanted == "auto" else (wanted,)
+    wanted = getattr(options, "tree", AUTO)
+    return tuple(kind for kind in drafter.trees if wanted in (AUTO, kind))
 
 
 def _no_common_tree(
@@ -266,7 +266,8 @@ def _no_common_tree(
     others = [registry.get("verifier", name) for name in registry.names("verifier")]
     fitting = " or ".join(other.name for other in others if fits(other))
     remedies = [*drawable, f"--verifier {fitting}"] if fitting else drawable
+    draws = f"draws {', '.join(drawn)}" if drawn else "cannot draw the kind that was asked for"
     return UsageError(
         f"verifier {verifier.name!r} verifies draft trees of kind {', '.join(verifier.trees)}, and drafter "
-        f"{drafter.name!r} draws {', '.join(drawn)}; use {', or '.join(remedies) or 'another drafter'}"
+        f"{drafter.name!r} {draws}; use {', or '.join(remedies) or 'another drafter'}"
     )

@@ -100,7 +100,11 @@ def sample(
 
 
 def fit_to(counts: Counter[Tokens], probabilities: dict[Tokens, float]) -> Fit:
-    """Return how well counts fit probabilities; outcomes expected fewer than five times count as one."""
+    """Return how well counts fit probabilities; outcomes expected fewer than five times count as one.
+
+    Raises:
+        ValueError: no two outcomes are left to compare.
+    """
     draws = counts.total()
     rare = [key for key, probability in probabilities.items() if probability * draws < 5.0]
     common = [key for key in probabilities if key not in rare]
@@ -113,6 +117,8 @@ def fit_to(counts: Counter[Tokens], probabilities: dict[Tokens, float]) -> Fit:
         expected.pop()
     else:
         impossible = any(key not in probabilities for key in counts)
+    if len(observed) < 2:
+        raise ValueError(f"{draws} draws are too few for {len(probabilities)} outcomes")
     statistic = sum((o - e) ** 2 / e for o, e in zip(observed, expected, strict=True))
     halves = torch.tensor([(len(observed) - 1) / 2, statistic / 2], dtype=torch.float64)
     p_value = 0.0 if impossible else float(torch.special.gammaincc(halves[0], halves[1]))
