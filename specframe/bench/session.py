@@ -5,8 +5,8 @@ from __future__ import annotations
 import datetime
 import hashlib
 import sys
-from collections.abc import Sequence
-from contextlib import ExitStack
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from typing import Any, Protocol
 
 import attrs
@@ -39,6 +39,7 @@ from specframe.bench.peers import Peer, peer_settings
 from specframe.bench.progress import progress_bar
 from specframe.bench.resume import open_rows
 from specframe.bench.rows import BenchRow, Steps
+from specframe.bench.rows_file import RowsFile
 from specframe.bench.tasks import Task
 from specframe.config import AUTOREGRESSIVE, RunConfig
 from specframe.errors import UsageError, unknown_name
@@ -116,7 +117,10 @@ def run_bench(
         for contender in contenders:
             if recorder and isinstance(contender, EngineContender):
                 recorder.attach(contender)
-        with progress_bar(len(prompts) * len(contenders), len(rows)) as advance:
+        with (
+            _told_how_to_go_on(file, len(contenders), len(prompts)),
+            progress_bar(len(prompts) * len(contenders), len(rows)) as advance,
+        ):
             for index in range(len(rows) // len(contenders), len(prompts)):
                 group = []
                 for order, contender in enumerate(rotated(contenders, index)):
@@ -153,6 +157,21 @@ def _check_configurations(
             peer_settings(configuration)
         else:
             check_config(configuration.run_config(base), manager)
+
+
+@contextmanager
+def _told_how_to_go_on(file: RowsFile | None, contenders: int, prompts: int) -> Iterator[None]:
+    """Say on standard error what an interrupt left, and that it can be continued."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        if file is not None:
+            print(
+                f"specframe: interrupted after {len(file.rows) // contenders} of {prompts} prompts; the same "
+                "command goes on from there",
+                file=sys.stderr,
+            )
+        raise
 
 
 def _encode(options: BenchOptions, target: Target) -> tuple[list[_Prompt], int]:
