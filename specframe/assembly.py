@@ -19,7 +19,7 @@ from specframe.models import load_pretrained
 from specframe.observers import Observers
 from specframe.options import build_options
 from specframe.plugins import build_registry, create_plugin_manager
-from specframe.protocols import Eviction, VocabularyBuilder
+from specframe.protocols import Capturable, Eviction, VocabularyBuilder
 from specframe.registry import KIND_LABELS, Registry
 from specframe.target import Target
 from specframe.translated_head import TranslatedHead
@@ -60,6 +60,7 @@ def build_engine(
         required_ids=target.required_ids,
         tree=common_tree(chosen) or "top-k",
         temperature=config.temperature,
+        cuda_graph=wants_cuda_graph(config, target.device),
     )
     built: dict[Kind, Any] = {}
     for kind, (component, options) in chosen.items():
@@ -96,6 +97,7 @@ def check_config(
     _check_lossy(config, chosen["verifier"])
     if drafts and common_tree(with_options) is None:
         raise _no_common_tree(with_options, setting, registry)
+    wants_cuda_graph(config, device)
     return config, with_options
 
 
@@ -111,6 +113,10 @@ def bind_drafting(built: dict[Kind, Any], config: RunConfig) -> Drafting:
     """
     strategy: VocabularyBuilder = built["vocabulary"]
     drafter, backend = built["drafter"], built["gather"]
+    if config.cuda_graph and not isinstance(backend, Capturable):
+        raise UsageError(
+            f"gather backend {config.gather!r} cannot run in a CUDA graph; allowed: --no-cuda-graph"
+        )
     head = backend
     if drafter.output_head.reduced is not None:
         head = TranslatedHead(backend, drafter.output_head.reduced)
@@ -158,6 +164,21 @@ def find_dtype(name: str) -> torch.dtype:
     if name not in DTYPES:
         raise unknown_name("dtype", name, DTYPES)
     return DTYPES[name]
+
+
+def wants_cuda_graph(config: RunConfig, device: torch.device) -> bool:
+    """Return whether the draft step is captured in a CUDA graph, as far as the device is concerned.
+
+    Raises:
+        UsageError: it was asked for on a device without such graphs.
+    """
+    if device.type == "cuda":  # ROCm devices are called so too
+        return config.cuda_graph is not False
+    if config.cuda_graph:
+        raise UsageError(
+            f"--cuda-graph needs a CUDA or ROCm device; this is {device.type}; allowed: --no-cuda-graph"
+        )
+    return False
 
 
 def setting_for(config: RunConfig, device: torch.device, dtype: torch.dtype) -> Setting:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+import logging
 from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Annotated, Any, Concatenate, ParamSpec, get_type_hints
@@ -146,6 +147,14 @@ def _run_config(
             metavar="NAME",
         ),
     ] = None,
+    cuda_graph: Annotated[
+        bool | None,
+        option(
+            "Launch a whole draft step as one CUDA graph.",
+            "--cuda-graph/--no-cuda-graph",
+            default="--cuda-graph on a CUDA or ROCm device",
+        ),
+    ] = None,
     seed: Annotated[
         int | None, option("Seed of everything that is drawn.", default=DEFAULTS["seed"], metavar="N")
     ] = None,
@@ -165,8 +174,13 @@ def _run_config(
             default="--no-fallback",
         ),
     ] = None,
+    verbose: Annotated[
+        bool, typer.Option("-v", "--verbose", help="Say on standard error what was chosen, and why.")
+    ] = False,
 ) -> RunConfig:
     """Return the config that the options add up to."""
+    if verbose:
+        _show_log()
     settings = {
         "model": model,
         "strategy": strategy,
@@ -182,11 +196,20 @@ def _run_config(
         "min_p": min_p,
         "repetition_penalty": repetition_penalty,
         "target_forward": target_forward,
+        "cuda_graph": cuda_graph,
         "seed": seed,
         "allow_lossy": allow_lossy,
         "fallback": fallback,
     }
     return resolve_config(config, settings, assignments or ())
+
+
+def _show_log() -> None:
+    """Write what specframe logs to standard error, one line each."""
+    handler = logging.StreamHandler()
+    handler.setFormatter(logging.Formatter("specframe: %(message)s"))
+    log = logging.getLogger("specframe")
+    log.handlers, log.level = [handler], logging.INFO
 
 
 def takes_run_config(

@@ -47,6 +47,7 @@ class RunConfig:
         prefill_chunk: prompt tokens per prefill pass.
         fallback: go on without drafting when a component fails that drafts.
         target_forward: what runs the target's layers: ``auto``, ``lean`` or ``transformers``.
+        cuda_graph: capture the draft step in a CUDA graph; None where device and components allow it.
     """
 
     model: str = "smollm2-135m"
@@ -68,6 +69,7 @@ class RunConfig:
     prefill_chunk: int = 512
     fallback: bool = False
     target_forward: ForwardName = "auto"
+    cuda_graph: bool | None = None
 
     def __attrs_post_init__(self) -> None:
         if self.max_new_tokens < 1:
@@ -127,10 +129,11 @@ def load_toml(path: Path) -> dict[str, Any]:
             raise unknown_name(f"setting in {path}", name, [*allowed, *KINDS])
         elif type(value) is int and type(allowed[name].default) is float:
             settings[name] = float(value)
-        elif type(value) is not type(allowed[name].default):
-            raise UsageError(
-                f"{path}: {name} = {value!r} must be of type {type(allowed[name].default).__name__}"
-            )
+        else:
+            default = allowed[name].default
+            wanted = bool if default is None else type(default)  # a switch that is neither on nor off
+            if type(value) is not wanted:
+                raise UsageError(f"{path}: {name} = {value!r} must be of type {wanted.__name__}")
     return settings
 
 

@@ -6,7 +6,7 @@ from torch import Tensor
 
 from specframe.active_set import ActiveSet
 from specframe.head import OutputHead
-from specframe.protocols import GatherBackend
+from specframe.protocols import Capturable, GatherBackend
 from specframe.reduced_vocabulary import ReducedVocabulary
 
 
@@ -29,6 +29,11 @@ class TranslatedHead:
     def fetch(self, slots: Tensor, ids: Tensor) -> None:
         """Copy the rows ``ids`` [n] of the head into ``slots`` [n]."""
         self._backend.fetch(slots, ids)
+
+    def join(self) -> None:
+        """Let what is launched next wait for rows that the backend still fetches."""
+        if isinstance(self._backend, Capturable):
+            self._backend.join()
 
     def topk(self, hidden: Tensor, k: int) -> tuple[Tensor, Tensor]:
         """Return log-probabilities [N, k] float32 and token ids [N, k] int64 of the k best active tokens."""

@@ -70,14 +70,15 @@ def test_stale_rows_that_are_not_finite_do_not_spread(make_gather: Any) -> None:
 
 
 @both_backends
-def test_a_result_survives_the_next_call(make_gather: Any) -> None:
+def test_calls_of_one_shape_write_the_same_memory(make_gather: Any) -> None:
     head, gather = random_head(), make_gather()
     gather.bind(head, None)
-    log_probs, token_ids = gather.topk(torch.ones(2, 8, device=DEVICE), 4)
-    kept = log_probs.clone(), token_ids.clone()
-    gather.topk(-torch.ones(2, 8, device=DEVICE), 4)
-    assert torch.equal(log_probs, kept[0])
-    assert torch.equal(token_ids, kept[1])
+
+    def addresses(n: int) -> list[int]:
+        return [tensor.data_ptr() for tensor in gather.topk(torch.ones(n, 8, device=DEVICE), 4)]
+
+    first, other = addresses(2), addresses(1)
+    assert addresses(2) == first != other == addresses(1)
 
 
 @both_backends
@@ -147,11 +148,13 @@ class RecordedStreams:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.calls: list[str] = []
+        self.capturing = False
         self.current = self.main = self.stream_named("main")
         monkeypatch.setattr(torch.cuda, "Stream", lambda device: self.stream_named("side"))
         monkeypatch.setattr(torch.cuda, "Event", lambda: self.event())
         monkeypatch.setattr(torch.cuda, "current_stream", lambda device: self.current)
         monkeypatch.setattr(torch.cuda, "stream", lambda stream: self.switched(stream))
+        monkeypatch.setattr(torch.cuda, "is_current_stream_capturing", lambda: self.capturing)
         monkeypatch.setattr(Tensor, "record_stream", lambda tensor, stream: self.calls.append("keep"))
 
     def stream_named(self, name: str) -> Any:
@@ -206,6 +209,14 @@ def test_work_runs_beside_the_current_stream_until_it_is_joined(monkeypatch: pyt
         "more on main",
         "main waits for the event",
     ]
+
+
+def test_a_capture_does_not_wait_for_what_happens_outside(monkeypatch: pytest.MonkeyPatch) -> None:
+    streams = RecordedStreams(monkeypatch)
+    side = SideStream(torch.device("cuda"))
+    streams.capturing = True
+    side.join()
+    assert streams.calls == []
 
 
 def test_the_rows_are_joined_before_they_are_read_and_before_their_list_is_written_again(

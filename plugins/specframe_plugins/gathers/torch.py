@@ -41,6 +41,9 @@ class TorchGather:
         if self._bias is not None and self._head.bias is not None:
             self._bias.index_copy_(0, slots, self._head.bias.detach().index_select(0, ids))
 
+    def join(self) -> None:
+        """Wait for nothing: rows are copied in the order of everything else."""
+
     def topk(self, hidden: Tensor, k: int) -> tuple[Tensor, Tensor]:
         """Return log-probabilities [N, k] float32 and token ids [N, k] int64 of the k best active tokens."""
         logits = self._logits(hidden)

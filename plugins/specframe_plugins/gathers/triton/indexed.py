@@ -8,9 +8,9 @@ from torch import Tensor
 from specframe.active_set import ActiveSet
 from specframe.head import OutputHead
 from specframe.protocols import Admitter, Eviction
-from specframe_kernels.head_topk.buffers import TopKBuffers
 from specframe_kernels.indexed_head_topk.triton import indexed_head_topk
 from specframe_plugins.gathers.triton.admission import TritonAdmitter
+from specframe_plugins.gathers.triton.buffers import BuffersByShape
 from specframe_plugins.gathers.triton.rows import HeadRows
 
 
@@ -28,6 +28,7 @@ class IndexedGather:
         self._head = head
         self._rows = HeadRows(head)
         self._active = active
+        self._buffers = BuffersByShape(active.capacity, head.weight.device)
 
     def admitter(self, active: ActiveSet, pinned: int, eviction: Eviction) -> Admitter:
         """Return an admitter that never leaves the device."""
@@ -36,10 +37,16 @@ class IndexedGather:
     def fetch(self, slots: Tensor, ids: Tensor) -> None:
         """Copy nothing: rows are read from the head."""
 
+    def join(self) -> None:
+        """Wait for nothing: there are no copies."""
+
     def topk(self, hidden: Tensor, k: int) -> tuple[Tensor, Tensor]:
-        """Return log-probabilities [N, k] float32 and token ids [N, k] int64 of the k best active tokens."""
+        """Return log-probabilities [N, k] float32 and token ids [N, k] int64 of the k best active tokens.
+
+        Both are buffers that the next call with the same N and k writes again.
+        """
         rows, active = self._rows, self._active
-        out = TopKBuffers.allocate(len(hidden), k, active.capacity, hidden.device)
+        out = self._buffers.of(len(hidden), k)
         indexed_head_topk(
             hidden.to(rows.weight.dtype).contiguous(),
             rows.weight,

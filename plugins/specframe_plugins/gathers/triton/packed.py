@@ -8,9 +8,9 @@ from torch import Tensor
 from specframe.active_set import ActiveSet
 from specframe.head import OutputHead
 from specframe.protocols import Admitter, Eviction
-from specframe_kernels.head_topk.buffers import TopKBuffers
 from specframe_kernels.sparse_head_topk.triton import sparse_head_logits, sparse_head_topk
 from specframe_plugins.gathers.triton.admission import TritonAdmitter
+from specframe_plugins.gathers.triton.buffers import BuffersByShape
 from specframe_plugins.gathers.triton.rows import HeadRows, PackedRows, Rows
 
 
@@ -24,6 +24,7 @@ class PackedGather:
         """Attach to a head and an active set, with room for ``capacity`` rows; None uses the head itself."""
         self._head = head
         self._rows: Rows = HeadRows(head) if active is None else PackedRows(head, active.capacity)
+        self._buffers = BuffersByShape(len(self._rows.weight), head.weight.device)
         self._token_of = None if active is None else active.token_of
         self._count = (
             torch.tensor(head.vocab_size, device=head.weight.device) if active is None else active.count
@@ -38,11 +39,18 @@ class PackedGather:
         count = torch.full((), len(slots), dtype=torch.int32, device=slots.device)
         self._rows.fetch(slots.int(), ids.int(), count)
 
+    def join(self) -> None:
+        """Let what is launched next wait for the copies."""
+        self._rows.join()
+
     def topk(self, hidden: Tensor, k: int) -> tuple[Tensor, Tensor]:
-        """Return log-probabilities [N, k] float32 and token ids [N, k] int64 of the k best active tokens."""
+        """Return log-probabilities [N, k] float32 and token ids [N, k] int64 of the k best active tokens.
+
+        Both are buffers that the next call with the same N and k writes again.
+        """
         rows = self._rows
         rows.join()
-        out = TopKBuffers.allocate(len(hidden), k, len(rows.weight), hidden.device)
+        out = self._buffers.of(len(hidden), k)
         sparse_head_topk(
             self._input(hidden),
             rows.weight,

@@ -40,6 +40,10 @@ class SideStream:
             tensor.record_stream(self._stream)
 
     def join(self) -> None:
-        """Let whatever is launched on the current stream next wait for the work."""
-        if self._done is not None:
+        """Let whatever is launched on the current stream next wait for the work.
+
+        Does nothing inside a capture, which may not wait for what happens outside: whoever replays the graph
+        joins before.
+        """
+        if self._done is not None and not torch.cuda.is_current_stream_capturing():
             torch.cuda.current_stream(self._device).wait_event(self._done)

@@ -1,0 +1,26 @@
+"""Outputs and scratch of the top-k, allocated once for each of the few shapes that a draft step has."""
+
+from __future__ import annotations
+
+import torch
+
+from specframe_kernels.head_topk.buffers import TopKBuffers
+
+
+class BuffersByShape:
+    """Gives every call of one shape the same memory, as a CUDA graph needs it.
+
+    Args:
+        capacity: slots that a call may look at.
+        device: where the buffers live.
+    """
+
+    def __init__(self, capacity: int, device: torch.device) -> None:
+        self._capacity, self._device = capacity, device
+        self._buffers: dict[tuple[int, int], TopKBuffers] = {}
+
+    def of(self, n: int, k: int) -> TopKBuffers:
+        """Return the buffers for ``n`` hidden states and the ``k`` best tokens of each."""
+        if (n, k) not in self._buffers:
+            self._buffers[n, k] = TopKBuffers.allocate(n, k, self._capacity, self._device)
+        return self._buffers[n, k]
