@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import inspect
 import logging
+import sys
 from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Annotated, Any, Concatenate, ParamSpec, get_type_hints
@@ -204,12 +205,18 @@ def _run_config(
     return resolve_config(config, settings, assignments or ())
 
 
+class _Stderr(logging.Handler):
+    """Writes one line per record to what is standard error at that time."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        print("specframe:", record.getMessage(), file=sys.stderr)
+
+
 def _show_log() -> None:
-    """Write what specframe logs to standard error, one line each."""
-    handler = logging.StreamHandler()
-    handler.setFormatter(logging.Formatter("specframe: %(message)s"))
+    """Let the user see what specframe logs about its choices."""
     log = logging.getLogger("specframe")
-    log.handlers, log.level = [handler], logging.INFO
+    log.handlers = [_Stderr()]
+    log.setLevel(logging.INFO)
 
 
 def takes_run_config(

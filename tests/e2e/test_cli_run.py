@@ -5,6 +5,7 @@ from __future__ import annotations
 import array
 import fcntl
 import json
+import logging
 import os
 import signal
 import subprocess
@@ -198,6 +199,36 @@ def test_what_does_not_fit_the_model_is_one_line(
     outcome = drafted(*arguments)
     assert outcome.exit_code == 2
     assert complaint in outcome.complaint
+
+
+@pytest.mark.parametrize(
+    ("value", "allowed"), [("depth=-1", "integer >= 0 or none"), ("branching=many", "integer >= 1 or none")]
+)
+def test_an_option_that_does_not_fit_says_what_is_allowed(
+    drafted: CommandLine, value: str, allowed: str
+) -> None:
+    name, _, given = value.partition("=")
+    assert drafted("-o", f"drafter.{value}").complaint == (
+        f"option {name} of drafter 'eagle' is '{given}'; allowed: {allowed}"
+    )
+
+
+def test_a_cuda_graph_on_a_cpu_is_one_line(drafted: CommandLine) -> None:
+    outcome = drafted("--cuda-graph")
+    assert outcome.exit_code == 2
+    assert outcome.complaint == (
+        "--cuda-graph needs a CUDA or ROCm device; this is cpu; allowed: --no-cuda-graph"
+    )
+    assert drafted("--no-cuda-graph").exit_code == 0
+
+
+def test_verbose_says_which_backend_was_chosen(drafted: CommandLine, monkeypatch: pytest.MonkeyPatch) -> None:
+    log = logging.getLogger("specframe")
+    monkeypatch.setattr(log, "handlers", log.handlers)
+    monkeypatch.setattr(log, "level", log.level)
+    outcome = drafted("-v", "--max-new-tokens", 2)
+    assert "specframe: gather backend on cpu: torch" in outcome.err.splitlines()
+    assert "nanospec + eagle + greedy + torch" in outcome.out
 
 
 def test_a_capacity_below_the_branching_is_one_line(drafted: CommandLine) -> None:

@@ -27,6 +27,10 @@ def written(tmp_path: Path, text: str) -> Path:
     return file
 
 
+def test_a_switch_that_is_neither_on_nor_off_can_be_set(tmp_path: Path) -> None:
+    assert load_toml(written(tmp_path, "cuda_graph = false")) == {"cuda_graph": False}
+
+
 def test_the_file_beats_the_defaults(toml: Path) -> None:
     config = resolve_config(toml, {})
     assert (config.strategy, config.seed, config.drafter) == ("static", 7, RunConfig().drafter)
@@ -65,6 +69,7 @@ def test_an_unknown_kind_of_option_gets_the_nearest_kind() -> None:
         ('stratgy = "full"', "unknown setting in .*did you mean 'strategy'"),
         ('seed = "zero"', "seed = 'zero' must be of type int"),
         ("seed = true", "seed = True must be of type int"),
+        ("cuda_graph = 1", "cuda_graph = 1 must be of type bool"),
         ("vocabulary = 3", r"\[vocabulary\] must be a table"),
         ("[options.vocabulary]\ncapacity = 3", "unknown setting"),
     ],

@@ -83,7 +83,7 @@ def test_what_is_not_given_keeps_its_default() -> None:
     ],
 )
 def test_a_value_that_does_not_fit_is_refused_with_the_option_and_its_owner(name: str, typed: object) -> None:
-    with pytest.raises(UsageError, match=rf"^option {name} of strategy 'test': ."):
+    with pytest.raises(UsageError, match=rf"^option {name} of strategy 'test' is .*; allowed: ."):
         build(**{name: typed})
 
 

@@ -1,0 +1,132 @@
+"""The engine's loop waits for the device once per target pass: to learn how much was accepted."""
+
+from __future__ import annotations
+
+import traceback
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from kernel_device import DEVICE
+from tiny_models import tiny_target
+from torch import Tensor
+from torch.overrides import TorchFunctionMode
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from specframe.assembly import build_engine
+from specframe.config import RunConfig
+from specframe.tree_check import TreeCheck
+from specframe_kernels.launch import Launch
+from specframe_plugins.drafters.eagle.checkpoint import save_head
+from specframe_plugins.drafters.eagle.model import EagleConfig, EagleHead
+
+# ``tolist`` and its like never reach the dispatcher; values that decide Python or a shape do.
+READING_METHODS = {"tolist", "cpu", "numpy", "__array__"}
+READING_OPERATIONS = {
+    "aten._local_scalar_dense",
+    "aten.nonzero",
+    "aten.masked_select",
+    "aten._unique2",
+    "aten.equal",
+    "aten.is_nonzero",
+}
+PROMPT = torch.tensor([5, 17, 42, 8, 33, 12, 70, 64, 21, 9, 11])
+
+
+class HostReads:
+    """Counts what would wait for a device, and says where; work launched on the device is left out."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.found: list[str] = []
+        self._listening = True
+        # The interpreter reads whatever it computes with.
+        self._leave_out(monkeypatch, Launch, "run")
+        # Its verdict on the tree is a copy in host memory by then.
+        self._leave_out(monkeypatch, TreeCheck, "confirm")
+
+    def _leave_out(self, monkeypatch: pytest.MonkeyPatch, owner: Any, name: str) -> None:
+        original = getattr(owner, name)
+
+        def unheard(*arguments: Any) -> Any:
+            listening, self._listening = self._listening, False
+            try:
+                return original(*arguments)
+            finally:
+                self._listening = listening
+
+        monkeypatch.setattr(owner, name, unheard)
+
+    def note(self, what: str) -> None:
+        if self._listening:
+            frames = [
+                f for f in traceback.extract_stack() if f.filename != __file__ and "specframe" in f.filename
+            ]
+            where = f"{frames[-1].filename}:{frames[-1].lineno}" if frames else "a test"
+            self.found.append(f"{what} in {where}")
+
+    def counted(self) -> ExitStack:
+        reads = self
+
+        class Functions(TorchFunctionMode):
+            def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+                if getattr(func, "__name__", "") in READING_METHODS:
+                    reads.note(func.__name__)
+                return func(*args, **(kwargs or {}))
+
+        class Operations(TorchDispatchMode):
+            def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+                if str(func.overloadpacket) in READING_OPERATIONS:
+                    reads.note(str(func.overloadpacket))
+                return func(*args, **(kwargs or {}))
+
+        stack = ExitStack()
+        stack.enter_context(Functions())
+        stack.enter_context(Operations())
+        return stack
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    torch.manual_seed(0)
+    folder = tmp_path_factory.mktemp("heads") / "tiny"
+    save_head(EagleHead(EagleConfig.for_target(tiny_target().config)), folder)
+    return folder
+
+
+@pytest.mark.skipif(DEVICE != "cpu", reason="Triton is not interpreting")
+@pytest.mark.parametrize("model_type", ["llama", "gemma3"])
+@pytest.mark.parametrize("gather", ["triton", "triton-indexed"])
+def test_a_target_pass_waits_for_the_device_once(
+    model_type: str, gather: str, checkpoint: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = RunConfig(
+        dtype="float32",
+        gather=gather,
+        options={"drafter": {"checkpoint": str(checkpoint)}, "vocabulary": {"capacity": 40}},
+    )
+    engine = build_engine(config, target=tiny_target(model_type))
+    reads, passes = HostReads(monkeypatch), []
+    chunks = engine.stream(PROMPT, 12)
+    # The first chunk comes from the prefill; with the second the drafter and the active set begin.
+    next(chunks), next(chunks)
+    with reads.counted():
+        for _ in chunks:
+            passes.append(reads.found[:])
+            reads.found.clear()
+    assert len(passes) > 4
+    for found in passes:
+        assert len(found) == 1, found
+        assert "verifiers/greedy.py" in found[0]
+
+
+@pytest.mark.parametrize(
+    "read",
+    [int, bool, Tensor.tolist, Tensor.numpy, Tensor.unique, Tensor.nonzero, lambda one: one[one > 0]],
+)
+def test_a_read_on_the_host_is_noticed(read: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    reads, one = HostReads(monkeypatch), torch.ones(1)
+    with reads.counted():
+        read(one)
+    assert reads.found
