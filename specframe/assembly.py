@@ -22,7 +22,7 @@ from specframe.plugins import build_registry, create_plugin_manager
 from specframe.protocols import Capturable, Eviction, VocabularyBuilder
 from specframe.registry import KIND_LABELS, Registry
 from specframe.target import Target
-from specframe.translated_head import TranslatedHead
+from specframe.translated_head import translated
 from specframe.tree_kinds import TreeKind
 from specframe.vocabulary_store import VocabularyStore
 
@@ -119,7 +119,7 @@ def bind_drafting(built: dict[Kind, Any], config: RunConfig) -> Drafting:
         )
     head = backend
     if drafter.output_head.reduced is not None:
-        head = TranslatedHead(backend, drafter.output_head.reduced)
+        head = translated(backend, drafter.output_head.reduced)
     if strategy.capacity is None:
         backend.bind(drafter.output_head, None)
         return Drafting(drafter, head, strategy, None)

@@ -30,11 +30,6 @@ class TranslatedHead:
         """Copy the rows ``ids`` [n] of the head into ``slots`` [n]."""
         self._backend.fetch(slots, ids)
 
-    def join(self) -> None:
-        """Let what is launched next wait for rows that the backend still fetches."""
-        if isinstance(self._backend, Capturable):
-            self._backend.join()
-
     def topk(self, hidden: Tensor, k: int) -> tuple[Tensor, Tensor]:
         """Return log-probabilities [N, k] float32 and token ids [N, k] int64 of the k best active tokens."""
         log_probs, rows = self._backend.topk(hidden, k)
@@ -43,3 +38,18 @@ class TranslatedHead:
     def logits(self, hidden: Tensor) -> Tensor:
         """Return the logits of all active tokens, by slot [N, K] float32."""
         return self._backend.logits(hidden)
+
+
+class CapturableTranslatedHead(TranslatedHead):
+    """The same over a backend that a CUDA graph can hold."""
+
+    def join(self) -> None:
+        """Let what is launched next wait for rows that the backend still fetches."""
+        assert isinstance(self._backend, Capturable)
+        self._backend.join()
+
+
+def translated(backend: GatherBackend, reduced: ReducedVocabulary) -> TranslatedHead:
+    """Return the backend behind a translation; it can be captured if the backend can."""
+    kind = CapturableTranslatedHead if isinstance(backend, Capturable) else TranslatedHead
+    return kind(backend, reduced)

@@ -63,7 +63,7 @@ def make_drafting(
         target.embed_tokens,
         target.output_head,
         shape,
-        graphs,
+        graphs=graphs,
     )
     strategy = NanospecVocabulary(
         NanospecOptions(capacity=20, eviction=eviction), torch.tensor([1, 2]), target.vocab_size
