@@ -32,7 +32,13 @@ READING_OPERATIONS = {
     "aten.equal",
     "aten.is_nonzero",
 }
+INDEXING_OPERATIONS = {"aten.index", "aten.index_put", "aten.index_put_"}
 PROMPT = torch.tensor([5, 17, 42, 8, 33, 12, 70, 64, 21, 9, 11])
+
+
+def selects(indices: list[Tensor | None]) -> bool:
+    """Return whether an index is a mask, whose number of true entries decides the shape."""
+    return any(index is not None and index.dtype == torch.bool for index in indices)
 
 
 class HostReads:
@@ -77,8 +83,9 @@ class HostReads:
 
         class Operations(TorchDispatchMode):
             def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-                if str(func.overloadpacket) in READING_OPERATIONS:
-                    reads.note(str(func.overloadpacket))
+                name = str(func.overloadpacket)
+                if name in READING_OPERATIONS or (name in INDEXING_OPERATIONS and selects(args[1])):
+                    reads.note(name)
                 return func(*args, **(kwargs or {}))
 
         stack = ExitStack()
