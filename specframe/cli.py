@@ -10,7 +10,8 @@ from typing import Annotated, NoReturn
 import typer
 from typer.exceptions import Abort, TyperException
 
-from specframe.cli_options import DEFAULTS, ModelOption, StopIdOption, StopOption, option, takes_run_config
+from specframe.cli_options import DEFAULTS, StopIdOption, StopOption, option, takes_run_config
+from specframe.cli_train import train_app
 from specframe.config import RunConfig
 from specframe.errors import SpecframeError
 
@@ -25,6 +26,7 @@ app = typer.Typer(
 )
 plugins_app = typer.Typer(help="Show the installed components.", rich_markup_mode=None)
 app.add_typer(plugins_app, name="plugins")
+app.add_typer(train_app, name="train")
 
 
 def main() -> None:
@@ -383,31 +385,6 @@ def models() -> None:
         ],
         headers=("name", "installed", "licence", "what it is", "install with"),
     )
-
-
-@app.command()
-def train(
-    out: Annotated[Path, typer.Option(metavar="DIR", help="Where the checkpoint goes.")],
-    drafter: Annotated[str, typer.Option(metavar="NAME", help="What to train.")] = DEFAULTS["drafter"],
-    model: ModelOption = None,
-    assignments: Annotated[
-        list[str] | None,
-        typer.Option(
-            "-o",
-            "--option",
-            metavar="NAME=VALUE",
-            help="Option of the training; repeatable. `specframe plugins show drafter NAME` lists them.",
-        ),
-    ] = None,
-) -> None:
-    """Train a drafter for a target.
-
-    The checkpoint is then used with `-o drafter.checkpoint=DIR`.
-    """
-    from specframe.config import split_assignment
-    from specframe.training import train_drafter
-
-    train_drafter(drafter, model, out, dict(map(split_assignment, assignments or ())))
 
 
 @app.command()

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal, Protocol, get_args
 
 import attrs
 
@@ -81,6 +81,22 @@ class TrainRequest:
     options: Any
 
 
+class TrainingDataCommands(Protocol):
+    """What ``specframe train data`` can do with the data that a drafter is trained on."""
+
+    def describe(self, folders: Sequence[Path]) -> tuple[Sequence[str], list[Sequence[str]]]:
+        """Return column titles, and rows that say what the folders hold."""
+        ...
+
+    def merge(self, out: Path, folders: Sequence[Path]) -> int:
+        """Copy into ``out`` whatever it has not yet; return how many tokens it then has."""
+        ...
+
+    def top_up(self, request: TrainRequest) -> int:
+        """Make data until ``request.out`` has what the options ask for; return how many tokens it has."""
+        ...
+
+
 @attrs.frozen(slots=True)
 class Finding:
     """One line of what ``specframe doctor`` found out.
@@ -127,6 +143,7 @@ class Component:
         supports: returns why it cannot run with a setting, or None.
         train: for drafters that can be trained: writes a checkpoint to ``TrainRequest.out``.
         train_options: attrs class of the training's options, made like ``options``.
+        train_data: returns the commands for the data of the training.
         diagnose: for ``specframe doctor``: checks whatever the component depends on. What is broken is a
             finding and not an error.
         compile_targets: devices that ``diagnose`` can compile the component's kernels for.
@@ -143,6 +160,7 @@ class Component:
     supports: Callable[[Setting], str | None] = always_supported
     train: Callable[[TrainRequest], None] | None = None
     train_options: type[Any] | None = None
+    train_data: Callable[[], TrainingDataCommands] | None = None
     diagnose: Callable[[DoctorRequest], Iterable[Finding]] | None = None
     compile_targets: tuple[str, ...] = ()
     trees: tuple[TreeKind, ...] = ("top-k",)

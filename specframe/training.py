@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import pluggy
 
-from specframe.components import TrainRequest
+from specframe.components import Component, TrainingDataCommands, TrainRequest
 from specframe.errors import UsageError
 from specframe.models import default_model
 from specframe.options import build_options
@@ -34,6 +34,51 @@ def train_drafter(
     Raises:
         UsageError: the drafter is unknown or cannot be trained, or an option does not fit.
     """
+    component = _trainable(drafter, manager)
+    assert component.train is not None
+    component.train(_request(component, model, out, options))
+
+
+def describe_data(
+    drafter: str, folders: Sequence[Path], *, manager: pluggy.PluginManager | None = None
+) -> tuple[Sequence[str], list[Sequence[str]]]:
+    """Return column titles and rows that say what folders of training data hold.
+
+    Raises:
+        UsageError: the drafter has no data commands, or a folder has no data.
+    """
+    return _data_commands(drafter, manager).describe(folders)
+
+
+def merge_data(
+    drafter: str, out: Path, folders: Sequence[Path], *, manager: pluggy.PluginManager | None = None
+) -> int:
+    """Copy the training data of several folders into one; return how many tokens it then has.
+
+    Raises:
+        UsageError: the drafter has no data commands, or the data do not belong together.
+    """
+    return _data_commands(drafter, manager).merge(out, folders)
+
+
+def top_up_data(
+    drafter: str,
+    model: str | None,
+    out: Path,
+    options: Mapping[str, str],
+    *,
+    manager: pluggy.PluginManager | None = None,
+) -> int:
+    """Generate training data until a folder has what the options ask for; return how many tokens it has.
+
+    Raises:
+        UsageError: the drafter has no data commands, or an option does not fit.
+    """
+    request = _request(_trainable(drafter, manager), model, out, options)
+    return _data_commands(drafter, manager).top_up(request)
+
+
+def _trainable(drafter: str, manager: pluggy.PluginManager | None) -> Component:
     registry = build_registry(manager or create_plugin_manager())
     component = registry.get("drafter", drafter)
     if component.train is None or component.train_options is None:
@@ -41,5 +86,17 @@ def train_drafter(
         raise UsageError(
             f"drafter {drafter!r} cannot be trained; allowed: {', '.join(trainable) or '(none installed)'}"
         )
-    built = build_options(component.train_options, options, f"the training of drafter {drafter!r}")
-    component.train(TrainRequest(model=model or default_model(), out=out, options=built))
+    return component
+
+
+def _data_commands(drafter: str, manager: pluggy.PluginManager | None) -> TrainingDataCommands:
+    component = _trainable(drafter, manager)
+    if component.train_data is None:
+        raise UsageError(f"drafter {drafter!r} has no commands for training data")
+    return component.train_data()
+
+
+def _request(component: Component, model: str | None, out: Path, options: Mapping[str, str]) -> TrainRequest:
+    assert component.train_options is not None
+    built = build_options(component.train_options, options, f"the training of drafter {component.name!r}")
+    return TrainRequest(model=model or default_model(), out=out, options=built)

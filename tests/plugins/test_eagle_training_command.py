@@ -10,8 +10,11 @@ from specframe.errors import UsageError
 from specframe.options import build_options
 from specframe_plugins.drafters.eagle.checkpoint import load_head
 from specframe_plugins.drafters.eagle.training.command import FREQUENCIES, train
+from specframe_plugins.drafters.eagle.training.curves import CURVES_JSON, CURVES_PNG
+from specframe_plugins.drafters.eagle.training.data import TokenData
 from specframe_plugins.drafters.eagle.training.options import TrainOptions
 from specframe_plugins.drafters.eagle.training.progress import ProgressLine
+from specframe_plugins.drafters.eagle.training.shards import ShardSet
 from specframe_plugins.vocabularies.frequencies import read_frequencies
 
 
@@ -45,6 +48,7 @@ def options(**changes):
         "frequent_tokens": 40,
         "random_tokens": 8,
         "heldout_prompts": 2,
+        "patience": 0,
     }
     return TrainOptions(**{**settings, **changes})
 
@@ -80,6 +84,94 @@ def test_the_report_has_chain_and_tree_for_every_kind_of_prompt(trained):
     assert "chain of 3" in card
 
 
+def test_the_run_folder_has_settings_and_curves(trained):
+    folder = trained.with_name("head.work")
+    settings = json.loads((folder / "config.json").read_text())
+    assert settings["seed"] == 0
+    assert settings["tokens"] == 2500
+    for place in (folder, trained):
+        curves = json.loads((place / CURVES_JSON).read_text())
+        assert len(curves["evaluations"]) == 10
+        assert curves["loss"][-1]["step"] == curves["total_steps"]
+        assert (place / CURVES_PNG).read_bytes().startswith(b"\x89PNG")
+
+
+def test_the_best_measured_head_is_the_one_that_is_kept(trained):
+    record = json.loads((trained / "training.json").read_text())
+    best = max(found["tau"] for found in record["evaluations"])
+    # Measured to depth 5 at the end: fewer starts, the same text.
+    assert abs(1 + sum(record["real_prompts"]["by_depth"][:3]) - best) < 0.1
+
+
+def test_a_training_starts_from_a_checkpoint(trained, model_dir, tmp_path):
+    changes = {"start": trained, "data": trained.with_name("head.work") / "shards", "learning_rate": 0.0}
+    train(TrainRequest(model=str(model_dir), out=tmp_path / "next", options=options(**changes)))
+    for name, tensor in load_head(trained, tiny_target()).state_dict().items():
+        assert torch.equal(tensor, load_head(tmp_path / "next", tiny_target()).state_dict()[name])
+
+
+def test_requests_of_ones_own_are_answered(model_dir, tasks, tmp_path):
+    request = TrainRequest(
+        model=str(model_dir), out=tmp_path / "data", options=options(requests=tasks, tokens=600)
+    )
+    assert TokenData().top_up(request) >= 600
+    tokenizer = tiny_tokenizer()
+    shards = ShardSet.open(tmp_path / "data")
+    texts = [tokenizer.decode(sequence.tokens) for sequence in shards]
+    assert sum("w5 w9 w8" in text or "w8 w9 w8" in text for text in texts) > len(texts) // 10
+
+
+def test_requests_that_all_are_too_long_are_refused(model_dir, tasks, tmp_path):
+    request = TrainRequest(
+        model=str(model_dir), out=tmp_path, options=options(requests=tasks, max_length=19, max_request=2)
+    )
+    with pytest.raises(UsageError, match="none of the requests"):
+        TokenData().top_up(request)
+
+
+def test_data_is_listed_merged_and_topped_up(cli, model_dir, tmp_path):
+    common = ("--model", model_dir, "-o", "workers=1", "-o", "rows=4", "-o", "max_request=8")
+    common = (*common, "-o", "max_answer=12", "-o", "max_length=40", "-o", "dtype=float32")
+    first, second, both = (tmp_path / name for name in ("first", "second", "both"))
+    assert cli("train", "data", "top-up", first, *common, "-o", "tokens=300").exit_code == 0
+    assert cli("train", "data", "top-up", second, *common, "-o", "tokens=200", "-o", "seed=1").exit_code == 0
+    before = ShardSet.open(first).token_count
+    assert cli("train", "data", "top-up", first, *common, "-o", f"tokens={before + 100}").exit_code == 0
+    assert ShardSet.open(first).token_count >= before + 100
+    merged = cli("train", "data", "merge", both, first, second)
+    total = ShardSet.open(first, second).token_count
+    assert f"{total:,} tokens" in merged.out
+    assert ShardSet.open(both).token_count == total
+    assert len(ShardSet.open(both).shards) == 2
+    # What is there already is not copied again.
+    assert f"{total:,} tokens" in cli("train", "data", "merge", both, first).out
+    listed = cli("train", "data", "list", both).out
+    assert "seed=0" in listed
+    assert "seed=1" in listed
+    assert "100%" in listed
+
+
+def test_data_of_two_targets_cannot_be_merged(cli, model_dir, tmp_path):
+    other = tmp_path / "other"
+    tiny_model(seed=1).save_pretrained(other)
+    tiny_tokenizer().save_pretrained(other)
+    for name, model in (("a", model_dir), ("b", other)):
+        settings = options(tokens=100)
+        TokenData().top_up(TrainRequest(model=str(model), out=tmp_path / name, options=settings))
+    refused = cli("train", "data", "merge", tmp_path / "both", tmp_path / "a", tmp_path / "b")
+    assert refused.exit_code == 2
+    assert "target_fingerprint" in refused.err.splitlines()[-1]
+    assert not (tmp_path / "both").exists()
+
+
+def test_a_folder_without_data_is_refused(cli, tmp_path):
+    assert "has no training data" in cli("train", "data", "list", tmp_path).complaint
+
+
+def test_training_without_a_place_for_the_checkpoint_is_refused(cli):
+    assert "Missing option '--out'" in cli("train").complaint
+
+
 def test_a_second_run_changes_nothing(trained, model_dir):
     before = (trained / "model.safetensors").read_bytes()
     train(TrainRequest(model=str(model_dir), out=trained, options=options()))
@@ -112,7 +204,7 @@ def test_bad_options_are_one_line(values, message):
 def test_a_task_file_of_another_form_is_refused(tmp_path, model_dir, trained):
     path = tmp_path / "tasks.jsonl"
     path.write_text('{"question": "w5"}\n')
-    with pytest.raises(UsageError, match="task and turns"):
+    with pytest.raises(UsageError, match="no known format"):
         train(TrainRequest(model=str(model_dir), out=trained, options=options(heldout_tasks=path)))
 
 

@@ -70,9 +70,8 @@ def test_shards_give_back_what_was_written(tmp_path, vocab_size, keep_features):
     (tmp_path / "shard-00-00000099.partial123").write_bytes(b"half a shard")  # of a process that was killed
     shards = ShardSet.open(tmp_path)
     assert len(shards.shards) > 1
-    assert sum(shards.conversations_per_shard) == len(shards) == 6
-    assert shards.indices_of({"seed": "0"}) == set(range(6))
-    assert shards.indices_of({"seed": "1"}) == set()
+    assert sorted(shards.only({"seed": "0"}).indices) == list(range(6))
+    assert len(shards.only({"seed": "1"})) == 0
     assert shards.token_count == sum(len(sequence.tokens) for sequence in written)
     for left, right in zip(written, shards, strict=True):
         assert left.index == right.index
@@ -169,8 +168,8 @@ def test_data_of_other_settings_is_kept_and_topped_up(tmp_path, change):
     shards = ShardSet.open(tmp_path)
     assert shards.token_count >= before + 100
     # Numbers start anew: other settings make other conversations.
-    assert 0 in shards.indices_of(changed.metadata(target))
-    assert 0 in shards.indices_of(job_in(tmp_path).metadata(target))
+    assert 0 in shards.only(changed.metadata(target)).indices
+    assert 0 in shards.only(job_in(tmp_path).metadata(target)).indices
 
 
 def test_data_of_another_target_is_refused(tmp_path):

@@ -67,7 +67,7 @@ def answers(sequence):
 
 
 def turns_of(prompts, sequence):
-    return prompts.turns(random.Random(f"3-{sequence.index}"))
+    return prompts.turns(random.Random(f"3-{sequence.index}"), sequence.index)
 
 
 @pytest.mark.parametrize("model_type", ["llama", "gemma3"])
@@ -102,7 +102,7 @@ def test_forced_tokens_are_kept():
 
 def test_some_conversations_have_several_answers_and_some_a_passage():
     prompts = prompts_of(chat_target(), max_length=1000)
-    drawn = [prompts.turns(random.Random(index)) for index in range(200)]
+    drawn = [prompts.turns(random.Random(index), index) for index in range(200)]
     assert {1, 2, 3} <= {sum(turn.is_answer for turn in turns) for turns in drawn}
     assert any(turns[0].max_new > 400 for turns in drawn)
     assert all(turns[-1].is_answer for turns in drawn)
@@ -137,7 +137,7 @@ class OneTurn:
     stop_ids = frozenset()
     max_length = 100
 
-    def turns(self, rng):
+    def turns(self, rng, index):
         return [self.turn]
 
 

@@ -1,4 +1,8 @@
+import itertools
+import random
+import sys
 from itertools import pairwise
+from pathlib import Path
 
 import attrs
 import pytest
@@ -8,13 +12,20 @@ from tiny_models import tiny_target
 from specframe.errors import UsageError
 from specframe.head import OutputHead
 from specframe_plugins.drafters.eagle.model import EagleConfig, EagleHead
+from specframe_plugins.drafters.eagle.training.architecture import Eagle2Architecture
 from specframe_plugins.drafters.eagle.training.exact import best
 from specframe_plugins.drafters.eagle.training.features import TrainingData
 from specframe_plugins.drafters.eagle.training.heldout import best_ids, chain_acceptance
-from specframe_plugins.drafters.eagle.training.objective import choose_subset, head_loss, make_targets
+from specframe_plugins.drafters.eagle.training.objective import (
+    choose_subset,
+    head_loss,
+    make_targets,
+    rows_of,
+)
+from specframe_plugins.drafters.eagle.training.recipe import Recipe
 from specframe_plugins.drafters.eagle.training.shards import ANSWER, Sequence, ShardSet, ShardWriter
 from specframe_plugins.drafters.eagle.training.statistics import read_statistics, split
-from specframe_plugins.drafters.eagle.training.trainer import Recipe, Trainer, rate
+from specframe_plugins.drafters.eagle.training.trainer import Trainer, rate
 from specframe_plugins.drafters.eagle.training.unroll import unroll
 from specframe_plugins.drafters.eagle.training.workers import GenerationJob, generate
 
@@ -25,8 +36,16 @@ RECIPE = Recipe(
     weight_decay=0.01,
     unroll_steps=3,
     unroll_share=0.4,
+    depth_decay=0.8,
     random_tokens=8,
+    soft_share=0.5,
+    feature_weight=1.0,
+    user_weight=0.5,
     noise=0.1,
+    dropout=0.1,
+    ema=0.9,
+    evaluations=4,
+    patience=0,
     seed=0,
     autocast=False,
 )
@@ -61,11 +80,12 @@ def head_for(target, seed=0):
     return EagleHead(EagleConfig.for_target(target.config))
 
 
-def trainer_for(target, shards, path, recipe=RECIPE):
+def trainer_for(target, shards, path, recipe=RECIPE, evaluate=None):
     numbers, _ = split(shards)
     data = TrainingData(shards, target)
     statistics = read_statistics(data, numbers)
     return Trainer(
+        architecture=Eagle2Architecture(),
         head=head_for(target),
         data=data,
         numbers=numbers,
@@ -73,6 +93,7 @@ def trainer_for(target, shards, path, recipe=RECIPE):
         feature_scale=statistics.feature_scale,
         recipe=recipe,
         state_path=path,
+        evaluate=evaluate,
     )
 
 
@@ -121,6 +142,103 @@ def test_an_interrupt_in_the_middle_of_an_update_keeps_the_last_whole_state(
     assert all(torch.isfinite(parameter).all() for parameter in again.head.parameters())
 
 
+@pytest.mark.parametrize("moment", range(10))
+def test_a_training_that_is_killed_at_any_moment_loses_at_most_the_batch(target, shards, tmp_path, moment):
+    class Killed(BaseException):
+        pass
+
+    def evaluate(head):
+        return next(head.parameters()).abs().sum().item()
+
+    rng = random.Random(moment)
+    path = tmp_path / "state.pt"
+    recipe = attrs.evolve(RECIPE, epochs=1)
+    whole = trainer_for(target, shards, tmp_path / "whole.pt", recipe, evaluate)
+    whole.run(lambda loss: None)
+    victim = trainer_for(target, shards, path, recipe, evaluate)
+    step, place = rng.randrange(1, whole.total_steps), rng.choice(["before", "update", "save"])
+    update, replace = victim._optimizer.step, Path.replace
+
+    def dying_update():
+        if place == "update" and victim.step == step:
+            raise Killed
+        update()
+
+    def dying_replace(self, to):
+        if place == "save" and victim.step > step:
+            raise Killed
+        return replace(self, to)
+
+    def dying_report(loss):
+        if place == "before" and victim.step > step:
+            raise Killed
+
+    victim._optimizer.step = dying_update
+    # A killed process saves nothing on its way out.
+    with pytest.MonkeyPatch.context() as patch:
+        # As if saving took no time beside a batch, which on a real head it nearly does.
+        patch.setattr("specframe_plugins.drafters.eagle.training.trainer._SAVING_SHARE", float("inf"))
+        patch.setattr(Path, "replace", dying_replace)
+        save = victim.save
+        patch.setattr(Trainer, "save", lambda self: None if sys.exc_info()[0] else save())
+        with pytest.raises(Killed):
+            victim.run(dying_report)
+    second = trainer_for(target, shards, path, recipe, evaluate)
+    assert second.step >= step - 1
+    second.run(lambda loss: None)
+    assert second.losses == whole.losses
+    assert second.evaluations == whole.evaluations
+    for left, right in zip(
+        whole.finished_head().parameters(), second.finished_head().parameters(), strict=True
+    ):
+        assert torch.equal(left, right)
+
+
+def test_training_ends_when_nothing_gets_better(target, shards, tmp_path):
+    measured = iter([1.0, 1.5, 1.2, 1.4, 1.3, 9.0])
+    weights = []
+
+    def evaluate(head):
+        weights.append(next(head.parameters()).detach().clone())
+        return next(measured)
+
+    recipe = attrs.evolve(RECIPE, evaluations=10, patience=3, ema=0.0)
+    trainer = trainer_for(target, shards, tmp_path / "state.pt", recipe, evaluate)
+    trainer.run(lambda loss: None)
+    assert [found.tau for found in trainer.evaluations] == [1.0, 1.5, 1.2, 1.4, 1.3]
+    assert trainer.step < trainer.total_steps
+    assert torch.equal(next(trainer.finished_head().parameters()), weights[1])
+
+
+def test_the_average_follows_the_weights(target, shards, tmp_path):
+    trainer = trainer_for(target, shards, tmp_path / "state.pt", attrs.evolve(RECIPE, ema=0.5))
+    name = "fc.weight"
+    trail = []
+    trainer.run(lambda loss: trail.append(trainer.head.state_dict()[name].clone()))
+    average = trail[0].clone()
+    for step, weight in enumerate(trail, start=1):
+        average.lerp_(weight, 1 - min(0.5, step / (10 + step)))
+    # Before the first step, the average is the start, and the first step counts 10 of 11 parts.
+    torch.testing.assert_close(trainer.finished_head().state_dict()[name], average, rtol=1e-3, atol=1e-3)
+
+
+def test_weights_of_the_loss_change_what_is_learnt(target, shards, tmp_path):
+    def loss_with(**changes):
+        trainer = trainer_for(target, shards, tmp_path / "none.pt", attrs.evolve(RECIPE, **changes))
+        (batch,) = itertools.islice(trainer._batches(), 1)
+        return trainer.loss(batch, 3, torch.Generator().manual_seed(0)).item()
+
+    plain = loss_with()
+    for change in (
+        {"soft_share": 0.9},
+        {"feature_weight": 0.2},
+        {"user_weight": 0.0},
+        {"depth_decay": 0.1},
+        {"dropout": 0.0},
+    ):
+        assert abs(loss_with(**change) - plain) > 1e-4
+
+
 def test_other_settings_are_refused(target, shards, tmp_path):
     trainer_for(target, shards, tmp_path / "state.pt").save()
     changed = attrs.evolve(RECIPE, learning_rate=1e-4)
@@ -133,7 +251,7 @@ def test_training_makes_the_head_draft_better(target, shards, tmp_path):
     numbers, held_out = split(shards)
 
     def acceptance(which):
-        return chain_acceptance(trainer.head, trainer.data, which, 3)
+        return chain_acceptance(trainer.architecture, trainer.head, trainer.data, which, 3)
 
     before = acceptance(numbers)
     losses = []
@@ -192,7 +310,7 @@ def test_chain_acceptance_is_that_of_drafting(target, shards):
         def __getitem__(self, key):
             return one
 
-    found = chain_acceptance(head, TrainingData(One(), target), [number], depths)
+    found = chain_acceptance(Eagle2Architecture(), head, TrainingData(One(), target), [number], depths)
     starts = len(tokens) - 2 - depths + 1
     expected = [0] * depths
     with torch.no_grad():
@@ -222,12 +340,15 @@ def test_the_whole_vocabulary_gives_the_full_softmax(settings):
     head = random_head(**settings)
     predicted, features = torch.randn(7, 16), torch.randn(7, 16)
     subset = choose_subset(torch.arange(50), torch.tensor([3]), 10, 50, torch.Generator())
-    loss = head_loss(predicted, make_targets(head, subset, features), torch.ones(7), 2.0)
+    targets = make_targets(rows_of(head, subset.ids), subset, features, soft_share=0.3)
+    loss = head_loss(predicted, head, targets, torch.ones(7), 2.0, feature_weight=0.7)
     truth = head.logits(features)
-    wanted = 0.5 * truth.softmax(-1) + 0.5 * torch.nn.functional.one_hot(truth.argmax(-1), 50)
+    wanted = 0.3 * truth.softmax(-1) + 0.7 * torch.nn.functional.one_hot(truth.argmax(-1), 50)
     entropy = -(wanted * head.logits(predicted).log_softmax(-1)).sum(-1)
     distance = torch.nn.functional.smooth_l1_loss(predicted / 2, features / 2, reduction="none").mean(-1)
-    torch.testing.assert_close(loss, (entropy + distance).mean())
+    torch.testing.assert_close(loss, (entropy + 0.7 * distance).mean())
+    alone = head_loss(predicted, head, targets, torch.ones(7), 2.0, feature_weight=0.0)
+    torch.testing.assert_close(alone, entropy.mean())
 
 
 def test_the_rest_of_the_vocabulary_is_represented_without_bias():

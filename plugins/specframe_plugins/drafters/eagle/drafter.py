@@ -27,7 +27,7 @@ from specframe_plugins.drafters.eagle.inputs import StepInputs
 from specframe_plugins.drafters.eagle.sampled_step import SampledStep
 from specframe_plugins.drafters.eagle.shape import TREES, TreeOptions, TreeSampling, TreeShape
 from specframe_plugins.drafters.eagle.step import DraftStep
-from specframe_plugins.drafters.eagle.training import train
+from specframe_plugins.drafters.eagle.training import data_commands, train
 from specframe_plugins.drafters.eagle.training.options import TrainOptions
 from specframe_plugins.drafters.eagle.tree import DynamicTree
 from specframe_plugins.drafters.probe import warn_unless_it_predicts
@@ -218,6 +218,7 @@ COMPONENT = Component(
     options=EagleOptions,
     factory=create,
     train=train,
+    train_data=data_commands,
     train_options=TrainOptions,
     diagnose=diagnose,
     trees=TREES,

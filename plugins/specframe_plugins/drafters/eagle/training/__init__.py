@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from specframe.components import TrainRequest
+from specframe.components import TrainingDataCommands, TrainRequest
 
 
 def train(request: TrainRequest) -> None:
@@ -11,3 +11,10 @@ def train(request: TrainRequest) -> None:
     from specframe_plugins.drafters.eagle.training import command
 
     command.train(request)
+
+
+def data_commands() -> TrainingDataCommands:
+    """Return what `specframe train data` runs; see `data.TokenData`."""
+    from specframe_plugins.drafters.eagle.training.data import TokenData
+
+    return TokenData()

@@ -7,8 +7,10 @@ from pathlib import Path
 
 import attrs
 
-from specframe_plugins.drafters.eagle.training.decoding import CHAIN_LENGTH, Drafting
+from specframe_plugins.drafters.eagle.training.decoding import Drafting
 from specframe_plugins.drafters.eagle.training.heldout import ChainAcceptance
+from specframe_plugins.drafters.eagle.training.trainer import Evaluation
+from specframe_plugins.drafters.eagle.training.validation import CHAIN_LENGTH
 
 
 @attrs.frozen(kw_only=True)
@@ -28,6 +30,8 @@ class TrainingRecord:
         generation_s: wall time of the generation, all runs together.
         training_s: wall time of the training, all runs together.
         teacher_forced: acceptance of greedy chains at every position of held-out answers.
+        real_prompts: the same on the target's answers to held-out prompts that it did not write itself.
+        evaluations: tau on those prompts, on the way.
         drafting: what decoding gave.
     """
 
@@ -43,6 +47,8 @@ class TrainingRecord:
     generation_s: float
     training_s: float
     teacher_forced: ChainAcceptance
+    real_prompts: ChainAcceptance
+    evaluations: tuple[Evaluation, ...]
     drafting: tuple[Drafting, ...]
 
 
@@ -54,11 +60,14 @@ def write_card(record: TrainingRecord, folder: Path) -> None:
 
 def summary(record: TrainingRecord) -> str:
     """The held-out report as lines of text."""
-    forced = record.teacher_forced
     lines = [
-        f"held-out answers, every position a start ({forced.starts:,}): "
+        f"{name}, every position of the answers a start ({forced.starts:,}): "
         f"acceptance by depth {_shares(forced.by_depth)}; tau of a chain of {CHAIN_LENGTH}: "
         f"{forced.tau(CHAIN_LENGTH):.2f}"
+        for name, forced in (
+            ("held-out conversations", record.teacher_forced),
+            ("held-out prompts", record.real_prompts),
+        )
     ]
     lines += [
         f"{row.shape}, {row.task}: tau {row.tau:.2f}, acceptance by depth {_shares(row.accept_by_depth)}, "
@@ -74,7 +83,7 @@ def _card(record: TrainingRecord) -> str:
         f"| {row.target_passes:,} |"
         for row in record.drafting
     )
-    forced = record.teacher_forced
+    forced, real = record.teacher_forced, record.real_prompts
     return f"""# EAGLE head for {record.target}
 
 One decoder layer with {record.parameters:,} parameters that drafts for {record.target} in specframe.
@@ -97,9 +106,13 @@ Embedding and LM head are the target's. Weights are bfloat16.
 
 ## How well it drafts
 
-{record.held_out_conversations:,} conversations were held out. With every position of their answers as the
-start of a greedy chain ({forced.starts:,} starts, full vocabulary), acceptance by depth is
-{_shares(forced.by_depth)}; tau of a chain of {CHAIN_LENGTH} is {forced.tau(CHAIN_LENGTH):.2f}.
+{record.held_out_conversations:,} conversations were held out, and the target answered prompts that it did
+not write itself. With every position of the answers as the start of a greedy chain, over the full vocabulary:
+
+| answers | starts | acceptance by depth | tau, chain of {CHAIN_LENGTH} |
+|---|---|---|---|
+| held-out conversations | {forced.starts:,} | {_shares(forced.by_depth)} | {forced.tau(CHAIN_LENGTH):.2f} |
+| held-out prompts | {real.starts:,} | {_shares(real.by_depth)} | {real.tau(CHAIN_LENGTH):.2f} |
 
 Decoded in the engine, greedy, strategy `full`:
 
@@ -109,9 +122,9 @@ Decoded in the engine, greedy, strategy `full`:
 
 ## Limits
 
-The target is small and its text is often wrong; the head imitates it. It was trained on conversations of
-a few hundred tokens, so acceptance falls with prompts much longer than that. A head never changes what
-the target emits, only how many target passes that takes.
+The head learnt the target's own text, mistakes included: it drafts worse where prompts leave the kinds of
+text that the data covers, and where they are longer than its conversations. A head never changes what the
+target emits, only how many target passes that takes.
 """
 
 

@@ -2,73 +2,82 @@
 
 from __future__ import annotations
 
-import os
+import json
 import shlex
 import sys
-import time
 from pathlib import Path
 
+import attrs
 import torch
 from safetensors.torch import save_file
 
+import specframe
 from specframe.components import TrainRequest
 from specframe.errors import UsageError
-from specframe.models import load_pretrained
 from specframe.target import Target
-from specframe_plugins.drafters.eagle.checkpoint import save_head
-from specframe_plugins.drafters.eagle.model import EagleConfig, EagleHead
+from specframe_plugins.drafters.eagle.training.architecture import Architecture, Eagle2Architecture
 from specframe_plugins.drafters.eagle.training.card import TrainingRecord, summary, write_card
+from specframe_plugins.drafters.eagle.training.corpus import generation_seconds, load_target, top_up
+from specframe_plugins.drafters.eagle.training.curves import write_curves
 from specframe_plugins.drafters.eagle.training.decoding import decode, held_out_prompts, task_prompts
-from specframe_plugins.drafters.eagle.training.features import TrainingData, keep_features
+from specframe_plugins.drafters.eagle.training.features import TrainingData
 from specframe_plugins.drafters.eagle.training.heldout import chain_acceptance
 from specframe_plugins.drafters.eagle.training.options import TrainOptions
 from specframe_plugins.drafters.eagle.training.progress import ProgressLine
-from specframe_plugins.drafters.eagle.training.shards import ShardSet
+from specframe_plugins.drafters.eagle.training.recipe import Recipe
 from specframe_plugins.drafters.eagle.training.statistics import DataStatistics, read_statistics, split
-from specframe_plugins.drafters.eagle.training.trainer import Recipe, Trainer
-from specframe_plugins.drafters.eagle.training.workers import GenerationJob, generate
+from specframe_plugins.drafters.eagle.training.trainer import Trainer
+from specframe_plugins.drafters.eagle.training.validation import answered, evaluation, held_out_tasks
 
 FREQUENCIES = "token_frequencies.safetensors"
 _HELD_OUT_DEPTHS = 5
 
 
-def train(request: TrainRequest) -> None:
-    """Makes an EAGLE head for a target out of nothing but the target.
+def train(request: TrainRequest, architecture: Architecture | None = None) -> None:
+    """Makes a head for a target out of nothing but the target.
 
     Every stage goes on where an earlier, interrupted run with the same settings stopped.
 
     Args:
         request: target, place of the checkpoint, and `TrainOptions`.
+        architecture: what kind of head; None for EAGLE-2.
 
     Raises:
-        UsageError: the place is taken, or the work directory belongs to other settings.
+        UsageError: the place is taken, or the run folder or the data belong to something else.
         SpecframeError: a worker died.
     """
+    architecture = architecture or Eagle2Architecture()
     options: TrainOptions = request.options
     out = request.out
     if out.exists() and not (out.is_dir() and (not any(out.iterdir()) or (out / "config.json").is_file())):
         raise UsageError(f"{out} exists and is no checkpoint; allowed: a new directory")
     work_dir = options.work_dir or out.with_name(out.name + ".work")
-    target = Target.from_loaded(
-        load_pretrained(request.model, getattr(torch, options.dtype), torch.device(options.device))
-    )
-    shards = _generate(request, target, work_dir / "shards")
+    tasks = held_out_tasks(options.heldout_tasks, options.heldout_prompts)
+    target = load_target(request)
+    folder = options.data or work_dir / "shards"
+    shards = top_up(request, target, folder)
     training, held_out = split(shards)
     if not training or not held_out:
         raise UsageError(
             f"{len(shards)} conversations are too few to train and hold out; allowed: more tokens"
         )
+    _write_settings(request, work_dir)
     data = TrainingData(shards, target)
+    answers = answered(target, tasks, work_dir / "validation")
     statistics = read_statistics(data, training)
-    trainer = _train(options, data, training, statistics, work_dir / "state.pt")
+    trainer = _trainer(options, architecture, data, training, statistics, work_dir / "state.pt")
+    trainer.evaluate = evaluation(architecture, answers)
+    with ProgressLine("train", trainer.total_tokens, start=trainer.tokens_done) as progress:
+        trainer.run(lambda loss: progress.update(trainer.tokens_done, _note(trainer, loss)))
+    drawn = write_curves(trainer, work_dir)
 
-    head = trainer.head.eval()
-    teacher_forced = chain_acceptance(head, data, held_out, _HELD_OUT_DEPTHS)
-    save_head(head.to(torch.bfloat16), out)
+    head = trainer.finished_head()
+    teacher_forced = chain_acceptance(architecture, head, data, held_out, _HELD_OUT_DEPTHS)
+    real_prompts = chain_acceptance(architecture, head, answers, range(len(answers.shards)), _HELD_OUT_DEPTHS)
+    architecture.save(head, out)
+    write_curves(trainer, out)
     _save_frequencies(statistics, target, out / FREQUENCIES)
-    prompts = held_out_prompts(shards, held_out, options.heldout_prompts)
-    if options.heldout_tasks:
-        prompts += task_prompts(options.heldout_tasks, target, options.heldout_prompts)
+    prompts = held_out_prompts(shards, held_out, options.heldout_prompts) + task_prompts(tasks, target)
     with ProgressLine("report", 2 * len(prompts), unit="prompts") as progress:
         drafting = decode(target, out, options.dtype, prompts, progress.update)
     record = TrainingRecord(
@@ -80,102 +89,63 @@ def train(request: TrainRequest) -> None:
         written_tokens=statistics.written_tokens,
         parameters=sum(parameter.numel() for parameter in head.parameters()),
         epochs=options.epochs,
-        steps=trainer.total_steps,
-        generation_s=_generation_seconds(work_dir),
+        steps=trainer.step,
+        generation_s=generation_seconds(folder),
         training_s=trainer.seconds,
         teacher_forced=teacher_forced,
+        real_prompts=real_prompts,
+        evaluations=tuple(trainer.evaluations),
         drafting=tuple(drafting),
     )
     write_card(record, out)
     print(summary(record))
+    if not drawn:
+        print("no picture of the curves: matplotlib is not installed (pip install 'specframe[report]')")
 
 
-def _generate(request: TrainRequest, target: Target, folder: Path) -> ShardSet:
-    options: TrainOptions = request.options
-    on_cpu = target.device.type == "cpu"
-    job = GenerationJob(
-        model=request.model,
-        dtype=options.dtype,
-        device=options.device,
-        folder=folder,
-        seed=options.seed,
-        rows=options.rows,
-        workers=options.workers or ((os.cpu_count() or 1) if on_cpu else 1),
-        max_request=options.max_request,
-        max_answer=options.max_answer,
-        max_length=min(options.max_length, target.max_positions),
-        keep_features=options.hidden_states == "kept",
-    )
-    before = ShardSet.open(folder).token_count
-    began = time.monotonic()
-    try:
-        with ProgressLine("generate", options.tokens, start=before) as progress:
-            generate(job, target, options.tokens, progress.update)
-    finally:
-        clock = folder.parent / "generation_s"
-        clock.write_text(str(_generation_seconds(folder.parent) + time.monotonic() - began), encoding="utf-8")
-    shards = ShardSet.open(folder)
-    if options.hidden_states == "kept" and any(shard.features is None for shard in shards.shards):
-        with ProgressLine("hidden states", shards.token_count) as progress:
-            keep_features(shards, target, progress.update)
-        shards = ShardSet.open(folder)
-    return shards
+def _note(trainer: Trainer, loss: float) -> str:
+    latest = f", held-out tau {trainer.evaluations[-1].tau:.2f}" if trainer.evaluations else ""
+    return f"loss {loss:.3f}{latest}"
 
 
-def _generation_seconds(work_dir: Path) -> float:
-    clock = work_dir / "generation_s"
-    return float(clock.read_text(encoding="utf-8")) if clock.exists() else 0.0
+def _write_settings(request: TrainRequest, work_dir: Path) -> None:
+    """Writes down what was asked for; a later run with other settings says so in its own words."""
+    settings = {
+        "specframe_version": specframe.__version__,
+        "torch_version": torch.__version__,
+        "model": request.model,
+        "out": request.out,
+        **attrs.asdict(request.options),
+    }
+    work_dir.mkdir(parents=True, exist_ok=True)
+    text = json.dumps(settings, indent=2, default=str) + "\n"
+    (work_dir / "config.json").write_text(text, encoding="utf-8")
 
 
-def _train(
+def _trainer(
     options: TrainOptions,
+    architecture: Architecture,
     data: TrainingData,
     numbers: list[int],
     statistics: DataStatistics,
     state_path: Path,
 ) -> Trainer:
-    target = data.target
     torch.manual_seed(options.seed)
-    config = EagleConfig.for_target(
-        target.config, target_name=target.name, tokenizer_fingerprint=target.tokenizer_fingerprint
-    )
-    head = EagleHead(config).to(target.device)
-    _match_scale(head, target)
-    trainer = Trainer(
-        head=head,
+    target = data.target
+    start = options.start
+    names = [field.name for field in attrs.fields(Recipe) if field.name != "autocast"]
+    return Trainer(
+        architecture=architecture,
+        head=architecture.load(start, target) if start else architecture.build(target),
         data=data,
         numbers=numbers,
         frequent=statistics.frequent(options.frequent_tokens),
         feature_scale=statistics.feature_scale,
         recipe=Recipe(
-            epochs=options.epochs,
-            batch_tokens=options.batch_tokens,
-            learning_rate=options.learning_rate,
-            weight_decay=options.weight_decay,
-            unroll_steps=options.unroll_steps,
-            unroll_share=options.unroll_share,
-            random_tokens=options.random_tokens,
-            noise=options.noise,
-            seed=options.seed,
-            autocast=target.dtype == torch.bfloat16,
+            **{name: getattr(options, name) for name in names}, autocast=target.dtype == torch.bfloat16
         ),
         state_path=state_path,
     )
-    total = trainer.total_tokens
-    with ProgressLine("train", total, start=trainer.tokens_done) as progress:
-        trainer.run(lambda loss: progress.update(trainer.tokens_done, f"loss {loss:.3f}"))
-    return trainer
-
-
-def _match_scale(head: EagleHead, target: Target) -> None:
-    """Starts the output norm at the scale of the target's features, where they come from a norm."""
-    norm = getattr(target.decoder, "norm", None)
-    weight = getattr(norm, "weight", None)
-    if weight is not None and weight.shape == head.norm.weight.shape:
-        with torch.no_grad():
-            # Gemma's norms multiply by 1 + weight.
-            offset = 1.0 if "Gemma" in type(norm).__name__ else 0.0
-            head.norm.weight.copy_(weight.float() + offset)
 
 
 def _save_frequencies(statistics: DataStatistics, target: Target, path: Path) -> None:

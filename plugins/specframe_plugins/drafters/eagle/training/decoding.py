@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TypeVar
 
@@ -12,17 +11,15 @@ from attrs import frozen
 from torch import Tensor
 
 from specframe.assembly import build_engine
+from specframe.bench.tasks import Task
 from specframe.config import RunConfig
-from specframe.errors import UsageError
-from specframe.prompts import encode_prompt
 from specframe.target import Target
 from specframe.types import GenerationReport
 from specframe_plugins.drafters.eagle.training.shards import ANSWER, ShardSet
+from specframe_plugins.drafters.eagle.training.validation import CHAIN_LENGTH, NEW_TOKENS, encode_tasks
 
 _T = TypeVar("_T")
 
-CHAIN_LENGTH = 3
-_NEW_TOKENS = 100
 _SHAPES: dict[str, dict[str, int]] = {
     f"chain of {CHAIN_LENGTH}": {"depth": CHAIN_LENGTH, "branching": 1, "nodes": CHAIN_LENGTH + 1},
     "default tree": {},
@@ -72,29 +69,9 @@ def held_out_prompts(shards: ShardSet, numbers: list[int], count: int) -> list[P
     return prompts
 
 
-def task_prompts(path: Path, target: Target, count: int) -> list[Prompt]:
-    """The first turns of a task file, evenly spread over it.
-
-    Args:
-        path: JSON lines with the keys `task` and `turns`.
-        target: whose chat template wraps them.
-        count: how many to take.
-
-    Raises:
-        UsageError: a line has another form.
-    """
-    try:
-        entries = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
-        found = [(str(entry["task"]), str(entry["turns"][0])) for entry in entries]
-    except (ValueError, TypeError, KeyError, IndexError):
-        raise UsageError(f"{path} is no task file; allowed: JSON lines with task and turns") from None
-    prompts = []
-    # Sorted, so that every task gets its share.
-    for task, text in spread(sorted(found), count):
-        ids = encode_prompt(target.tokenizer, text)
-        if len(ids) + _NEW_TOKENS <= target.max_positions:
-            prompts.append(Prompt(task, ids))
-    return prompts
+def task_prompts(tasks: Sequence[Task], target: Target) -> list[Prompt]:
+    """The first turns of tasks, those that leave room for an answer."""
+    return [Prompt(task.task, torch.tensor(ids)) for task, ids in encode_tasks(tasks, target)]
 
 
 def spread(items: list[_T], count: int) -> list[_T]:
@@ -120,7 +97,7 @@ def decode(
     for shape, options in _SHAPES.items():
         config = RunConfig(
             strategy="full",
-            max_new_tokens=_NEW_TOKENS,
+            max_new_tokens=NEW_TOKENS,
             dtype=dtype,
             device=str(target.device),
             options={"drafter": {"checkpoint": checkpoint, **options}},

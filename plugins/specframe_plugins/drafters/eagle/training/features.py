@@ -75,11 +75,9 @@ def keep_features(shards: ShardSet, target: Target, report: Callable[[int], None
         report: called with the number of tokens that have features.
     """
     done = 0
-    first = 0
-    for shard, count in zip(shards.shards, shards.conversations_per_shard, strict=True):
-        numbers, first = range(first, first + count), first + count
+    for shard in shards.shards:
         if shard.features is None:
-            sequences = with_features(target, [shards[number] for number in numbers])
+            sequences = with_features(target, list(shard))
             features = [sequence.features for sequence in sequences if sequence.features is not None]
             save_atomically({"features": torch.cat(features)}, features_path(shard.path), shard.metadata)
         done += len(shard.tokens)

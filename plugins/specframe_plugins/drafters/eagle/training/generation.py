@@ -90,13 +90,13 @@ class BatchedGenerator:
         prefix = list(self.prompts.prefix)
         return Conversation(
             index=index,
-            turns=deque(self.prompts.turns(rng)),
+            turns=deque(self.prompts.turns(rng, index)),
             stop_ids=self.prompts.stop_ids,
             max_length=self.prompts.max_length,
             rng=rng,
             tokens=prefix,
             roles=[FORCED] * len(prefix),
-            fed=len(prefix) - 1,
+            fed=max(0, len(prefix) - 1),
         )
 
     def _feed(self, segments: list[Segment]) -> Tensor:

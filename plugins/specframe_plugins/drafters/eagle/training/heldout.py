@@ -7,17 +7,18 @@ the target's text computes exactly the features that drafting from t would.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from attrs import frozen
-from torch import Tensor
+from torch import Tensor, nn
 
 from specframe.head import OutputHead
-from specframe_plugins.drafters.eagle.model import EagleHead
+from specframe_plugins.drafters.eagle.training.architecture import Architecture
 from specframe_plugins.drafters.eagle.training.batches import collate
 from specframe_plugins.drafters.eagle.training.exact import best
 from specframe_plugins.drafters.eagle.training.features import TrainingData
 from specframe_plugins.drafters.eagle.training.shards import ANSWER
-from specframe_plugins.drafters.eagle.training.unroll import unroll
 
 _AT_ONCE = 8
 _CANDIDATES = 8
@@ -41,12 +42,15 @@ class ChainAcceptance:
 
 
 @torch.no_grad()
-def chain_acceptance(head: EagleHead, data: TrainingData, numbers: list[int], depths: int) -> ChainAcceptance:
+def chain_acceptance(
+    architecture: Architecture, head: nn.Module, data: TrainingData, numbers: Sequence[int], depths: int
+) -> ChainAcceptance:
     """Measures the acceptance of greedy chains over the given conversations.
 
     Only starts count whose whole chain lies inside an answer, where the answer goes on greedily.
     """
     output_head, embed_tokens = data.target.output_head, data.target.embed_tokens
+    proposals = architecture.output_rows(head, data.target, None)
     accepted = torch.zeros(depths, dtype=torch.int64)
     starts = 0
     device = output_head.weight.device
@@ -59,10 +63,11 @@ def chain_acceptance(head: EagleHead, data: TrainingData, numbers: list[int], de
         alive = answer.clone()
         embeddings = embed_tokens(tokens[:, 1:-1]).float()
         chains = []
-        for depth, predicted in enumerate(unroll(head, embeddings, features[:, :-2].float(), depths)):
+        unrolled = architecture.unroll(head, embeddings, features[:, :-2].float(), depths, None)
+        for depth, predicted in enumerate(unrolled):
             # Column t: the chain that began at t - depth.
             alive = torch.nn.functional.pad(alive, (1, 0))[:, :-1] if depth else alive
-            alive = alive & (best_ids(output_head, predicted) == truth)
+            alive = alive & (best_ids(proposals, predicted) == truth)
             chains.append(alive)
         counted = answer.clone()
         for depth in range(1, depths):

@@ -15,7 +15,7 @@ a uniform proposal). That keeps the head from giving rare tokens large logits th
 down, which matters because the `full` strategy drafts over all of them. With N = V the loss is the full
 softmax exactly.
 
-**Targets.** Half is the target's distribution (what sampling and the draft tree's ordering need), half
+**Targets.** A share is the target's distribution (what sampling and the draft tree's ordering need), the rest
 its argmax (what greedy acceptance needs). Smooth-L1 between features, as in EAGLE (arXiv 2401.15077,
 section 4.2), keeps deeper steps on track.
 """
@@ -24,7 +24,7 @@ from __future__ import annotations
 
 import torch
 import torch.nn.functional as F
-from attrs import frozen
+from attrs import evolve, frozen
 from torch import Tensor
 
 from specframe.head import OutputHead
@@ -45,6 +45,12 @@ class Subset:
     def to(self, device: torch.device) -> Subset:
         """The same on another device."""
         return Subset(self.ids.to(device), self.log_weights.to(device))
+
+
+def rows_of(head: OutputHead, ids: Tensor) -> OutputHead:
+    """The rows of an LM head that belong to ids [K]."""
+    bias = None if head.bias is None else head.bias[ids]
+    return evolve(head, weight=head.weight[ids], bias=bias, product=None)
 
 
 def choose_subset(
@@ -78,43 +84,57 @@ class Targets:
 
     Attributes:
         features: the target's features [n, H], float32.
-        probs: half the target's distribution over the subset, half its argmax [n, K].
-        head: LM head with the rows of the subset.
+        probs: the target's distribution over the subset, mixed with its argmax [n, K].
         log_weights: of the subset [K].
     """
 
     features: Tensor
     probs: Tensor
-    head: OutputHead
     log_weights: Tensor
 
 
 @torch.no_grad()
-def make_targets(head: OutputHead, subset: Subset, features: Tensor) -> Targets:
-    """Evaluates the target's distribution over the subset from its features [n, H]."""
-    bias = None if head.bias is None else head.bias[subset.ids]
-    part = OutputHead(head.weight[subset.ids], bias, head.scale, head.softcap)
+def make_targets(part: OutputHead, subset: Subset, features: Tensor, soft_share: float) -> Targets:
+    """Evaluates the target's distribution over the subset.
+
+    Args:
+        part: the rows of the target's LM head that belong to the subset.
+        subset: which they are.
+        features: the target's [n, H].
+        soft_share: of the distribution; the rest is the argmax.
+    """
     # In float32: half-precision logits tie, and the argmax would be the lower id instead of the better one.
     logits = part.logits(features.to(part.weight.dtype)).float()
-    probs = (logits + subset.log_weights).softmax(dim=-1).mul_(0.5)
+    probs = (logits + subset.log_weights).softmax(dim=-1).mul_(soft_share)
     best = logits.argmax(dim=-1, keepdim=True)
-    probs.scatter_add_(1, best, torch.full_like(best, 0.5, dtype=probs.dtype))
-    return Targets(features.float(), probs, part, subset.log_weights)
+    probs.scatter_add_(1, best, torch.full_like(best, 1 - soft_share, dtype=probs.dtype))
+    return Targets(features.float(), probs, subset.log_weights)
 
 
-def head_loss(predicted: Tensor, targets: Targets, weights: Tensor, feature_scale: float) -> Tensor:
+def head_loss(
+    predicted: Tensor,
+    rows: OutputHead,
+    targets: Targets,
+    weights: Tensor,
+    feature_scale: float,
+    feature_weight: float,
+) -> Tensor:
     """Weighted mean over positions of cross-entropy plus smooth-L1.
 
     Args:
-        predicted: features from the head [n, H].
-        targets: what they should be.
+        predicted: what the LM head is applied to [n, H].
+        rows: of the LM head that proposes, for the subset.
+        targets: what it should propose.
         weights: of the positions [n].
         feature_scale: root mean square of the target's features; makes the distance independent of their
-        scale.
+            scale.
+        feature_weight: of the distance; 0 for heads that predict no features.
     """
-    logits = targets.head.logits(predicted.to(targets.head.weight.dtype)).float() + targets.log_weights
+    logits = rows.logits(predicted.to(rows.weight.dtype)).float() + targets.log_weights
     entropy = F.cross_entropy(logits, targets.probs, reduction="none")
+    if feature_weight == 0:
+        return (weights * entropy).sum() / weights.sum()
     distance = F.smooth_l1_loss(
         predicted.float() / feature_scale, targets.features / feature_scale, reduction="none"
     ).mean(dim=-1)
-    return (weights * (entropy + distance)).sum() / weights.sum()
+    return (weights * (entropy + feature_weight * distance)).sum() / weights.sum()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 
 import torch
 
@@ -32,6 +33,11 @@ def target_fingerprint(target: Target) -> str:
     for weight in (target.output_head.weight, *last):
         digest.update(weight[:_ROWS].detach().cpu().to(torch.bfloat16).view(torch.int16).numpy().tobytes())
     return digest.hexdigest()[:16]
+
+
+def text_hash(texts: Sequence[object]) -> str:
+    """A short hash of given texts or ids, for shards whose content depends on them."""
+    return hashlib.sha256(repr(tuple(texts)).encode()).hexdigest()[:16]
 
 
 def check_target(shards: ShardSet, expected: dict[str, str]) -> None:

@@ -7,7 +7,7 @@ its own random generator. So batches, workers and interruptions change nothing a
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Protocol
 
 from attrs import frozen
@@ -30,6 +30,8 @@ _SAMPLED_ANSWER_SHARE = 0.15
 _PASSAGE_SHARE = 0.4
 _SEVERAL_TURNS_SHARE = 0.4
 _MOST_FOLLOW_UPS = 3
+# Of conversations, where the user brings requests.
+_OWN_SHARE = 0.5
 # As shares of the longest conversation; most texts stop earlier by themselves.
 _PASSAGE_LENGTHS = (0.1, 0.25, 0.45, 0.65)
 _PASSAGE_WEIGHTS = (0.3, 0.35, 0.25, 0.1)
@@ -54,8 +56,8 @@ class Prompts(Protocol):
         """Most tokens of a conversation."""
         ...
 
-    def turns(self, rng: random.Random) -> list[Turn]:
-        """Draws the turns of one conversation."""
+    def turns(self, rng: random.Random, index: int) -> list[Turn]:
+        """Draws the turns of the conversation of that number."""
         ...
 
 
@@ -70,6 +72,7 @@ class ChatPrompts:
         encode: from text to ids, without special ones.
         max_request: most tokens of a request, passages aside.
         max_answer: most tokens of an answer.
+        own: requests of the user's own, tokenized.
     """
 
     prefix: tuple[int, ...]
@@ -80,9 +83,12 @@ class ChatPrompts:
     encode: Callable[[str], tuple[int, ...]]
     max_request: int
     max_answer: int
+    own: tuple[tuple[int, ...], ...] = ()
 
-    def turns(self, rng: random.Random) -> list[Turn]:
+    def turns(self, rng: random.Random, index: int) -> list[Turn]:
         """Draws a request or a passage with a task, each with an answer, and perhaps more of the same."""
+        if self.own and rng.random() < _OWN_SHARE:
+            return [self._answer(rng, rng.choice(self.own))]
         if rng.random() < _PASSAGE_SHARE:
             return self._about_a_passage(rng)
         opening = rng.choice(CHAT_OPENINGS) if rng.random() < _OPENING_SHARE else ""
@@ -140,6 +146,7 @@ class BasePrompts:
         encode: from text to ids, without special ones.
         max_request: most tokens of a sampled beginning, passages aside.
         max_answer: most tokens of a continuation.
+        own: beginnings of the user's own, tokenized.
     """
 
     prefix: tuple[int, ...]
@@ -148,8 +155,9 @@ class BasePrompts:
     encode: Callable[[str], tuple[int, ...]]
     max_request: int
     max_answer: int
+    own: tuple[tuple[int, ...], ...] = ()
 
-    def turns(self, rng: random.Random) -> list[Turn]:
+    def turns(self, rng: random.Random, index: int) -> list[Turn]:
         """Draws a beginning and its continuation; behind a passage, also what a cue leads to."""
         greedy = rng.random() >= _SAMPLED_ANSWER_SHARE
         temperature, top_p = (0.0, 1.0) if greedy else (0.7, 0.95)
@@ -157,6 +165,8 @@ class BasePrompts:
         def goes_on(cue: str) -> Turn:
             return Turn(self.encode(cue), self.max_answer, temperature, top_p, is_answer=True)
 
+        if self.own and rng.random() < _OWN_SHARE:
+            return [Turn(rng.choice(self.own), self.max_answer, temperature, top_p, is_answer=True)]
         if rng.random() >= _PASSAGE_SHARE:
             opening = rng.choice(BASE_OPENINGS) if rng.random() < _OPENING_SHARE else ""
             limit = rng.choice((2, self.max_request // 4 + 1, self.max_request // 2 + 1, self.max_request))
@@ -181,11 +191,21 @@ def build_prompts(
     max_request: int,
     max_answer: int,
     max_length: int,
+    own: Sequence[str] = (),
 ) -> Prompts:
     """Reads the chat template, if there is one, into prefix and separators.
 
     The template is rendered around markers; what stands before the first opens every conversation, what
     follows leads from request to answer and from answer to the next request.
+
+    Args:
+        tokenizer: the target's.
+        eos_ids: ids that end a generation.
+        max_request: most tokens of a request, passages aside.
+        max_answer: most tokens of an answer.
+        max_length: most tokens of a conversation.
+        own: requests of the user's own; half of the conversations answer one of them. Those too long for
+            `max_length` are left out.
 
     Raises:
         UsageError: `max_length` leaves no room for a request and an answer.
@@ -193,6 +213,13 @@ def build_prompts(
 
     def encode(text: str) -> tuple[int, ...]:
         return tuple(tokenizer.encode(text, add_special_tokens=False)) if text else ()
+
+    def requests(around: int) -> tuple[tuple[int, ...], ...]:
+        room = max_length - max_answer - around
+        fitting = tuple(ids for text in own if len(ids := encode(text)) <= room)
+        if own and not fitting:
+            raise UsageError(f"none of the requests has at most the {room} tokens that max_length leaves")
+        return fitting
 
     if tokenizer.chat_template:
         talk = [{"role": role, "content": _MARK} for role in ("user", "assistant", "user")]
@@ -208,6 +235,7 @@ def build_prompts(
             encode=encode,
             max_request=max_request,
             max_answer=max_answer,
+            own=requests(len(before) + len(after_user)),
         )
         needed = len(before) + len(after_user) + max_request + max_answer
     else:
@@ -219,6 +247,7 @@ def build_prompts(
             encode=encode,
             max_request=max_request,
             max_answer=max_answer,
+            own=requests(1),
         )
         needed = 1 + max_request + max_answer
     if needed > max_length:

@@ -11,7 +11,6 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Iterator
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -78,11 +77,15 @@ class ShardWriter:
 
     def add(self, sequence: Sequence) -> None:
         """Takes one finished conversation, which is on disk when this returns."""
+        self.collect(sequence)
+        if self._open:
+            self._write()
+
+    def collect(self, sequence: Sequence) -> None:
+        """Takes a conversation that is safe elsewhere; it is written with the whole shard."""
         self._open.append(sequence if self.keep_features else evolve(sequence, features=None))
         if sum(len(kept.tokens) for kept in self._open) >= self.tokens_per_shard:
             self.close()
-        else:
-            self._write()
 
     def close(self) -> None:
         """Closes the open shard, if it holds anything; only then are features written, as they are large."""
@@ -138,13 +141,15 @@ def shard_paths(folder: Path) -> list[Path]:
 
 
 @frozen
-class _Shard:
+class Shard:
     """One opened file.
 
     Attributes:
-        path: of the shard.
+        path: where it is.
         tokens: of all its conversations [n], as stored.
         roles: of every token [n].
+        offsets: where each conversation starts, and the end.
+        indices: of each conversation.
         features: memory map of the features; None when none were kept. safetensors ships no types.
         metadata: what the shard says about itself.
     """
@@ -152,85 +157,89 @@ class _Shard:
     path: Path
     tokens: Tensor
     roles: Tensor
+    offsets: list[int]
+    indices: list[int]
     features: Any
     metadata: dict[str, str]
 
-
-@define
-class ShardSet:
-    """All finished shards of one or several folders.
-
-    Attributes:
-        shards: the opened files.
-        indices: of every conversation, in the order of the files.
-    """
-
-    shards: list[_Shard] = field(factory=list)
-    indices: list[int] = field(factory=list)
-    _where: list[tuple[int, int, int]] = field(factory=list, init=False)
-
     @classmethod
-    def open(cls, *folders: Path) -> ShardSet:
-        """Opens every finished shard.
+    def open(cls, path: Path) -> Shard:
+        """Reads the tokens of a shard, and maps its features.
 
         Raises:
             CheckpointError: a file is damaged.
         """
-        opened = cls()
-        for path in (path for folder in folders for path in shard_paths(folder)):
-            try:
-                with safe_open(path, framework="pt") as file:
-                    tokens, roles, lengths, offsets, indices = map(file.get_tensor, _TENSORS)
-                    metadata = dict(file.metadata() or {})
-                kept = features_path(path)
-                features: Any = safe_open(kept, framework="pt") if kept.exists() else None
-            except SafetensorError as error:
-                raise CheckpointError(f"{path} is damaged or no shard ({error}); delete it") from None
-            roles = roles.repeat_interleave(lengths)
-            for start, stop in pairwise(offsets.tolist()):
-                opened._where.append((len(opened.shards), start, stop))
-            opened.indices += indices.tolist()
-            opened.shards.append(_Shard(path, tokens, roles, features, metadata))
-        return opened
+        try:
+            with safe_open(path, framework="pt") as file:
+                tokens, roles, lengths, offsets, indices = map(file.get_tensor, _TENSORS)
+                metadata = dict(file.metadata() or {})
+            kept = features_path(path)
+            features: Any = safe_open(kept, framework="pt") if kept.exists() else None
+        except SafetensorError as error:
+            raise CheckpointError(f"{path} is damaged or no shard ({error}); delete it") from None
+        roles = roles.repeat_interleave(lengths)
+        return cls(path, tokens, roles, offsets.tolist(), indices.tolist(), features, metadata)
 
     def __len__(self) -> int:
-        return len(self._where)
+        return len(self.indices)
 
-    def length(self, number: int) -> int:
-        """Number of tokens of a conversation."""
-        _, start, stop = self._where[number]
-        return stop - start
+    def __iter__(self) -> Iterator[Sequence]:
+        return (self[number] for number in range(len(self)))
+
+    def __getitem__(self, number: int) -> Sequence:
+        part = slice(self.offsets[number], self.offsets[number + 1])
+        return Sequence(
+            index=self.indices[number],
+            tokens=self.tokens[part].to(torch.int32),
+            roles=self.roles[part],
+            features=self.features.get_slice("features")[part] if self.features else None,
+        )
+
+
+@define
+class ShardSet:
+    """All finished shards of one or several folders, as one list of conversations.
+
+    Attributes:
+        shards: the opened files.
+    """
+
+    shards: list[Shard]
+    _where: list[tuple[Shard, int]] = field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self._where = [(shard, number) for shard in self.shards for number in range(len(shard))]
+
+    @classmethod
+    def open(cls, *folders: Path) -> ShardSet:
+        """Opens every finished shard of some folders."""
+        return cls([Shard.open(path) for folder in folders for path in shard_paths(folder)])
+
+    def only(self, metadata: dict[str, str]) -> ShardSet:
+        """The shards of one origin."""
+        return ShardSet([shard for shard in self.shards if origin(shard.metadata) == origin(metadata)])
 
     @property
-    def conversations_per_shard(self) -> list[int]:
-        """How many conversations each file holds; they are numbered in the order of the files."""
-        counts = [0] * len(self.shards)
-        for number, _, _ in self._where:
-            counts[number] += 1
-        return counts
+    def indices(self) -> list[int]:
+        """Of every conversation; unique within an origin."""
+        return [shard.indices[number] for shard, number in self._where]
 
     @property
     def token_count(self) -> int:
         """Number of tokens of all conversations."""
-        return sum(stop - start for _, start, stop in self._where)
+        return sum(len(shard.tokens) for shard in self.shards)
 
-    def indices_of(self, metadata: dict[str, str]) -> set[int]:
-        """Indices of the conversations of one origin."""
-        own = {number for number, shard in enumerate(self.shards) if shard.metadata == metadata}
-        return {
-            index for index, (number, _, _) in zip(self.indices, self._where, strict=True) if number in own
-        }
+    def length(self, number: int) -> int:
+        """Number of tokens of a conversation."""
+        shard, inside = self._where[number]
+        return shard.offsets[inside + 1] - shard.offsets[inside]
+
+    def __len__(self) -> int:
+        return len(self._where)
 
     def __getitem__(self, number: int) -> Sequence:
-        where, start, stop = self._where[number]
-        shard = self.shards[where]
-        features = shard.features.get_slice("features")[start:stop] if shard.features else None
-        return Sequence(
-            index=self.indices[number],
-            tokens=shard.tokens[start:stop].to(torch.int32),
-            roles=shard.roles[start:stop],
-            features=features,
-        )
+        shard, inside = self._where[number]
+        return shard[inside]
 
     def __iter__(self) -> Iterator[Sequence]:
         return (self[number] for number in range(len(self)))

@@ -11,58 +11,48 @@ from typing import Any
 
 import torch
 from attrs import asdict, define, field, frozen
-from torch import Tensor
+from torch import Tensor, nn
 
 from specframe.errors import UsageError
-from specframe_plugins.drafters.eagle.model import EagleHead
+from specframe_plugins.drafters.eagle.training.architecture import Architecture, Dropout
 from specframe_plugins.drafters.eagle.training.batches import Batch, load_batches, plan_epoch
 from specframe_plugins.drafters.eagle.training.features import TrainingData
-from specframe_plugins.drafters.eagle.training.objective import choose_subset, head_loss, make_targets
+from specframe_plugins.drafters.eagle.training.objective import (
+    choose_subset,
+    head_loss,
+    make_targets,
+    rows_of,
+)
+from specframe_plugins.drafters.eagle.training.recipe import Recipe
 from specframe_plugins.drafters.eagle.training.shards import ANSWER, USER
-from specframe_plugins.drafters.eagle.training.unroll import unroll
 
-# Drafting happens inside answers; requests are further text of the same target and keep the head general.
-_USER_WEIGHT = 0.5
-_DEPTH_DECAY = 0.8
 _WARMUP_SHARE = 0.03
 _FINAL_RATE = 0.02
 _CLIP = 1.0
+# Saving takes at most this share of the time: on a small head every step is saved.
+_SAVING_SHARE = 0.1
+_POINTS = 200
 
 
-@frozen(kw_only=True)
-class Recipe:
-    """Everything about a training but the data.
+@frozen
+class Evaluation:
+    """One measurement on the way.
 
     Attributes:
-        epochs: passes over the data.
-        batch_tokens: most tokens of a batch, padding included.
-        learning_rate: peak of AdamW's warm-up and cosine.
-        weight_decay: of AdamW, on matrices.
-        unroll_steps: depths of the last part.
-        unroll_share: how much of the training the last part is.
-        random_tokens: ids drawn from the rest of the vocabulary per batch.
-        noise: uniform noise on the input features, as a share of their root mean square.
-        seed: of the order, the noise and the draws.
-        autocast: matrix products in bfloat16.
+        step: after which step.
+        tau: what was measured.
     """
 
-    epochs: int
-    batch_tokens: int
-    learning_rate: float
-    weight_decay: float
-    unroll_steps: int
-    unroll_share: float
-    random_tokens: int
-    noise: float
-    seed: int
-    autocast: bool
+    step: int
+    tau: float
 
 
 @define
 class Trainer:
-    """Trains a head on the shards.
+    """Trains a head.
 
     Attributes:
+        architecture: what kind of head it is.
         head: what is trained, float32.
         data: the conversations, with the target's features.
         numbers: which conversations of it to train on.
@@ -70,17 +60,25 @@ class Trainer:
         feature_scale: root mean square of the features.
         recipe: how.
         state_path: where the state is kept for resuming.
+        evaluate: measures tau of the head as it is; None to train without.
     """
 
-    head: EagleHead
+    architecture: Architecture
+    head: nn.Module
     data: TrainingData
     numbers: list[int]
     frequent: Tensor
     feature_scale: float
     recipe: Recipe
     state_path: Path
+    evaluate: Callable[[nn.Module], float] | None = None
     step: int = field(default=0, init=False)
     seconds: float = field(default=0.0, init=False)
+    losses: list[tuple[int, float]] = field(factory=list, init=False)
+    evaluations: list[Evaluation] = field(factory=list, init=False)
+    _averaged: dict[str, Tensor] = field(factory=dict, init=False)
+    _best: dict[str, Tensor] = field(factory=dict, init=False)
+    _recent: list[float] = field(factory=list, init=False)
     _updating: bool = field(default=False, init=False)
     _plans: list[list[list[int]]] = field(init=False)
     _tokens_after: list[int] = field(init=False)
@@ -94,15 +92,16 @@ class Trainer:
         ]
         sizes = [sum(map(lengths.__getitem__, batch)) for plan in self._plans for batch in plan]
         self._tokens_after = [0, *itertools.accumulate(sizes)]
-        matrices = [p for p in self.head.parameters() if p.ndim > 1]
-        vectors = [p for p in self.head.parameters() if p.ndim <= 1]
+        parameters = [p for p in self.head.parameters() if p.requires_grad]
         self._optimizer = torch.optim.AdamW(
             [
-                {"params": matrices, "weight_decay": recipe.weight_decay},
-                {"params": vectors, "weight_decay": 0.0},
+                {"params": [p for p in parameters if p.ndim > 1], "weight_decay": recipe.weight_decay},
+                {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},
             ],
             betas=(0.9, 0.95),
         )
+        if recipe.ema:
+            self._averaged = _copy(self.head)
         if self.state_path.exists():
             self._restore()
 
@@ -121,27 +120,45 @@ class Trainer:
         """Number of tokens of the steps that are done."""
         return self._tokens_after[self.step]
 
-    def run(self, report: Callable[[float], None], save_every_s: float = 60.0) -> None:
-        """Trains to the end; saves the state now and then, and once more at the end or when interrupted.
+    @property
+    def stopped_early(self) -> bool:
+        """The last `patience` evaluations found nothing better."""
+        if not self.recipe.patience or not self.evaluations:
+            return False
+        best = max(range(len(self.evaluations)), key=lambda n: self.evaluations[n].tau)
+        return len(self.evaluations) - 1 - best >= self.recipe.patience
+
+    def run(self, report: Callable[[float], None]) -> None:
+        """Trains to the end; a process that is killed loses a batch, or as much as saving is slow.
 
         Args:
             report: called with the loss after every step.
-            save_every_s: seconds between two saves.
         """
         began = saved = time.monotonic()
-        before = self.seconds
+        before, cost = self.seconds, 0.0
         try:
             for batch in self._batches():
+                if self.stopped_early:
+                    break
                 loss = self._train(batch)
                 self.seconds = before + time.monotonic() - began
                 report(loss)
-                if time.monotonic() - saved >= save_every_s:
+                if time.monotonic() - saved >= cost / _SAVING_SHARE:
+                    start = time.monotonic()
                     self.save()
                     saved = time.monotonic()
+                    cost = saved - start
         finally:
             # An interrupt in the middle of an update leaves half of one; the state on disk is whole.
             if not self._updating:
                 self.save()
+
+    def finished_head(self) -> nn.Module:
+        """Puts the weights that are to be kept into the head: the best measured, or the last."""
+        weights = self._best or self._averaged
+        if weights:
+            self.head.load_state_dict(weights)
+        return self.head.eval()
 
     def save(self) -> None:
         """Writes the state beside its place and renames it."""
@@ -150,6 +167,11 @@ class Trainer:
         state = {
             "head": self.head.state_dict(),
             "optimizer": self._optimizer.state_dict(),
+            "averaged": self._averaged,
+            "best": self._best,
+            "losses": self.losses,
+            "recent": self._recent,
+            "evaluations": [(found.step, found.tau) for found in self.evaluations],
             "step": self.step,
             "seconds": self.seconds,
             "settings": self._settings(),
@@ -167,6 +189,9 @@ class Trainer:
                 )
         self.head.load_state_dict(state["head"])
         self._optimizer.load_state_dict(state["optimizer"])
+        self._averaged, self._best = state["averaged"], state["best"]
+        self.losses, self._recent = list(map(tuple, state["losses"])), state["recent"]
+        self.evaluations = [Evaluation(*found) for found in state["evaluations"]]
         self.step, self.seconds = state["step"], state["seconds"]
 
     def _settings(self) -> dict[str, Any]:
@@ -190,6 +215,7 @@ class Trainer:
         for group in self._optimizer.param_groups:
             group["lr"] = self.recipe.learning_rate * rate(progress)
         depths = self.recipe.unroll_steps if progress >= 1 - self.recipe.unroll_share else 1
+        self.head.train()
         loss = self.loss(
             batch, depths, torch.Generator().manual_seed(self.recipe.seed * 1_000_003 + self.step)
         )
@@ -199,8 +225,34 @@ class Trainer:
         self._updating = True
         self._optimizer.step()
         self.step += 1
+        self._average()
+        self._record(loss.item())
         self._updating = False
         return loss.item()
+
+    def _average(self) -> None:
+        # The average of a short training must not remember its random start.
+        decay = min(self.recipe.ema, self.step / (10 + self.step))
+        for name, weight in self.head.state_dict().items():
+            if name in self._averaged:
+                self._averaged[name].lerp_(weight, 1 - decay)
+
+    def _record(self, loss: float) -> None:
+        """Keeps a point of the curve now and then, and measures the head when it is time."""
+        self._recent.append(loss)
+        if _passes(self.step, self.total_steps, _POINTS):
+            self.losses.append((self.step, sum(self._recent) / len(self._recent)))
+            self._recent = []
+        if self.evaluate is None or not _passes(self.step, self.total_steps, self.recipe.evaluations):
+            return
+        trained = _copy(self.head)
+        if self._averaged:
+            self.head.load_state_dict(self._averaged)
+        tau = self.evaluate(self.head.eval())
+        if all(tau > found.tau for found in self.evaluations):
+            self._best = _copy(self.head)
+        self.evaluations.append(Evaluation(self.step, tau))
+        self.head.load_state_dict(trained)
 
     def loss(self, batch: Batch, depths: int, generator: torch.Generator) -> Tensor:
         """The loss of one batch, a scalar.
@@ -208,30 +260,35 @@ class Trainer:
         The pair at position t is (embedding of token t + 1, feature t); it predicts feature t + 1, whose
         logits propose token t + 2. So the last two positions have no pair.
         """
-        target, device = self.data.target, self.data.target.device
+        recipe, target, device = self.recipe, self.data.target, self.data.target.device
         tokens, roles = batch.tokens.to(device), batch.roles.to(device)
         role = roles[:, 2:]
-        weights = (role == ANSWER) + _USER_WEIGHT * (role == USER)
+        weights = (role == ANSWER) + recipe.user_weight * (role == USER)
         learnt = weights > 0
         subset = choose_subset(
-            self.frequent, batch.tokens, self.recipe.random_tokens, target.vocab_size, generator
+            self.frequent, batch.tokens, recipe.random_tokens, target.vocab_size, generator
         ).to(device)
         features = batch.features.to(device)
-        targets = make_targets(target.output_head, subset, features[:, 1:-1][learnt])
+        truth = rows_of(target.output_head, subset.ids)
+        targets = make_targets(truth, subset, features[:, 1:-1][learnt], recipe.soft_share)
         with torch.no_grad():
             embeddings = target.embed_tokens(tokens[:, 1:-1])
         inputs = features[:, :-2].float()
         noise = torch.rand(inputs.shape, generator=generator).to(device) * 2 - 1
-        inputs = inputs + self.recipe.noise * self.feature_scale * noise
+        inputs = inputs + recipe.noise * self.feature_scale * noise
         total, norm = inputs.new_zeros(()), 0.0
         position = torch.arange(role.shape[1], device=device).expand_as(role)[learnt]
-        with torch.autocast(device.type, torch.bfloat16, enabled=self.recipe.autocast):
-            for depth, predicted in enumerate(unroll(self.head, embeddings.float(), inputs, depths)):
+        feature_weight = recipe.feature_weight if self.architecture.predicts_features else 0.0
+        dropout = _dropout(recipe.dropout, generator) if recipe.dropout else None
+        with torch.autocast(device.type, torch.bfloat16, enabled=recipe.autocast):
+            rows = self.architecture.output_rows(self.head, target, subset.ids)
+            unrolled = self.architecture.unroll(self.head, embeddings.float(), inputs, depths, dropout)
+            for depth, predicted in enumerate(unrolled):
                 reached = weights[learnt] * (position >= depth)
-                total = total + _DEPTH_DECAY**depth * head_loss(
-                    predicted[learnt], targets, reached, self.feature_scale
+                total = total + recipe.depth_decay**depth * head_loss(
+                    predicted[learnt], rows, targets, reached, self.feature_scale, feature_weight
                 )
-                norm += _DEPTH_DECAY**depth
+                norm += recipe.depth_decay**depth
         return total / norm
 
 
@@ -241,3 +298,22 @@ def rate(progress: float) -> float:
         return (progress + 1e-3) / (_WARMUP_SHARE + 1e-3)
     along = (progress - _WARMUP_SHARE) / (1 - _WARMUP_SHARE)
     return _FINAL_RATE + (1 - _FINAL_RATE) * 0.5 * (1 + math.cos(math.pi * along))
+
+
+def _passes(step: int, total: int, times: int) -> bool:
+    """Whether one of `times` even marks lies between the last step and this one."""
+    return step * times // total > (step - 1) * times // total
+
+
+def _copy(module: nn.Module) -> dict[str, Tensor]:
+    return {name: weight.detach().clone() for name, weight in module.state_dict().items()}
+
+
+def _dropout(share: float, generator: torch.Generator) -> Dropout:
+    """Dropout that draws from the step's own generator: the global one would make resuming inexact."""
+
+    def drop(x: Tensor) -> Tensor:
+        kept = torch.rand(x.shape, generator=generator).to(x.device) >= share
+        return x * kept / (1 - share)
+
+    return drop

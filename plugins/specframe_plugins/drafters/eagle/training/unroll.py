@@ -11,7 +11,7 @@ Shapes: B sequences, T positions, H hidden.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
@@ -21,7 +21,13 @@ from torch import Tensor
 from specframe_plugins.drafters.eagle.model import EagleHead, rotary_tables, rotate
 
 
-def unroll(head: EagleHead, embeddings: Tensor, features: Tensor, steps: int) -> Iterator[Tensor]:
+def unroll(
+    head: EagleHead,
+    embeddings: Tensor,
+    features: Tensor,
+    steps: int,
+    dropout: Callable[[Tensor], Tensor] | None = None,
+) -> Iterator[Tensor]:
     """Yields the features that the head predicts at each depth.
 
     Args:
@@ -29,6 +35,7 @@ def unroll(head: EagleHead, embeddings: Tensor, features: Tensor, steps: int) ->
         embeddings: target embedding of token t + 1, [B, T, H].
         features: target feature at position t, [B, T, H].
         steps: number of depths.
+        dropout: applied to the input of the layer.
 
     Yields:
         Predicted features of position t + 1, [B, T, H]; at depth k they are what a draft that began k - 1
@@ -47,6 +54,8 @@ def unroll(head: EagleHead, embeddings: Tensor, features: Tensor, steps: int) ->
     for step in range(steps):
         # Residuals stay in float32 where autocast would lower them.
         fused = head.fuse(embeddings, current).to(features.dtype)
+        if dropout is not None:
+            fused = dropout(fused)
         query, key, value = (
             projection(fused).unflatten(-1, (-1, head.config.head_dim)).transpose(1, 2)
             for projection in (attention.q_proj, attention.k_proj, attention.v_proj)

@@ -20,7 +20,7 @@ from specframe.errors import SpecframeError
 from specframe.models import load_pretrained
 from specframe.target import Target
 from specframe_plugins.drafters.eagle.training.generation import BatchedGenerator
-from specframe_plugins.drafters.eagle.training.origin import check_target, target_metadata
+from specframe_plugins.drafters.eagle.training.origin import check_target, target_metadata, text_hash
 from specframe_plugins.drafters.eagle.training.prompts import GENERATOR_VERSION, build_prompts
 from specframe_plugins.drafters.eagle.training.shards import Sequence, ShardSet, ShardWriter
 
@@ -40,6 +40,7 @@ class GenerationJob:
         max_request: most tokens of a request.
         max_answer: most tokens of an answer.
         max_length: most tokens of a conversation.
+        requests: of the user's own, to be answered in half of the conversations.
         keep_features: keep the hidden states beside the tokens.
         tokens_per_shard: size of a shard.
     """
@@ -54,6 +55,7 @@ class GenerationJob:
     max_request: int
     max_answer: int
     max_length: int
+    requests: tuple[str, ...] = ()
     keep_features: bool = False
     tokens_per_shard: int = 16384
 
@@ -67,6 +69,7 @@ class GenerationJob:
             "max_request": str(self.max_request),
             "max_answer": str(self.max_answer),
             "max_length": str(self.max_length),
+            **({"requests": text_hash(self.requests)} if self.requests else {}),
         }
 
 
@@ -93,7 +96,7 @@ def generate(job: GenerationJob, target: Target, tokens: int, report: Callable[[
     check_target(shards, target_metadata(target))
     for leftover in job.folder.glob("*.partial*"):
         leftover.unlink()
-    have, done = shards.token_count, shards.indices_of(job.metadata(target))
+    have, done = shards.token_count, set(shards.only(job.metadata(target)).indices)
     report(have)
     if have >= tokens:
         return
@@ -113,7 +116,7 @@ def _written(
 ) -> Generator[Sequence, None, None]:
     """Conversations of one worker, each on disk by the time it is yielded."""
     prompts = build_prompts(
-        target.tokenizer, target.stop_ids, job.max_request, job.max_answer, job.max_length
+        target.tokenizer, target.stop_ids, job.max_request, job.max_answer, job.max_length, job.requests
     )
     writer = ShardWriter(
         folder=job.folder,
