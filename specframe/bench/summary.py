@@ -119,6 +119,8 @@ def _rest(row: BenchRow) -> float | None:
 
 
 def _lossless(rows: Sequence[BenchRow]) -> str:
+    if any(row.lossy for row in rows):
+        return "LOSSY verifier"
     judged = [row.lossless for row in rows if row.lossless is not None]
     if not judged:
         return "not checked"

@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 from types import SimpleNamespace
 
+import attrs
 import pytest
 from command_line import CommandLine
 from report_rows import PROFILES, bench_rows, manifest
@@ -36,6 +37,15 @@ def test_a_report_is_a_page_and_its_charts(tmp_path: Path) -> None:
     assert "speed-against-autoregressive.png" in charts
     assert "time-split.png" in charts
     assert os.listdir(tmp_path / "deep") == ["report"]
+
+
+def test_a_lossy_verifier_is_named_on_the_page(tmp_path: Path) -> None:
+    lossy = [attrs.evolve(row, lossy=True) for row in ROWS]
+    text = write_report(lossy, manifest(), tmp_path / "report").read_text(encoding="utf-8")
+    assert "Lossy verifier:</strong> the texts of" in text
+    assert "Lossy verifier" not in write_report(ROWS, manifest(), tmp_path / "report").read_text(
+        encoding="utf-8"
+    )
 
 
 def test_an_earlier_report_is_replaced_with_all_its_files(tmp_path: Path) -> None:

@@ -68,6 +68,7 @@ def page(analysis: Analysis, images: Sequence[Images]) -> str:
         retained=_best_retention(analysis),
         failed=sum(check.failed for check in analysis.lossless.values()),
         checked=sum(check.checked for check in analysis.lossless.values()),
+        lossy=sorted({row.configuration for row in run.rows if row.lossy}),
         fallen_back=sum(row.fallback is not None for row in run.rows),
         findings=[finding for finding in analysis.manifest.findings if not finding.get("passed")],
         confidence=f"{CONFIDENCE:.0%}",
