@@ -85,6 +85,25 @@ def test_the_core_pins_the_most_frequent_tokens(target: Target, tmp_path: Path) 
     assert builder.pinned_ids.tolist() == [0, 1, 2, 40, 41]
 
 
+def test_without_frequencies_for_the_target_there_is_no_core(target: Target) -> None:
+    assert build(target).pinned_ids.tolist() == REQUIRED.tolist()
+
+
+def test_frequencies_alone_make_a_core_in_proportion_to_the_capacity(target: Target, tmp_path: Path) -> None:
+    frequencies = tmp_path / "ids.json"
+    frequencies.write_text(str(list(range(40, 90))))
+    builder = build(target, capacity=60, frequencies=str(frequencies))
+    assert builder.pinned_ids.tolist() == [*REQUIRED.tolist(), *range(40, 50)]
+
+
+def test_shipped_frequencies_make_a_core(smollm2: Target) -> None:
+    context = BuildContext(target=smollm2, required_ids=smollm2.required_ids)
+    with_core = COMPONENT.factory(COMPONENT.options(), context).pinned_ids
+    without = COMPONENT.factory(COMPONENT.options(core=0), context).pinned_ids
+    assert 512 <= len(with_core) <= 512 + len(without)
+    assert len(without) == len(smollm2.required_ids)
+
+
 def test_the_capacity_is_at_most_the_vocabulary(target: Target) -> None:
     assert build(target).capacity == VOCAB_SIZE
 
@@ -96,7 +115,7 @@ def test_options_that_admit_nothing_are_refused(target: Target) -> None:
 
 def test_frequencies_without_a_core_are_refused(target: Target) -> None:
     with pytest.raises(UsageError, match="set core above 0"):
-        build(target, frequencies="ids.json")
+        build(target, core=0, frequencies="ids.json")
 
 
 def test_a_capacity_that_only_holds_the_pinned_ids_is_refused(target: Target) -> None:

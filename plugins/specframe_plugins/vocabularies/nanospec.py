@@ -7,6 +7,7 @@ the target at the positions it has already computed; training-free and of the pa
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import attrs
 import torch
@@ -17,7 +18,13 @@ from specframe.errors import UsageError
 from specframe.options import option
 from specframe.protocols import Eviction
 from specframe.types import DraftTree, Verdict
-from specframe_plugins.vocabularies.frequencies import token_frequencies
+from specframe_plugins.vocabularies.frequencies import find_shipped, token_frequencies
+
+if TYPE_CHECKING:
+    from specframe.target import Target
+
+# A core keeps more of tau for its rows than a deeper harvest does (docs/strategies.md): 512 of 3,072 slots.
+_CORE_SHARE = 6
 
 
 @attrs.frozen(slots=True)
@@ -53,9 +60,10 @@ class NanospecOptions:
         help="let a turn of a conversation start with the active set that the turn before left",
         tune=(False,),  # a trace holds single turns
     )
-    core: int = option(
-        0,
-        help="most frequent tokens that are always active",
+    core: int | None = option(
+        None,
+        help=f"most frequent tokens that are always active; none: 1 in {_CORE_SHARE} of the capacity where "
+        "frequencies are given or ship for the target, 0 elsewhere",
         unit="tokens",
         minimum=0,
         tune=(0, 32, 64, 128, 256, 512, 1024, 2048, 4096),
@@ -68,8 +76,15 @@ class NanospecOptions:
     def __attrs_post_init__(self) -> None:
         if not (self.use_context or self.use_extension or self.core):
             raise ValueError("nothing is admitted; set use_context, use_extension or core")
-        if (self.frequencies or self.text) and not self.core:
+        if (self.frequencies or self.text) and self.core == 0:
             raise ValueError("frequencies and text decide which tokens form the core; set core above 0")
+
+    def core_size(self, target: Target) -> int:
+        """Return how many tokens form the core for a target."""
+        if self.core is not None:
+            return self.core
+        counted = self.frequencies or self.text or find_shipped(target)
+        return min(self.capacity, target.vocab_size) // _CORE_SHARE if counted else 0
 
 
 class NanospecVocabulary:
@@ -119,8 +134,9 @@ class NanospecVocabulary:
 
 def _build(options: NanospecOptions, context: BuildContext) -> NanospecVocabulary:
     pinned_ids = context.required_ids
-    if options.core:
-        core = token_frequencies(context.target, options.frequencies, options.text).token_ids[: options.core]
+    size = options.core_size(context.target)
+    if size:
+        core = token_frequencies(context.target, options.frequencies, options.text).token_ids[:size]
         pinned_ids = torch.unique(torch.cat([pinned_ids, core.to(pinned_ids.device)]))
     return NanospecVocabulary(options, pinned_ids, context.target.vocab_size)
 
