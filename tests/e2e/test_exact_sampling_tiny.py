@@ -1,0 +1,83 @@
+"""Seeded generations of a tiny transformers model, drawn trees and all, follow the model's own distribution.
+
+What the verifiers do alone is tested exactly elsewhere; here the active set of ``nanospec`` changes at every
+step, and prefill, caches, drafter, processors and verifier work together.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import attrs
+import pytest
+import torch
+from tiny_models import tiny_target
+
+from specframe.assembly import build_engine
+from specframe.config import RunConfig
+from specframe.exact_sampling import fit_to
+from specframe.target import Target
+from specframe.target_logits import logits_processors
+from specframe_plugins.drafters.eagle.checkpoint import save_head
+from specframe_plugins.drafters.eagle.model import EagleConfig, EagleHead
+
+VOCAB_SIZE, LENGTH, GENERATIONS = 8, 4, 300
+PROMPT = torch.tensor([5, 3, 6, 3])
+
+
+@pytest.fixture(scope="module")
+def target() -> Target:
+    target = tiny_target(
+        "llama", vocab_size=VOCAB_SIZE, num_hidden_layers=1, hidden_size=16, intermediate_size=16
+    )
+    target.stop_ids = frozenset()
+    return target
+
+
+def own_distribution(target: Target, config: RunConfig) -> dict[tuple[int, ...], float]:
+    """Return the probability of every continuation, from the model and transformers' processors alone."""
+    processors = logits_processors(config)
+    sequences: dict[tuple[int, ...], float] = {(): 1.0}
+    for _ in range(LENGTH):
+        ids = torch.stack([torch.cat([PROMPT, torch.tensor(tokens).long()]) for tokens in sequences])
+        with torch.inference_mode():
+            logits = target.model(input_ids=ids).logits[:, -1].float()
+        rows = torch.softmax(processors(ids, logits), dim=-1).tolist()  # type: ignore[arg-type]
+        sequences = {
+            (*tokens, token): chance * probability
+            for (tokens, chance), row in zip(sequences.items(), rows, strict=True)
+            for token, probability in enumerate(row)
+            if probability
+        }
+    return sequences
+
+
+@pytest.mark.parametrize(
+    ("verifier", "parameters"),
+    [
+        ("multi-round", {"top_k": 2, "repetition_penalty": 1.4}),
+        ("spectr-gbv", {"top_p": 0.4}),
+        ("gbv", {"top_k": 2}),
+    ],
+)
+def test_generations_follow_the_models_own_distribution(
+    target: Target, verifier: str, parameters: dict[str, float], tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    torch.manual_seed(3)
+    head = tmp_path_factory.mktemp("tiny") / "head"
+    save_head(EagleHead(EagleConfig.for_target(target.config)), head)
+    config = RunConfig(
+        strategy="nanospec",
+        verifier=verifier,
+        dtype="float32",
+        temperature=1.5,
+        options={
+            "vocabulary": {"capacity": VOCAB_SIZE - 3},
+            "drafter": {"checkpoint": str(head), "depth": 2, "branching": 2, "nodes": 5},
+        },
+        **parameters,  # type: ignore[arg-type]
+    )
+    engine = build_engine(attrs.evolve(config, max_new_tokens=LENGTH), target=target)
+    counts = Counter(tuple(engine.generate(PROMPT, seed=seed).token_ids) for seed in range(GENERATIONS))
+    fit = fit_to(counts, own_distribution(target, config))
+    assert fit.p_value > 1e-3, fit
