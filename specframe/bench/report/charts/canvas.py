@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Sequence
 
@@ -116,14 +117,47 @@ def label_line_ends(axes: Axes, ends: Sequence[tuple[float, str, str]]) -> None:
         )
 
 
+def label_beside(axes: Axes, points: Sequence[tuple[float, float, str, str]]) -> None:
+    """Write the labels of a crowd of points beside the axes, each with a line to its point.
+
+    Args:
+        axes: finished, with its final limits.
+        points: x, y, label and colour.
+    """
+    height = panel_inches(axes)[1]
+    to_share = axes.transScale + axes.transLimits
+    points = sorted(points, key=lambda point: point[1])
+    sizes = [_line_inches(label) / height for _, _, label, _ in points]
+    places = _apart([float(to_share.transform((x, y))[1]) for x, y, _, _ in points], sizes)
+    for place, (x, y, label, colour) in zip(places, points, strict=True):
+        axes.annotate(
+            label,
+            (x, y),
+            xytext=(1.02, place),
+            textcoords="axes fraction",
+            va="center",
+            color=colour,
+            size=_LABEL_POINTS,
+            weight="bold",
+            annotation_clip=False,
+            arrowprops={"arrowstyle": "-", "color": colour, "lw": 0.9, "alpha": 0.5, "relpos": (0.0, 0.5)},
+        )
+
+
 def label_points(
-    axes: Axes, points: Sequence[tuple[float, float, str, str]], *, radius: float = 7.0, least: float = 0.0
+    axes: Axes,
+    points: Sequence[tuple[float, float, str, str]],
+    *,
+    avoid: Sequence[tuple[float, float]] = (),
+    radius: float = 7.0,
+    least: float = 0.0,
 ) -> None:
     """Write labels beside points, each as near as it hides no other label or point.
 
     Args:
         axes: finished, with its final limits and place on the figure.
         points: x, y, label and colour.
+        avoid: x and y of small marks that labels should not hide either.
         radius: of the marks, points.
         least: how far above or below its point a label stands at least, points.
     """
@@ -133,6 +167,9 @@ def label_points(
     scale = figure.dpi / 72
     marks = [axes.transData.transform((x, y)) for x, y, _, _ in points]
     taken = [Bbox.from_extents(*(mark - radius * scale), *(mark + radius * scale)) for mark in marks]
+    dots = [axes.transData.transform(dot) for dot in avoid]
+    small = [Bbox.from_extents(*(dot - 2 * scale), *(dot + 2 * scale)) for dot in dots]
+    places = [place for place in _PLACES if abs(place[0]) >= least]
     free = Bbox.from_extents(axes.bbox.x0, axes.bbox.y0, figure.bbox.width, axes.bbox.y1)
     for x, y, label, colour in points:
         text = axes.annotate(
@@ -146,12 +183,13 @@ def label_points(
             color=colour,
             annotation_clip=False,
         )
-        for up, across in (place for place in _PLACES if abs(place[0]) >= least):
+        # Where there is no room beside all marks, small ones are covered.
+        for avoided, (up, across) in itertools.product((taken + small, taken), places):
             text.set_horizontalalignment("left" if across > 0 else "right")
             text.set_position((across * (radius + 3), up))
             box = text.get_window_extent()
             inside = free.contains(box.x0, box.y0) and free.contains(box.x1, box.y1)
-            if inside and not any(box.overlaps(other) for other in taken):
+            if inside and not any(box.overlaps(other) for other in avoided):
                 break
         taken.append(box)
 
