@@ -11,6 +11,7 @@ from transformers.generation import logits_process
 
 from specframe.config import RunConfig
 from specframe.errors import SpecframeError
+from specframe.nucleus import NucleusWarper
 from specframe.types import DraftTree
 
 # Processors that look at the scores alone. Every other one is given the token ids before each node.
@@ -167,7 +168,7 @@ def logits_processors(config: RunConfig, custom: LogitsProcessorList | None = No
     if config.top_k:
         processors.append(logits_process.TopKLogitsWarper(config.top_k))
     if config.top_p < 1.0:
-        processors.append(logits_process.TopPLogitsWarper(config.top_p))
+        processors.append(NucleusWarper(config.top_p))
     if config.min_p:
         processors.append(logits_process.MinPLogitsWarper(config.min_p))
     return processors

@@ -84,7 +84,7 @@ def test_the_order_is_that_of_transformers() -> None:
     names = [type(p).__name__ for p in logits_processors(config, LogitsProcessorList([Recording()]))]
     assert names == [
         "RepetitionPenaltyLogitsProcessor", "Recording", "TemperatureLogitsWarper", "TopKLogitsWarper",
-        "TopPLogitsWarper", "MinPLogitsWarper",
+        "NucleusWarper", "MinPLogitsWarper",
     ]  # fmt: skip
 
 
