@@ -137,6 +137,7 @@ class Target:
         """
         self._feature_layers = feature_layers
         self.begun += 1
+        self.turnstile.pass_by()
         self._forward.begin(capacity, keep)
 
     @torch.inference_mode()

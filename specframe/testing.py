@@ -16,7 +16,15 @@ from torch import Tensor
 from specframe.active_set import ActiveSet
 from specframe.clock import PhaseClock
 from specframe.head import OutputHead
-from specframe.protocols import Drafter, DrawsTrees, Eviction, GatherBackend, Verifier, VocabularyBuilder
+from specframe.protocols import (
+    Drafter,
+    DrawsTrees,
+    Eviction,
+    GatherBackend,
+    ResumableDrafter,
+    Verifier,
+    VocabularyBuilder,
+)
 from specframe.sampled_tree import SampledShape, SampledTree
 from specframe.target_logits import TargetLogits
 from specframe.tree_kinds import TreeKind
@@ -160,6 +168,8 @@ def check_drafter(drafter: Drafter, feature_size: int) -> None:
             ),
             "the same request drafted other trees than before: an earlier request leaked into it",
         )
+        if isinstance(drafter, ResumableDrafter):
+            _check_resuming(drafter, gather, feature_size, allowed)
 
 
 def check_verifier(verifier: Verifier, trees: Iterable[TreeKind] = ("top-k",)) -> None:
@@ -409,9 +419,7 @@ def _drafts(
     clock.start()
     prompt_ids = torch.randint(head.vocab_size, (prompt_length,), generator=source)
     prompt_features = features(prompt_length)
-    if isinstance(drafter, DrawsTrees):
-        active_ids = torch.tensor(sorted(allowed), device=head.weight.device)
-        drafter.draw_from(_generator(), lambda count: active_ids[:count])
+    _give_source(drafter, allowed)
     drafter.start(prompt_ids.to(head.weight.device), prompt_features)
     committed, root, trees = prompt_features[-1:], 0, []
     for accept in (False, True, True, False, True):
@@ -423,6 +431,43 @@ def _drafts(
         drafter.commit(_verdict(tree, path, root))
         committed = features(len(path))
     return trees
+
+
+def _give_source(drafter: Drafter, allowed: set[int]) -> None:
+    """Begin a request of a drafter that draws its trees from the ``allowed`` tokens."""
+    if isinstance(drafter, DrawsTrees):
+        active_ids = torch.tensor(sorted(allowed), device=drafter.output_head.weight.device)
+        drafter.draw_from(_generator(), lambda count: active_ids[:count])
+
+
+def _check_resuming(
+    drafter: ResumableDrafter, gather: GatherBackend, feature_size: int, allowed: set[int]
+) -> None:
+    """Check that a request that goes on from another one drafts what it drafts from the start."""
+    assert isinstance(drafter, Drafter)
+    source, head, clock = _generator(), drafter.output_head, PhaseClock()
+    clock.start()
+    known, length = 9, 15
+    prompt_ids = torch.randint(head.vocab_size, (length,), generator=source).to(head.weight.device)
+    features = torch.randn(length, feature_size, generator=source).to(head.weight)
+    _give_source(drafter, allowed)
+    drafter.start(prompt_ids, features)
+    expected = drafter.draft(0, features[-1:], gather, clock)
+    for kept in (known, 4, 1):
+        drafter.start(prompt_ids[:known], features[:known])
+        drafter.draft(int(prompt_ids[known]), features[known - 1 : known], gather, clock)
+        remembered = drafter.remembered
+        _require(0 <= remembered <= known, f"remembered is {remembered} after {known} positions")
+        kept = min(kept, remembered)
+        if kept:
+            _give_source(drafter, allowed)
+            drafter.resume(prompt_ids, features[kept:], kept)
+            tree = drafter.draft(0, features[-1:], gather, clock)
+            _require(
+                torch.equal(tree.token_ids, expected.token_ids)
+                and torch.equal(tree.parents, expected.parents),
+                f"after resume() with {kept} kept positions it drafts another tree than after start()",
+            )
 
 
 def _check_tree(tree: DraftTree, root: int, drafter: Drafter, allowed: set[int]) -> None:

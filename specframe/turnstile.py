@@ -10,11 +10,16 @@ from specframe.errors import SpecframeError
 
 
 class Turnstile:
-    """Lets one request at a time work; the newest one wins, and an older one that goes on is refused."""
+    """Lets one request at a time work; the newest one wins, and an older one that goes on is refused.
+
+    Nobody ever waits here: an abandoned iterator may be closed by the garbage collector, at any moment and
+    inside any other request.
+    """
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         self._newest: object | None = None
+        self._working: object | None = None
 
     @contextmanager
     def enter(self) -> Iterator[object]:
@@ -23,30 +28,39 @@ class Turnstile:
         Raises:
             SpecframeError: another request is at work, in another thread or in a caller of this one.
         """
-        if not self._lock.acquire(blocking=False):
-            raise SpecframeError(
-                "the target is busy with another request; allowed: one at a time. Threads need a lock around "
-                "whole requests, or a target each"
-            )
+        with self._lock:
+            if self._working is not None:
+                raise SpecframeError(
+                    "the target is busy with another request; allowed: one at a time. Threads need a lock "
+                    "around whole requests, or a target each"
+                )
+            ticket = self._newest = self._working = object()
         try:
-            ticket = self._newest = object()
             yield ticket
         finally:
-            self._lock.release()
+            with self._lock:
+                if self._working is ticket:
+                    self._working = None
+
+    def pass_by(self) -> None:
+        """Use the target without a request: whoever is paused cannot go on."""
+        with self._lock:
+            if self._working is None:
+                self._newest = None
 
     @contextmanager
     def paused(self, ticket: object) -> Iterator[None]:
-        """Let others work while the consumer has its turn.
+        """Let others work while the consumer has its turn; one that gives up does not come back.
 
         Raises:
             SpecframeError: another request has begun in the meantime.
         """
-        self._lock.release()
-        try:
-            yield
-        finally:
-            self._lock.acquire()
-        if ticket is not self._newest:
-            raise SpecframeError(
-                "another request has begun on this target, so this one cannot go on; allowed: one at a time"
-            )
+        self._working = None
+        yield
+        with self._lock:
+            if ticket is not self._newest:
+                raise SpecframeError(
+                    "the target was used for something else, such as another request, so this request cannot "
+                    "go on; allowed: one at a time"
+                )
+            self._working = ticket

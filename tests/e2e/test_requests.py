@@ -7,11 +7,13 @@ import threading
 from typing import Any
 
 import pytest
+import torch
 from tiny_engines import PROMPT, autoregressive_engine, drafting_engine, endless_target
 
 from specframe.engine import Engine
 from specframe.errors import SpecframeError
 from specframe.request import Request
+from specframe.rescoring import margins
 from specframe.types import GenerationReport
 
 _STATISTICS = (
@@ -109,9 +111,17 @@ def test_an_older_request_cannot_go_on_after_a_newer_one(engine: Engine, shared:
     next(older)
     newer = engine.stream(PROMPT[::-1], 8)
     first = next(newer)
-    with pytest.raises(SpecframeError, match="another request has begun"):
+    with pytest.raises(SpecframeError, match="used for something else"):
         next(older)
     assert [*first.token_ids, *(i for chunk in newer for i in chunk.token_ids)] == expected
+
+
+def test_a_request_cannot_go_on_after_its_target_scored_a_text(engine: Engine) -> None:
+    stream = engine.stream(PROMPT, 30)
+    next(stream)
+    margins(engine.target, torch.tensor(PROMPT), torch.tensor(PROMPT))
+    with pytest.raises(SpecframeError, match="used for something else"):
+        next(stream)
 
 
 def test_two_threads_never_share_an_engine_unnoticed(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:

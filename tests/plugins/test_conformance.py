@@ -16,7 +16,7 @@ from specframe.components import BuildContext, Component
 from specframe.head import OutputHead
 from specframe.options import build_options
 from specframe.plugins import build_registry, create_plugin_manager
-from specframe.protocols import GatherBackend
+from specframe.protocols import GatherBackend, ReadsLayers
 from specframe.target import Target
 from specframe.target_logits import TargetLogits
 from specframe.testing import (
@@ -28,6 +28,8 @@ from specframe.testing import (
 from specframe.types import DraftTree, Verdict
 from specframe_plugins.drafters.eagle.checkpoint import save_head
 from specframe_plugins.drafters.eagle.model import EagleConfig, EagleHead
+from specframe_plugins.drafters.eagle3.checkpoint import save_head as save_eagle3
+from specframe_plugins.drafters.eagle3.model import Eagle3Head, for_target
 from specframe_plugins.gathers.torch import TorchGather
 from specframe_plugins.verifiers.greedy import GreedyVerifier
 from specframe_plugins.vocabularies.nanospec import NanospecOptions, NanospecVocabulary
@@ -46,8 +48,15 @@ def files(target: Target, tmp_path_factory: pytest.TempPathFactory) -> dict[str,
     folder = tmp_path_factory.mktemp("files")
     torch.manual_seed(0)
     save_head(EagleHead(EagleConfig.for_target(target.config)), folder / "head")
+    head = Eagle3Head(for_target(target.config, tokenizer_fingerprint=target.tokenizer_fingerprint))
+    torch.nn.init.normal_(head.lm_head.weight)
+    save_eagle3(head, None, folder / "head3")
     (folder / "ids.json").write_text("[50, 40, 30]")
-    return {"eagle": str(folder / "head"), "static": str(folder / "ids.json")}
+    return {
+        "eagle": str(folder / "head"),
+        "eagle3": str(folder / "head3"),
+        "static": str(folder / "ids.json"),
+    }
 
 
 def build(component: Component, target: Target, **options: Any) -> Any:
@@ -98,8 +107,9 @@ def test_a_registered_verifier_keeps_its_promises(component: Component, target: 
 def test_a_registered_drafter_keeps_its_promises(
     component: Component, target: Target, files: dict[str, str]
 ) -> None:
-    options = {"checkpoint": files["eagle"]} if component.name == "eagle" else {}
-    check_drafter(build(component, target, **options), target.hidden_size)
+    drafter = build(component, target, checkpoint=files[component.name])
+    layers = drafter.feature_layers if isinstance(drafter, ReadsLayers) else ()
+    check_drafter(drafter, target.hidden_size * max(1, len(layers)))
 
 
 class ForgetsTheCount(TorchGather):

@@ -151,6 +151,13 @@ def test_the_parts_of_the_draft_add_up_to_it() -> None:
     assert sum(float(rows()[part].split(" s")[0]) for part in parts) == pytest.approx(REPORT.draft_s)
 
 
+def test_the_table_says_what_a_turn_kept_and_what_failed() -> None:
+    report = attrs.evolve(REPORT, kept_tokens=1100, fallback="drafter 'eagle' raised ValueError: no")
+    assert rows(report)["new tokens"] == "100 after 1,200 prompt tokens, 1,100 of them kept (length)"
+    assert rows(report)["fallback"] == "went on without drafting: drafter 'eagle' raised ValueError: no"
+    assert "fallback" not in rows()
+
+
 def test_an_autoregressive_table_is_silent_about_drafting() -> None:
     assert not {"active vocabulary", "coverage", "rejections", "draft"} & rows(AUTOREGRESSIVE).keys()
 
