@@ -28,7 +28,7 @@ class PackedLinear:
     def __call__(self, x: Tensor) -> Tensor:
         """Return [..., out] for [..., in]."""
         if self._packed:
-            out: Tensor = torch.ops.mkldnn._linear_pointwise(
+            out: Tensor = torch.ops.mkldnn._linear_pointwise.default(
                 x.contiguous(), self._weight, self._bias, "none", [], ""
             )
             return out

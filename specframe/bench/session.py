@@ -99,7 +99,8 @@ def run_bench(
     if options.threads is not None:
         torch.set_num_threads(options.threads)
     device = find_device(base.device)
-    target = Target.from_loaded(load_pretrained(base.model, find_dtype(base.dtype), device))
+    loaded = load_pretrained(base.model, find_dtype(base.dtype), device)
+    target = Target.from_loaded(loaded, base.target_forward)
     prompts, skipped = _encode(options, target)
     manifest = _manifest(options, target, prompts, skipped)
     with ExitStack() as stack:

@@ -15,8 +15,8 @@ class Visible:
     Attributes:
         first: the first position that any of them sees.
         stop: the end of the positions written.
-        mask: added to the scores [shared * n, stop - first], 0 or the dtype's -inf; None when every token
-            sees everything in between.
+        mask: added to the scores [n * shared, stop - first], 0 or -inf; None when every token sees everything
+            in between.
     """
 
     first: int
@@ -53,30 +53,27 @@ class Visible:
             keys = torch.cat([torch.arange(first, committed, device=positions.device), positions])
             seen = seen & (keys > positions[:, None] - window)
         blocked = torch.zeros(seen.shape, dtype=dtype, device=seen.device).masked_fill_(~seen, -torch.inf)
-        return cls(first, stop, blocked.repeat(shared, 1))
+        return cls(first, stop, blocked.repeat_interleave(shared, dim=0))
 
 
-def attend(query: Tensor, keys: Tensor, values: Tensor, visible: Visible, scale: float) -> Tensor:
-    """Return the mixed values [n, heads * D].
+def attend(query: Tensor, keys: Tensor, values: Tensor, mask: Tensor | None, scale: float) -> Tensor:
+    """Return the mixed values [n, shared * key heads * D]: head ``s`` of every key head, then head ``s + 1``.
 
-    Query heads that share a key head are stacked as rows, so that no key is copied.
+    Query heads that share a key head are stacked as rows, so that no key is copied; in this order of heads
+    the result needs no copy either.
 
     Args:
-        query: [n, heads, D].
-        keys: [key heads, capacity, D].
-        values: [key heads, capacity, D].
-        visible: which positions count.
+        query: [n, key heads * shared, D], heads that share a key head side by side.
+        keys: [1, key heads, S, D].
+        values: [1, key heads, S, D].
+        mask: added to the scores [n * shared, S]; None for none.
         scale: factor on the scores.
     """
     n, heads, head_dim = query.shape
-    groups = keys.shape[0]
+    groups = keys.shape[1]
     shared = heads // groups
-    rows = query.view(n, groups, shared, head_dim).permute(1, 2, 0, 3).reshape(groups, shared * n, head_dim)
-    mixed = F.scaled_dot_product_attention(
-        rows[None],
-        keys[None, :, visible.first : visible.stop],
-        values[None, :, visible.first : visible.stop],
-        attn_mask=visible.mask,
-        scale=scale,
+    rows = (
+        query.view(n, groups, shared, head_dim).permute(1, 0, 2, 3).reshape(1, groups, n * shared, head_dim)
     )
-    return mixed.view(groups, shared, n, head_dim).permute(2, 0, 1, 3).reshape(n, heads * head_dim)
+    mixed = F.scaled_dot_product_attention(rows, keys, values, attn_mask=mask, scale=scale)
+    return mixed.transpose(1, 2).reshape(n, heads * head_dim)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import torch
+from torch import Tensor
 
 _GRANULE = 256
 
@@ -44,6 +45,14 @@ class LeanCache:
         grown[:, :, :, :keep] = self.data[:, :, :, :keep]
         self.data = grown
         return True
+
+    def slots(self, start: int, stop: int) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:
+        """Return views of positions ``start`` to ``stop`` - 1: every layer's keys, and every layer's values.
+
+        Each [1, heads, stop - start, D]. All layers at once, since a view costs as much as a small product.
+        """
+        keys, values = self.data[:, :, None, :, start:stop].unbind(1)
+        return keys.unbind(), values.unbind()
 
     def commit(self, path: tuple[int, ...]) -> None:
         """Keep the nodes of ``path`` of the pass just written, in order, and forget its other nodes."""

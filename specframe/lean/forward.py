@@ -12,7 +12,7 @@ from transformers import PreTrainedModel
 from specframe.lean.architecture import FAMILIES
 from specframe.lean.attention import Visible
 from specframe.lean.cache import LeanCache
-from specframe.lean.layer import LeanLayer
+from specframe.lean.layer import LeanLayer, Memory
 from specframe.lean.norm import RmsNorm
 from specframe.lean.rotary import RotaryTables
 
@@ -58,23 +58,33 @@ class LeanForward:
 
         They see the context and ``mask`` [n, n]; features as in ``specframe.forward.Forward``.
         """
-        cache = self._cache
         x: Tensor = self._embed(ids)
         rotations = self._rotary.at(positions)
-        visible = {
-            kind: Visible.of(positions, mask, cache.committed, window, self._shared, x.dtype)
-            for kind, window in self._windows.items()
-        }
+        memories = self._memories(positions, mask)
         inputs: dict[int, Tensor] = {}
         for index, layer in enumerate(self._layers):
             if index in feature_layers:
                 inputs[index] = x
-            x = layer(x, rotations[layer.kind], cache.data[index], cache.committed, visible[layer.kind])
+            x = layer(x, rotations[layer.kind], memories[index])
         inputs[len(self._layers)] = x
         hidden = self._norm(x)
         if not feature_layers:
             return hidden, hidden
         return hidden, torch.cat([inputs[index] for index in feature_layers], dim=-1)
+
+    def _memories(self, positions: Tensor, mask: Tensor) -> list[Memory]:
+        """Return what every layer reads and writes of the cache, for n new tokens as in ``run``."""
+        cache, start = self._cache, self._cache.committed
+        new_keys, new_values = cache.slots(start, start + len(positions))
+        seen = {}
+        for kind, window in self._windows.items():
+            visible = Visible.of(positions, mask, start, window, self._shared, cache.data.dtype)
+            seen[kind] = *cache.slots(visible.first, visible.stop), visible.mask
+        memories = []
+        for index, layer in enumerate(self._layers):
+            keys, values, added = seen[layer.kind]
+            memories.append(Memory(new_keys[index], new_values[index], keys[index], values[index], added))
+        return memories
 
     def commit(self, path: tuple[int, ...]) -> None:
         """Keep the nodes of ``path`` of the last pass, in order, and forget its other nodes."""

@@ -2,16 +2,34 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from specframe.lean.architecture import ACTIVATIONS, Family, activation
-from specframe.lean.attention import Visible, attend
+from specframe.lean.attention import attend
 from specframe.lean.norm import RmsNorm
 from specframe.lean.rotary import rotate
 from specframe.packed_linear import PackedLinear
+
+
+class Memory(NamedTuple):
+    """What a layer reads and writes of the cache in one pass.
+
+    Attributes:
+        new_keys: where the keys of the n new tokens go [1, key heads, n, D].
+        new_values: where their values go.
+        keys: of all positions that any of them sees [1, key heads, S, D].
+        values: of the same positions.
+        mask: added to the scores [n * shared, S]; None for none.
+    """
+
+    new_keys: Tensor
+    new_values: Tensor
+    keys: Tensor
+    values: Tensor
+    mask: Tensor | None
 
 
 class LeanLayer:
@@ -48,7 +66,8 @@ class LeanLayer:
             return RmsNorm(weight.float() + family.norm_offset, float(config.rms_norm_eps))
 
         self._qkv = linear("self_attn.q", "self_attn.k", "self_attn.v")
-        self._out = linear("self_attn.o")
+        out: Any = parts.self_attn.o_proj
+        self._out = PackedLinear(self._in_order_of_attention(out.weight), out.bias)
         self._gate_up = linear("mlp.gate", "mlp.up")
         self._down = linear("mlp.down")
         has_head_norms = hasattr(parts.self_attn, "q_norm")
@@ -59,36 +78,37 @@ class LeanLayer:
         self._before_mlp = norm(family.before_mlp)
         self._after_mlp = norm(family.after_mlp)
 
-    def __call__(
-        self, x: Tensor, rotation: tuple[Tensor, Tensor], memory: Tensor, start: int, visible: Visible
-    ) -> Tensor:
+    def _in_order_of_attention(self, weight: Tensor) -> Tensor:
+        """Return the output projection [H, heads * D] for heads in the order that ``attend`` returns."""
+        by_key_head = weight.view(len(weight), self._kv_heads, -1, self._head_dim)
+        return by_key_head.transpose(1, 2).reshape(weight.shape)
+
+    def __call__(self, x: Tensor, rotation: tuple[Tensor, Tensor], memory: Memory) -> Tensor:
         """Return the layer's output [n, H] and leave the keys and values of the n tokens in the cache.
 
         Args:
             x: [n, H].
             rotation: cosines and signed sines of the tokens' positions [n, 1, D].
-            memory: keys and values of this layer [2, key heads, capacity, D].
-            start: where in the cache the tokens are written.
-            visible: what they see.
+            memory: the layer's part of the cache.
         """
-        mixed = self._out(self._attend(_normed(x, self._before_attention), rotation, memory, start, visible))
+        mixed = self._out(self._attend(_normed(x, self._before_attention), rotation, memory))
         x = x + _normed(mixed, self._after_attention)
         gate, up = self._gate_up(_normed(x, self._before_mlp)).chunk(2, dim=-1)
         return x + _normed(self._down(self._activation(gate) * up), self._after_mlp)
 
-    def _attend(
-        self, x: Tensor, rotation: tuple[Tensor, Tensor], memory: Tensor, start: int, visible: Visible
-    ) -> Tensor:
-        n, turned = len(x), self._heads + self._kv_heads
-        qkv = self._qkv(x).view(n, turned + self._kv_heads, self._head_dim)
+    def _attend(self, x: Tensor, rotation: tuple[Tensor, Tensor], memory: Memory) -> Tensor:
+        heads, kv_heads = self._heads, self._kv_heads
+        qkv = self._qkv(x).view(len(x), heads + 2 * kv_heads, self._head_dim)
         if self._query_norm is not None and self._key_norm is not None:
-            query = rotate(self._query_norm(qkv[:, : self._heads]), rotation)
-            keys = rotate(self._key_norm(qkv[:, self._heads : turned]), rotation)
+            query, keys, values = qkv.split((heads, kv_heads, kv_heads), dim=1)
+            query = rotate(self._query_norm(query), rotation)
+            keys = rotate(self._key_norm(keys), rotation)
         else:
-            query, keys = rotate(qkv[:, :turned], rotation).split((self._heads, self._kv_heads), dim=1)
-        memory[0, :, start : start + n] = keys.transpose(0, 1)
-        memory[1, :, start : start + n] = qkv[:, turned:].transpose(0, 1)
-        return attend(query, memory[0], memory[1], visible, self._scale)
+            turned, values = qkv.split((heads + kv_heads, kv_heads), dim=1)
+            query, keys = rotate(turned, rotation).split((heads, kv_heads), dim=1)
+        memory.new_keys.copy_(keys.transpose(0, 1))
+        memory.new_values.copy_(values.transpose(0, 1))
+        return attend(query, memory.keys, memory.values, memory.mask, self._scale)
 
 
 def _normed(x: Tensor, norm: RmsNorm | None) -> Tensor:

@@ -19,11 +19,14 @@ class RmsNorm:
     """
 
     def __init__(self, weight: Tensor, eps: float) -> None:
-        self._width = len(weight)
-        self._weight = weight.detach().float().repeat(2)
+        self._weight = weight.detach().float().expand(2, -1).contiguous()
+        self._signs = {
+            dtype: torch.tensor([[1.0], [-1.0]], dtype=dtype, device=weight.device)
+            for dtype in (torch.float32, torch.bfloat16, torch.float16)
+        }
         self._eps = eps
 
     def __call__(self, x: Tensor) -> Tensor:
         """Return the normed rows [..., H]."""
-        mirrored = torch.cat((x, -x), dim=-1)
-        return F.layer_norm(mirrored, self._weight.shape, self._weight, None, self._eps)[..., : self._width]
+        mirrored = x.unsqueeze(-2) * self._signs[x.dtype]
+        return F.layer_norm(mirrored, self._weight.shape, self._weight, None, self._eps).select(-2, 0)

@@ -14,7 +14,6 @@ from transformers import MistralConfig, MistralForCausalLM
 from specframe.errors import UsageError
 from specframe.forward import attention_windows, causal_mask
 from specframe.lean.architecture import why_not
-from specframe.lean.attention import Visible
 from specframe.lean.forward import LeanForward
 from specframe.target import Target
 from specframe.transformers_forward import TransformersForward
@@ -128,16 +127,9 @@ def test_every_layer_turns_the_models_hidden_states_into_the_models_next(model: 
     lean, _ = forwards(model, len(IDS))
     positions = torch.arange(len(IDS))
     rotations = lean._rotary.at(positions)
+    memories = lean._memories(positions, causal_mask(len(IDS), IDS.device))
     for index, layer in enumerate(lean._layers):
-        visible = Visible.of(
-            positions,
-            causal_mask(len(IDS), IDS.device),
-            0,
-            lean._windows[layer.kind],
-            lean._shared,
-            torch.float32,
-        )
-        output = layer(inputs[index], rotations[layer.kind], lean._cache.data[index], 0, visible)
+        output = layer(inputs[index], rotations[layer.kind], memories[index])
         torch.testing.assert_close(output, outputs[index], rtol=1e-4, atol=1e-4)
 
 
