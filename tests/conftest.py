@@ -5,6 +5,7 @@ import os
 # Read when triton is imported, which transformers does; set it to 0 to run the kernels on a device.
 os.environ["TRITON_INTERPRET"] = os.environ.get("TRITON_INTERPRET", "1")
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -19,6 +20,13 @@ from specframe_plugins.drafters.eagle.model import EagleConfig, EagleHead
 
 # Reductions depend on the number of threads; two, or the one core that the run is pinned to.
 torch.set_num_threads(min(2, len(os.sched_getaffinity(0))))
+
+
+@pytest.fixture(autouse=True)
+def _commands_change_no_threads_of_other_tests() -> Iterator[None]:
+    threads = torch.get_num_threads()
+    yield
+    torch.set_num_threads(threads)
 
 
 @pytest.fixture(scope="session")

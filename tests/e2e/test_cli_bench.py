@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from command_line import CommandLine, Outcome
 from stranger import install_plugin
 
@@ -236,7 +237,7 @@ def test_a_benchmark_that_is_killed_twice_loses_and_doubles_no_row(
 ) -> None:
     whole, out = tmp_path / "whole.jsonl", tmp_path / "out.jsonl"
     # Long enough that a kill meets the run at work.
-    more = ["--max-new-tokens", "200", "-s", "full,autoregressive"]
+    more = ["--max-new-tokens", "200", "-s", "full,autoregressive", "--threads", str(torch.get_num_threads())]
     for _ in range(2):
         kill_at_work([*arguments, *more], out)
         assert not manifest(out)["finished"]
