@@ -245,6 +245,21 @@ def test_workers_end_with_a_parent_that_is_killed(tmp_path, model_dir):
     assert len(by_index(folder)) > 2
 
 
+def test_workers_end_with_a_parent_that_is_killed_before_they_begin(tmp_path, model_dir):
+    folder = tmp_path / "shards"
+    with start_generating(model_dir, folder, workers=2) as process:
+        deadline = time.monotonic() + 120
+        while not folder.exists():  # made right before the workers are started
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+        time.sleep(0.5)
+        process.kill()
+    deadline = time.monotonic() + 60
+    while group_alive(process.pid):
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+
+
 def test_a_worker_that_fails_is_reported_in_one_line(tmp_path):
     with pytest.raises(SpecframeError, match="generation failed") as caught:
         generate(job_in(tmp_path, model="/no/such.gguf", workers=2), tiny_target(), 800, lambda have: None)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import itertools
 import multiprocessing as mp
-import os
 import queue
 import signal
 from collections.abc import Callable, Generator, Iterator
@@ -142,13 +141,18 @@ def _work(
     # An interrupt reaches the whole process group; the parent decides what follows from it.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     torch.set_num_threads(threads)
-    parent = os.getppid()
+    parent = mp.parent_process()
+    assert parent is not None
     try:
         target = Target.from_loaded(load_pretrained(job.model, getattr(torch, job.dtype), job.device))
         for sequence in _written(job, target, worker, done):
             news.put(len(sequence.tokens))
-            # A parent that was killed can no longer say stop.
-            if stop.is_set() or os.getppid() != parent:
+            # A parent that was killed can no longer say stop, nor read the news; it may have been killed
+            # before this process had begun, so its process id here says nothing.
+            if not parent.is_alive():
+                news.cancel_join_thread()
+                return
+            if stop.is_set():
                 return
     except Exception as error:
         news.put(f"{type(error).__name__}: {error}")
