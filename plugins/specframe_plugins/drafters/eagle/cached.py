@@ -12,6 +12,7 @@ Shapes: n pairs, P pairs of a step at most, b beams, L levels, S = b * L drafted
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 
 import torch
@@ -26,7 +27,7 @@ _INITIAL_CAPACITY = 1024
 _SMALLEST_SPAN = 64
 
 
-class CachedLayer:
+class CachedLayer(ABC):
     """One decoder layer over embeddings and features, one sequence at a time, with keys and values kept.
 
     What EAGLE-2 and EAGLE-3 do differently before and after the layer is in the methods ``fuse``, ``_join``
@@ -87,9 +88,9 @@ class CachedLayer:
         """Return what the LM head reads [n, H] for predicted features [n, H]."""
         return predicted
 
+    @abstractmethod
     def _join(self, embeddings: Tensor, features: Tensor) -> tuple[Tensor, Tensor]:
         """Return where the residual starts [n, H] and what the attention reads [n, ...]."""
-        raise NotImplementedError
 
     def _finish(self, x: Tensor) -> Tensor:
         """Return the predicted features [n, H] for the layer's output [n, H]."""
