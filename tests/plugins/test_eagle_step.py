@@ -225,8 +225,9 @@ def test_the_context_grows_inside_a_span_without_a_new_shape_or_address(target: 
     drafter: Any = drafting._drafter
     steps, addresses, lengths = [], set(), set()
     for _ in range(6):
+        drafter._backbone.span = 128
         with Shapes() as shapes, torch.inference_mode():
-            drafter._step(drafting._head, 128, lambda phase: None)
+            drafter._step(drafting._head, lambda phase: None)
         steps.append(shapes.seen)
         buffers = (*vars(drafter._inputs).values(), drafter._head._cache, drafter._head._mask)
         addresses.add(tuple(buffer.data_ptr() for buffer in buffers if isinstance(buffer, Tensor)))

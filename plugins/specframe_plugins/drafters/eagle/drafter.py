@@ -20,6 +20,7 @@ from specframe.head import OutputHead
 from specframe.options import option
 from specframe.protocols import Capturable, GatherBackend
 from specframe.types import DraftTree, Verdict
+from specframe_plugins.drafters.eagle.backbone import PairBackbone
 from specframe_plugins.drafters.eagle.cached import CachedHead, CachedLayer, span_of
 from specframe_plugins.drafters.eagle.checkpoint import find_head, load_head
 from specframe_plugins.drafters.eagle.diagnosis import diagnose, predictor
@@ -89,12 +90,13 @@ class EagleDrafter:
         self._inputs = StepInputs(
             self.max_depth + 1, shape.drafted_levels, head.feature_size, device, head.dtype
         )
+        self._backbone = PairBackbone(head, self._embed, self._inputs)
         self._sampled_step: SampledStep | None = None
         if sampling is not None:
-            self._sampled_step = SampledStep(head, self._embed, self._inputs, sampling)
+            self._sampled_step = SampledStep(self._backbone, sampling)
             return
         tree = DynamicTree(self.branching, self.max_depth, self.max_nodes, device)
-        self._step = DraftStep(head, self._embed, self._inputs, tree, self.max_depth, self.branching)
+        self._step = DraftStep(self._backbone, tree, self.max_depth, self.branching)
 
     def draw_from(self, generator: torch.Generator, active_ids: Callable[[int], Tensor]) -> None:
         """Take what trees are drawn from; trees of the most likely tokens draw nothing.
@@ -158,19 +160,19 @@ class EagleDrafter:
         moved = self._head.reserve(self._inputs.reach)
         self._inputs.fill(ids, features, self._head.front + self._head.length)
         self._head.length += len(ids)
-        span = span_of(self._head.length)
+        span = self._backbone.span = span_of(self._head.length)
         if self._sampled_step is not None:
-            tree = self._sampled_step(head, span, root, clock.lap)
+            tree = self._sampled_step(head, root, clock.lap)
             clock.lap("draft_tree")
             return tree
         if self._graphs is None or not isinstance(head, Capturable):
-            tree = DraftTree(*self._step(head, span, clock.lap))
+            tree = DraftTree(*self._step(head, clock.lap))
             clock.lap("draft_tree")
             return tree
         if moved:
             self._graphs.forget()
         head.join()
-        tree = DraftTree(*self._graphs.run(span, lambda: self._step(head, span, _no_lap)))
+        tree = DraftTree(*self._graphs.run(span, lambda: self._step(head, _no_lap)))
         clock.lap("draft_backbone")
         return tree
 
