@@ -37,16 +37,18 @@ class Forward(Protocol):
     ) -> tuple[Tensor, Tensor]:
         """Return the last hidden states [n, H] and the features [n, F] of n new tokens.
 
+        They are the last n of m nodes: those before them were run since the last commit and are still there.
+
         Args:
-            ids: [n] int64.
-            positions: [n] int64, from ``committed`` on.
-            mask: which new tokens see each other [n, n] bool; all see the committed positions.
+            ids: of the new tokens [n] int64.
+            positions: of all nodes [m] int64, from ``committed`` on.
+            mask: which nodes the new tokens see [n, m] bool; all see the committed positions.
             feature_layers: layers whose inputs are the features, side by side; the number of layers stands
                 for the output of the last one. With none, the last hidden states are the features.
         """
 
     def commit(self, path: tuple[int, ...]) -> None:
-        """Keep the nodes of ``path`` of the last pass, in order, and forget its other nodes."""
+        """Keep the nodes of ``path``, in order, and forget the other nodes run since the last commit."""
 
 
 def candidates(

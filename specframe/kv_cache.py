@@ -12,6 +12,8 @@ from transformers.cache_utils import Cache, CacheLayerMixin
 class TreeCacheLayer(CacheLayerMixin):
     """Keys and values of one layer [1, heads, capacity, head_dim]; the first ``committed`` ones stay.
 
+    A pass writes behind them, or behind the ``pending`` ones that were written since the last commit.
+
     Sliding-window layers keep every position too: the window is the mask's business, so that committing a
     path never has to rebuild a window.
     """
@@ -22,6 +24,7 @@ class TreeCacheLayer(CacheLayerMixin):
         super().__init__()  # type: ignore[no-untyped-call]  # transformers leaves it unannotated
         self.capacity = capacity
         self.committed = 0
+        self.pending = 0
 
     def lazy_initialization(self, key_states: Tensor, value_states: Tensor) -> None:
         """Allocate for the shapes of the first keys and values [1, heads, n, head_dim]."""
@@ -32,18 +35,19 @@ class TreeCacheLayer(CacheLayerMixin):
     def update(
         self, key_states: Tensor, value_states: Tensor, *args: Any, **kwargs: Any
     ) -> tuple[Tensor, Tensor]:
-        """Write behind the committed positions and return views up to the end of what was written."""
+        """Write behind what is there and return views up to the end of what was written."""
         if not self.is_initialized:
             self.lazy_initialization(key_states, value_states)
         assert self.keys is not None
         assert self.values is not None
-        end = self.committed + key_states.shape[-2]
-        self.keys[:, :, self.committed : end] = key_states
-        self.values[:, :, self.committed : end] = value_states
+        start = self.get_seq_length()
+        end = start + key_states.shape[-2]
+        self.keys[:, :, start:end] = key_states
+        self.values[:, :, start:end] = value_states
         return self.keys[:, :, :end], self.values[:, :, :end]
 
     def commit(self, path: Tensor | None, length: int) -> None:
-        """Keep ``length`` of the positions written last: those of ``path`` [length], or the first ones."""
+        """Keep ``length`` of those written since the last commit: ``path`` [length], or the first ones."""
         if path is not None and self.keys is not None and self.values is not None:
             source = self.committed + path
             self.keys[:, :, self.committed : self.committed + length] = self.keys[:, :, source]
@@ -61,11 +65,11 @@ class TreeCacheLayer(CacheLayerMixin):
 
     def get_mask_sizes(self, query_length: int) -> tuple[int, int]:
         """Return key length and offset for a query of ``query_length`` tokens."""
-        return self.committed + query_length, 0
+        return self.get_seq_length() + query_length, 0
 
     def get_seq_length(self) -> int:
-        """Return the number of committed positions."""
-        return self.committed
+        """Return the number of positions before the next pass."""
+        return self.committed + self.pending
 
     def get_max_length(self) -> int:
         """Return the number of positions allocated."""
@@ -90,8 +94,13 @@ class TreeCache(Cache):
         """Number of committed positions."""
         return self.tree_layers[0].committed
 
+    def write_behind(self, pending: int) -> None:
+        """Have the next pass write behind as many positions as were written since the last commit."""
+        for layer in self.tree_layers:
+            layer.pending = pending
+
     def commit(self, path: tuple[int, ...]) -> None:
-        """Keep the nodes of ``path`` of the pass just written, in order, and forget its other nodes."""
+        """Keep the nodes of ``path``, in order, and forget the others written since the last commit."""
         contiguous = path == tuple(range(len(path)))
         device = self.tree_layers[0].keys.device if self.tree_layers[0].keys is not None else None
         index = None if contiguous else torch.tensor(path, device=device)

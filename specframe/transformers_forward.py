@@ -46,15 +46,16 @@ class TransformersForward:
     ) -> tuple[Tensor, Tensor]:
         """Return the last hidden states [n, H] and the features [n, F] of n new tokens.
 
-        They see the context and ``mask`` [n, n]; features as in ``specframe.forward.Forward``.
+        Positions [m], mask [n, m] and features are those of ``specframe.forward.Forward``.
         """
+        self._cache.write_behind(len(positions) - len(ids))
         masks = {
             kind: self._attention_mask(positions, mask, window) for kind, window in self._windows.items()
         }
         with _Taps(self._decoder, feature_layers) as taps:
             output = self._decoder(
                 input_ids=ids[None],
-                position_ids=positions[None],
+                position_ids=positions[None, -len(ids) :],
                 attention_mask=masks.get("", masks),
                 past_key_values=self._cache,
                 use_cache=True,
@@ -63,18 +64,18 @@ class TransformersForward:
         return hidden, taps.features() if feature_layers else hidden
 
     def commit(self, path: tuple[int, ...]) -> None:
-        """Keep the nodes of ``path`` of the last pass, in order, and forget its other nodes."""
+        """Keep the nodes of ``path``, in order, and forget the other nodes run since the last commit."""
         self._cache.commit(path)
 
     def _attention_mask(self, positions: Tensor, mask: Tensor, window: int | None) -> Tensor:
-        """Return who sees whom [1, 1, n, committed + n]: bool for SDPA, additive for other attention."""
+        """Return who sees whom [1, 1, n, committed + m]: bool for SDPA, additive for other attention."""
         committed = self._cache.committed
-        n = len(positions)
-        visible = torch.ones(n, committed + n, dtype=torch.bool, device=self._device)
+        n, m = mask.shape
+        visible = torch.ones(n, committed + m, dtype=torch.bool, device=self._device)
         visible[:, committed:] = mask
         if window is not None:
             key_positions = torch.cat([torch.arange(committed, device=self._device), positions])
-            visible &= key_positions[None] > positions[:, None] - window
+            visible &= key_positions[None] > positions[-n:, None] - window
         if self._config._attn_implementation == "sdpa":
             return visible[None, None]
         floor = torch.finfo(self._dtype).min

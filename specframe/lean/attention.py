@@ -27,7 +27,7 @@ class Visible:
     def of(
         cls,
         positions: Tensor,
-        among_new: Tensor,
+        mask: Tensor,
         committed: int,
         window: int | None,
         shared: int,
@@ -36,22 +36,23 @@ class Visible:
         """Return what n new tokens see.
 
         Args:
-            positions: of the new tokens [n], none before ``committed``.
-            among_new: who of them sees whom [n, n] bool.
+            positions: of the m nodes since the last commit [m], none before ``committed``; the new tokens are
+                the last n of them.
+            mask: which nodes the new tokens see [n, m] bool.
             committed: positions in the cache, all visible but for the window.
             window: how many positions a token sees at most, itself included; None for all.
             shared: query heads per key head.
             dtype: of the scores.
         """
-        n = len(positions)
-        stop = committed + n
+        n, m = mask.shape
+        stop = committed + m
         first = 0 if window is None else max(0, committed - window + 1)
-        if n == 1:
+        if m == 1:
             return cls(first, stop, None)
-        seen = F.pad(among_new, (committed - first, 0), value=True)
+        seen = F.pad(mask, (committed - first, 0), value=True)
         if window is not None and stop > window:
             keys = torch.cat([torch.arange(first, committed, device=positions.device), positions])
-            seen = seen & (keys > positions[:, None] - window)
+            seen = seen & (keys > positions[-n:, None] - window)
         blocked = torch.zeros(seen.shape, dtype=dtype, device=seen.device).masked_fill_(~seen, -torch.inf)
         return cls(first, stop, blocked.repeat_interleave(shared, dim=0))
 

@@ -55,7 +55,7 @@ class LeanCache:
         return keys.unbind(), values.unbind()
 
     def commit(self, path: tuple[int, ...]) -> None:
-        """Keep the nodes of ``path`` of the pass just written, in order, and forget its other nodes."""
+        """Keep the nodes of ``path``, in order, and forget the others written since the last commit."""
         start, end = self.committed, self.committed + len(path)
         if path != tuple(range(len(path))):
             source = torch.tensor(path, device=self.data.device) + start

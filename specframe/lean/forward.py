@@ -56,10 +56,10 @@ class LeanForward:
     ) -> tuple[Tensor, Tensor]:
         """Return the last hidden states [n, H] and the features [n, F] of n new tokens.
 
-        They see the context and ``mask`` [n, n]; features as in ``specframe.forward.Forward``.
+        Positions [m], mask [n, m] and features are those of ``specframe.forward.Forward``.
         """
         x: Tensor = self._embed(ids)
-        rotations = self._rotary.at(positions)
+        rotations = self._rotary.at(positions[-len(ids) :])
         memories = self._memories(positions, mask)
         inputs: dict[int, Tensor] = {}
         for index, layer in enumerate(self._layers):
@@ -74,11 +74,11 @@ class LeanForward:
 
     def _memories(self, positions: Tensor, mask: Tensor) -> list[Memory]:
         """Return what every layer reads and writes of the cache, for n new tokens as in ``run``."""
-        cache, start = self._cache, self._cache.committed
-        new_keys, new_values = cache.slots(start, start + len(positions))
+        cache, stop = self._cache, self._cache.committed + len(positions)
+        new_keys, new_values = cache.slots(stop - len(mask), stop)
         seen = {}
         for kind, window in self._windows.items():
-            visible = Visible.of(positions, mask, start, window, self._shared, cache.data.dtype)
+            visible = Visible.of(positions, mask, cache.committed, window, self._shared, cache.data.dtype)
             seen[kind] = *cache.slots(visible.first, visible.stop), visible.mask
         memories = []
         for index, layer in enumerate(self._layers):
@@ -87,5 +87,5 @@ class LeanForward:
         return memories
 
     def commit(self, path: tuple[int, ...]) -> None:
-        """Keep the nodes of ``path`` of the last pass, in order, and forget its other nodes."""
+        """Keep the nodes of ``path``, in order, and forget the other nodes run since the last commit."""
         self._cache.commit(path)

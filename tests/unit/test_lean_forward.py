@@ -157,6 +157,39 @@ def test_trees_and_committed_paths_give_what_the_transformers_forward_gives(mode
     assert pair[0].committed == pair[1].committed > 17
 
 
+def tree_of_levels(depth: int, width: int) -> DraftTree:
+    """Return a tree of the root and ``depth`` levels of ``width`` nodes, level by level."""
+    parents = torch.randint(width, (depth, width), generator=torch.Generator().manual_seed(2))
+    parents += torch.arange(depth)[:, None] * width - width + 1
+    parents[0] = 0
+    depths = torch.arange(1, depth + 1).repeat_interleave(width)
+    return DraftTree(
+        token_ids=torch.randint(3, 101, (1 + depth * width,), generator=torch.Generator().manual_seed(3)),
+        parents=torch.cat((torch.tensor([-1]), parents.flatten())),
+        depths=torch.cat((torch.tensor([0]), depths)),
+        log_probs=torch.zeros(1 + depth * width),
+    )
+
+
+def test_a_tree_run_level_by_level_is_the_tree_run_at_once(model: Any) -> None:
+    tree = tree_of_levels(depth=12, width=3)  # deeper than the sliding windows are wide
+    path, mask = path_to(tree, len(tree) - 1), tree.ancestor_mask()
+    for forward in forwards(model, 200):
+        append(forward, IDS[:20])
+        positions = forward.committed + tree.depths
+        at_once = forward.run(tree.token_ids, positions, mask)[0]
+        forward.commit(path)
+        after = append(forward, IDS[20:])
+        forward.begin(200, 20)
+        levels = []
+        for level in torch.arange(len(tree)).split([1, *[3] * 12]):
+            end = int(level[-1]) + 1
+            levels.append(forward.run(tree.token_ids[level], positions[:end], mask[level, :end])[0])
+        torch.testing.assert_close(torch.cat(levels), at_once, rtol=1e-3, atol=1e-3)
+        forward.commit(path)
+        torch.testing.assert_close(append(forward, IDS[20:]), after, rtol=1e-3, atol=1e-3)
+
+
 @pytest.mark.parametrize("name", [*MODEL_TYPES, "mistral"])
 def test_in_bfloat16_it_is_as_close_to_float32_as_transformers_is(name: str) -> None:
     exact = model_of(name)
