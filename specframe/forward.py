@@ -109,3 +109,12 @@ def attention_windows(config: Any) -> dict[str, int | None]:
 def causal_mask(n: int, device: torch.device) -> Tensor:
     """Return the mask [n, n] of n tokens in a row, each of which sees those before it."""
     return torch.ones(n, n, dtype=torch.bool, device=device).tril()
+
+
+def append(forward: Forward, ids: Tensor, feature_layers: tuple[int, ...] = ()) -> tuple[Tensor, Tensor]:
+    """Run and commit n tokens in a row; return their last hidden states [n, H] and features [n, F]."""
+    n, start = len(ids), forward.committed
+    positions = torch.arange(start, start + n, device=ids.device)
+    states = forward.run(ids, positions, causal_mask(n, ids.device), feature_layers)
+    forward.commit(tuple(range(n)))
+    return states
