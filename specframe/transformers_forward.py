@@ -52,7 +52,7 @@ class TransformersForward:
         masks = {
             kind: self._attention_mask(positions, mask, window) for kind, window in self._windows.items()
         }
-        with _Taps(self._decoder, feature_layers) as taps:
+        with LayerTaps(self._decoder, feature_layers) as taps:
             output = self._decoder(
                 input_ids=ids[None],
                 position_ids=positions[None, -len(ids) :],
@@ -84,7 +84,7 @@ class TransformersForward:
         )[None, None]
 
 
-class _Taps:
+class LayerTaps:
     """Keeps the inputs of some layers of a pass: what the decoder returns as hidden states differs by model.
 
     Args:
@@ -98,7 +98,7 @@ class _Taps:
         self._handles: list[RemovableHandle] = []
         self._inputs: dict[int, Tensor] = {}
 
-    def __enter__(self) -> _Taps:
+    def __enter__(self) -> LayerTaps:
         for index, module in self._modules.items():
             keep = partial(self._keep, index)
             self._handles.append(module.register_forward_pre_hook(keep, with_kwargs=True))

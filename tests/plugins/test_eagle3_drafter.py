@@ -61,7 +61,7 @@ def log_probs_after(
         embeddings = embed_tokens(torch.tensor([*tokens[1:], *path[:drafted]]))
         predicted = head(embeddings[None], hidden[None], torch.arange(len(hidden))[None])[0, -1:]
         hidden = torch.cat((hidden, predicted))
-    return head.logits(predicted)[0].log_softmax(-1)
+    return head.lm_head(head.norm(predicted))[0].log_softmax(-1)
 
 
 HEADS: dict[str, dict[str, Any]] = {

@@ -12,6 +12,7 @@ from specframe_plugins.drafters.eagle.checkpoint import load_head
 from specframe_plugins.drafters.eagle.training.command import FREQUENCIES, train
 from specframe_plugins.drafters.eagle.training.curves import CURVES_JSON, CURVES_PNG
 from specframe_plugins.drafters.eagle.training.data import TokenData
+from specframe_plugins.drafters.eagle.training.decoding import SHAPES
 from specframe_plugins.drafters.eagle.training.options import TrainOptions
 from specframe_plugins.drafters.eagle.training.progress import ProgressLine
 from specframe_plugins.drafters.eagle.training.shards import ShardSet
@@ -76,7 +77,7 @@ def test_the_report_has_chain_and_tree_for_every_kind_of_prompt(trained):
     record = json.loads((trained / "training.json").read_text())
     rows = {(row["shape"], row["task"]): row for row in record["drafting"]}
     kinds = ("held-out conversations", "task0", "task1", "all")
-    assert set(rows) == {(shape, kind) for shape in ("chain of 3", "default tree") for kind in kinds}
+    assert set(rows) == {(shape, kind) for shape in SHAPES for kind in kinds}
     for row in rows.values():
         assert math.isclose(row["tau"], 1 + sum(row["accept_by_depth"]), abs_tol=0.1)
     card = (trained / "README.md").read_text()

@@ -91,6 +91,7 @@ def trainer_for(target, shards, path, recipe=RECIPE, evaluate=None):
         numbers=numbers,
         frequent=statistics.frequent(40),
         feature_scale=statistics.feature_scale,
+        input_scale=statistics.input_scale,
         recipe=recipe,
         state_path=path,
         evaluate=evaluate,

@@ -139,11 +139,30 @@ class EagleHead(nn.Module):
             positions: t [B, T].
             attention_mask: who attends to whom [B, 1, T, T] bool; None for causal.
         """
-        x = self.fuse(embeddings, features)
+        residual, read = self.read(embeddings, features)
         cos, sin = rotary_tables(self.config, positions)
-        x = self.layers[0](x, cos.to(x.dtype)[:, None], sin.to(x.dtype)[:, None], attention_mask)
-        out: Tensor = self.norm(x) if self.config.output_norm else x
-        return out
+        table = cos.to(read.dtype)[:, None], sin.to(read.dtype)[:, None]
+        predicted, _ = self.after_attention(residual + self.attention(read, *table, attention_mask))
+        return predicted
+
+    @property
+    def attention(self) -> Attention:
+        """The layer's attention."""
+        layer: Any = self.layers[0]
+        attention: Attention = layer.self_attn
+        return attention
+
+    def read(self, embeddings: Tensor, features: Tensor) -> tuple[Tensor, Tensor]:
+        """Return where the residual starts, and what attention reads: both are the fused inputs [..., H]."""
+        fused = self.fuse(embeddings, features)
+        return fused, fused
+
+    def after_attention(self, hidden: Tensor) -> tuple[Tensor, Tensor]:
+        """Return what the LM head reads, and the next feature: both are the predicted feature [..., H]."""
+        layer: Any = self.layers[0]
+        hidden = hidden + layer.mlp(layer.post_attention_layernorm(hidden)).to(hidden.dtype)
+        predicted: Tensor = self.norm(hidden) if self.config.output_norm else hidden
+        return predicted, predicted
 
     def fuse(self, embeddings: Tensor, features: Tensor) -> Tensor:
         """Return the layer's input [..., H] for embeddings and features [..., H]."""
@@ -154,18 +173,13 @@ class EagleHead(nn.Module):
 
 
 class _Layer(nn.Module):
-    """Attention and MLP, each with a residual; only the MLP has a norm before it."""
+    """The weights of attention and MLP; only the MLP has a norm before it."""
 
     def __init__(self, config: EagleConfig) -> None:
         super().__init__()
         self.self_attn = Attention(config, config.hidden_size)
         self.post_attention_layernorm = nn.RMSNorm(config.hidden_size, config.rms_norm_eps)
         self.mlp = GatedMlp(config)
-
-    def forward(self, x: Tensor, cos: Tensor, sin: Tensor, attention_mask: Tensor | None) -> Tensor:
-        x = x + self.self_attn(x, cos, sin, attention_mask)
-        out: Tensor = x + self.mlp(self.post_attention_layernorm(x))
-        return out
 
 
 class Attention(nn.Module):

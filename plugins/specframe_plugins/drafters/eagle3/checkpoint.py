@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from specframe.errors import CheckpointError, UsageError
+from specframe.head import OutputHead
 from specframe.reduced_vocabulary import ReducedVocabulary
 from specframe_plugins.drafters.checkpoint_files import (
     CONFIG,
@@ -49,6 +50,13 @@ class LoadedHead:
 
     head: Eagle3Head
     reduced: ReducedVocabulary | None
+
+    def output_head(self, target: Target) -> OutputHead:
+        """Return the LM head that proposes: its own, or the target's."""
+        if not self.head.config.own_lm_head:
+            return target.output_head
+        own = OutputHead(self.head.lm_head.weight, reduced=self.reduced)
+        return own if target.output_head.product is None else own.packed()
 
 
 def save_head(head: Eagle3Head, token_ids: Tensor | None, path: Path) -> None:

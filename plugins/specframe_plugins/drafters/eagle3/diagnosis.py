@@ -61,12 +61,13 @@ def embedding_of(loaded: LoadedHead, target: Target) -> nn.Module:
 def predictor(loaded: LoadedHead, target: Target) -> Predict:
     """Return the head's first choices as token ids."""
     head, embed_tokens = loaded.head, embedding_of(loaded, target)
+    output_head = loaded.output_head(target)
 
     def predict(token_ids: Tensor, features: Tensor) -> Tensor:
         embeddings = embed_tokens(token_ids).to(target.dtype)
         positions = torch.arange(len(token_ids), device=target.device)
         predicted = head(embeddings[None], head.fuse(features)[None], positions[None])[0]
-        rows = head.logits(predicted).argmax(dim=-1)
+        rows = output_head.logits(head.norm(predicted)).argmax(dim=-1)
         return rows if loaded.reduced is None else loaded.reduced.tokens(rows)
 
     return predict

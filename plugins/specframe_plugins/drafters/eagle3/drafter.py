@@ -14,10 +14,10 @@ import attrs
 from specframe.components import BuildContext, Component
 from specframe.errors import UsageError
 from specframe.graphs import CapturedSteps
-from specframe.head import OutputHead
 from specframe.options import option
 from specframe_plugins.drafters.eagle.drafter import EagleDrafter
 from specframe_plugins.drafters.eagle.shape import TREES, TreeOptions
+from specframe_plugins.drafters.eagle.training import data_commands
 from specframe_plugins.drafters.eagle3.cached import CachedEagle3
 from specframe_plugins.drafters.eagle3.checkpoint import load_head
 from specframe_plugins.drafters.eagle3.diagnosis import (
@@ -27,6 +27,8 @@ from specframe_plugins.drafters.eagle3.diagnosis import (
     predictor,
     special_ids,
 )
+from specframe_plugins.drafters.eagle3.training import train
+from specframe_plugins.drafters.eagle3.training.options import Eagle3TrainOptions
 from specframe_plugins.drafters.probe import warn_unless_it_predicts
 
 _log = logging.getLogger(__name__)
@@ -58,11 +60,10 @@ def create(options: Eagle3Options, context: BuildContext) -> EagleDrafter:
     warn_unless_it_predicts(SUBJECT, predictor(loaded, target), target, loaded.head.config.feature_layers)
     shape, sampling = options.shape(target.device), options.sampling(context)
     beams = shape.branching if sampling is None else sampling.shape.beams
-    output_head = OutputHead(loaded.head.lm_head.weight, reduced=loaded.reduced)
     return EagleDrafter(
         CachedEagle3(loaded.head, beams=beams, levels=shape.drafted_levels),
         embedding_of(loaded, target),
-        output_head if target.output_head.product is None else output_head.packed(),
+        loaded.output_head(target),
         shape,
         feature_layers=loaded.head.config.feature_layers,
         graphs=CapturedSteps(target.device) if context.cuda_graph else None,
@@ -75,6 +76,9 @@ COMPONENT = Component(
     summary="EAGLE-3: one decoder layer on features of several target layers, dynamic draft tree",
     options=Eagle3Options,
     factory=create,
+    train=train,
+    train_data=data_commands,
+    train_options=Eagle3TrainOptions,
     diagnose=diagnose,
     trees=TREES,
 )

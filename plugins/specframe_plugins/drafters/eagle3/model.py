@@ -26,6 +26,7 @@ class Eagle3Config(EagleConfig):
             the number of layers for the output of the last one, before the final norm.
         norm_before_residual: the residual starts from the normed feature instead of the feature.
         own_embedding: the checkpoint has an embedding of its own.
+        own_lm_head: the checkpoint has an LM head of its own; without one, the target's proposes.
     """
 
     target_hidden_size: int
@@ -33,6 +34,7 @@ class Eagle3Config(EagleConfig):
     feature_layers: tuple[int, ...]
     norm_before_residual: bool = False
     own_embedding: bool = False
+    own_lm_head: bool = True
 
     @property
     def feature_size(self) -> int:
@@ -71,8 +73,8 @@ def for_target(target_config: Any, **overrides: Any) -> Eagle3Config:
 class Eagle3Head(nn.Module):
     """The head as trained and stored; parameter names follow the public EAGLE-3 checkpoints.
 
-    Its own LM head is trained and stored with it, in rows of the reduced vocabulary where there is one; the
-    embedding is the target's unless the checkpoint has one.
+    An LM head of its own is trained and stored with it, in rows of the reduced vocabulary where there is one;
+    the embedding is the target's unless the checkpoint has one.
     """
 
     def __init__(self, config: Eagle3Config) -> None:
@@ -82,7 +84,8 @@ class Eagle3Head(nn.Module):
         self.fc = nn.Linear(config.feature_size, hidden, bias=config.fc_bias)
         self.midlayer = _MidLayer(config)
         self.norm = nn.RMSNorm(hidden, config.rms_norm_eps)
-        self.lm_head = nn.Linear(hidden, config.draft_vocab_size, bias=False)
+        if config.own_lm_head:
+            self.lm_head = nn.Linear(hidden, config.draft_vocab_size, bias=False)
         if config.own_embedding:
             self.embed_tokens = nn.Embedding(config.vocab_size, hidden)
 
@@ -98,42 +101,43 @@ class Eagle3Head(nn.Module):
             positions: t [B, T].
             attention_mask: who attends to whom [B, 1, T, T] bool; None for causal.
         """
+        residual, read = self.read(embeddings, hidden)
         cos, sin = rotary_tables(self.config, positions)
-        out: Tensor = self.midlayer(
-            embeddings, hidden, cos.to(hidden.dtype)[:, None], sin.to(hidden.dtype)[:, None], attention_mask
-        )
+        table = cos.to(read.dtype)[:, None], sin.to(read.dtype)[:, None]
+        _, out = self.after_attention(residual + self.attention(read, *table, attention_mask))
         return out
+
+    @property
+    def attention(self) -> Attention:
+        """The layer's attention."""
+        return self.midlayer.self_attn
+
+    def read(self, embeddings: Tensor, hidden: Tensor) -> tuple[Tensor, Tensor]:
+        """Return where the residual starts [..., H], and embedding and feature side by side [..., 2H]."""
+        normed = self.midlayer.hidden_norm(hidden)
+        residual = normed if self.config.norm_before_residual else hidden
+        return residual, torch.cat((self.midlayer.input_layernorm(embeddings), normed), dim=-1)
+
+    def after_attention(self, hidden: Tensor) -> tuple[Tensor, Tensor]:
+        """Return what the LM head reads, and the layer's output, which the next depth reads [..., H]."""
+        layer = self.midlayer
+        out = hidden + layer.mlp(layer.post_attention_layernorm(hidden)).to(hidden.dtype)
+        return self.norm(out), out
 
     def fuse(self, features: Tensor) -> Tensor:
         """Return the hidden states [..., H] of the target's features [..., F]."""
         fused: Tensor = self.fc(features)
         return fused
 
-    def logits(self, hidden: Tensor) -> Tensor:
-        """Return logits over the head's own rows [..., draft vocabulary] for layer outputs [..., H]."""
-        out: Tensor = self.lm_head(self.norm(hidden))
-        return out
-
 
 class _MidLayer(nn.Module):
-    """Attention over embedding and feature side by side, then an MLP; the residual is the feature's."""
+    """The weights of attention over embedding and feature side by side, and of the MLP after it."""
 
     def __init__(self, config: Eagle3Config) -> None:
         super().__init__()
         hidden, eps = config.hidden_size, config.rms_norm_eps
-        self.config = config
         self.input_layernorm = nn.RMSNorm(hidden, eps)
         self.hidden_norm = nn.RMSNorm(hidden, eps)
         self.self_attn = Attention(config, 2 * hidden)
         self.post_attention_layernorm = nn.RMSNorm(hidden, eps)
         self.mlp = GatedMlp(config)
-
-    def forward(
-        self, embeddings: Tensor, hidden: Tensor, cos: Tensor, sin: Tensor, attention_mask: Tensor | None
-    ) -> Tensor:
-        normed = self.hidden_norm(hidden)
-        residual = normed if self.config.norm_before_residual else hidden
-        both = torch.cat((self.input_layernorm(embeddings), normed), dim=-1)
-        x = residual + self.self_attn(both, cos, sin, attention_mask)
-        out: Tensor = x + self.mlp(self.post_attention_layernorm(x))
-        return out

@@ -21,7 +21,16 @@ Dropout = Callable[[Tensor], Tensor]
 
 
 class Architecture(Protocol):
-    """A kind of head that can be trained. Shapes: B sequences, T positions, F width of a feature."""
+    """A kind of head that can be trained. Shapes: B sequences, T positions, F width of what it reads."""
+
+    @property
+    def drafter(self) -> str:
+        """Name of the drafter that drafts with it."""
+        ...
+
+    def feature_layers(self, target: Target) -> tuple[int, ...]:
+        """Returns the layers of the target whose inputs it reads; none for the target's last features."""
+        ...
 
     @property
     def predicts_features(self) -> bool:
@@ -44,7 +53,7 @@ class Architecture(Protocol):
         Args:
             head: the head.
             embeddings: of token t + 1 [B, T, H].
-            features: of position t [B, T, F].
+            features: what it reads of position t [B, T, F].
             steps: number of depths.
             dropout: applied to the input of the layer; None when there is none.
         """
@@ -63,7 +72,12 @@ class Architecture(Protocol):
 class Eagle2Architecture:
     """EAGLE-2: one layer on the target's last features, and the target's own LM head, frozen."""
 
+    drafter: str = "eagle"
     predicts_features: bool = True
+
+    def feature_layers(self, target: Target) -> tuple[int, ...]:
+        """See `Architecture`."""
+        return ()
 
     def build(self, target: Target) -> EagleHead:
         """See `Architecture`; the output norm starts at the scale of the target's features."""

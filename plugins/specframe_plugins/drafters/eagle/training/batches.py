@@ -23,11 +23,13 @@ class Batch:
         tokens: [B, T] int64.
         roles: [B, T] uint8, FORCED where padded, so that padding carries no loss.
         features: [B, T, H].
+        inputs: what the head reads [B, T, F]: features of layers, or `features`.
     """
 
     tokens: Tensor
     roles: Tensor
     features: Tensor
+    inputs: Tensor
 
 
 def collate(sequences: list[Sequence]) -> Batch:
@@ -36,10 +38,13 @@ def collate(sequences: list[Sequence]) -> Batch:
     def pad(tensors: list[Tensor]) -> Tensor:
         return torch.nn.utils.rnn.pad_sequence(tensors, batch_first=True)
 
+    features = pad([s.features for s in sequences if s.features is not None])
+    of_layers = [s.layer_features for s in sequences if s.layer_features is not None]
     return Batch(
         tokens=pad([sequence.tokens.long() for sequence in sequences]),
         roles=pad([sequence.roles for sequence in sequences]),
-        features=pad([s.features for s in sequences if s.features is not None]),
+        features=features,
+        inputs=pad(of_layers) if of_layers else features,
     )
 
 

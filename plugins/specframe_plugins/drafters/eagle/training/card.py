@@ -18,6 +18,7 @@ class TrainingRecord:
     """What a training was and what came of it.
 
     Attributes:
+        drafter: what drafts with the head.
         target: as the user named it.
         command: the command line.
         conversations: trained on.
@@ -35,6 +36,7 @@ class TrainingRecord:
         drafting: what decoding gave.
     """
 
+    drafter: str
     target: str
     command: str
     conversations: int
@@ -84,10 +86,10 @@ def _card(record: TrainingRecord) -> str:
         for row in record.drafting
     )
     forced, real = record.teacher_forced, record.real_prompts
-    return f"""# EAGLE head for {record.target}
+    return f"""# Head of the drafter `{record.drafter}` for {record.target}
 
 One decoder layer with {record.parameters:,} parameters that drafts for {record.target} in specframe.
-Embedding and LM head are the target's. Weights are bfloat16.
+What it has no weights for is the target's. Weights are bfloat16.
 
 ## How it was made
 

@@ -19,7 +19,12 @@ from specframe_plugins.drafters.eagle.training.architecture import Architecture,
 from specframe_plugins.drafters.eagle.training.card import TrainingRecord, summary, write_card
 from specframe_plugins.drafters.eagle.training.corpus import generation_seconds, load_target, top_up
 from specframe_plugins.drafters.eagle.training.curves import write_curves
-from specframe_plugins.drafters.eagle.training.decoding import decode, held_out_prompts, task_prompts
+from specframe_plugins.drafters.eagle.training.decoding import (
+    SHAPES,
+    decode,
+    held_out_prompts,
+    task_prompts,
+)
 from specframe_plugins.drafters.eagle.training.features import TrainingData
 from specframe_plugins.drafters.eagle.training.heldout import chain_acceptance
 from specframe_plugins.drafters.eagle.training.options import TrainOptions
@@ -55,15 +60,16 @@ def train(request: TrainRequest, architecture: Architecture | None = None) -> No
     tasks = held_out_tasks(options.heldout_tasks, options.heldout_prompts)
     target = load_target(request)
     folder = options.data or work_dir / "shards"
-    shards = top_up(request, target, folder)
+    layers = architecture.feature_layers(target)
+    shards = top_up(request, target, folder, layers)
     training, held_out = split(shards)
     if not training or not held_out:
         raise UsageError(
             f"{len(shards)} conversations are too few to train and hold out; allowed: more tokens"
         )
     _write_settings(request, work_dir)
-    data = TrainingData(shards, target)
-    answers = answered(target, tasks, work_dir / "validation")
+    data = TrainingData(shards, target, layers)
+    answers = answered(target, tasks, work_dir / "validation", layers)
     statistics = read_statistics(data, training)
     trainer = _trainer(options, architecture, data, training, statistics, work_dir / "state.pt")
     trainer.evaluate = evaluation(architecture, answers)
@@ -78,9 +84,10 @@ def train(request: TrainRequest, architecture: Architecture | None = None) -> No
     write_curves(trainer, out)
     _save_frequencies(statistics, target, out / FREQUENCIES)
     prompts = held_out_prompts(shards, held_out, options.heldout_prompts) + task_prompts(tasks, target)
-    with ProgressLine("report", 2 * len(prompts), unit="prompts") as progress:
-        drafting = decode(target, out, options.dtype, prompts, progress.update)
+    with ProgressLine("report", len(SHAPES) * len(prompts), unit="prompts") as progress:
+        drafting = decode(target, architecture.drafter, out, options.dtype, prompts, progress.update)
     record = TrainingRecord(
+        drafter=architecture.drafter,
         target=request.model,
         command=shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]),
         conversations=len(training),
@@ -141,6 +148,7 @@ def _trainer(
         numbers=numbers,
         frequent=statistics.frequent(options.frequent_tokens),
         feature_scale=statistics.feature_scale,
+        input_scale=statistics.input_scale,
         recipe=Recipe(
             **{name: getattr(options, name) for name in names}, autocast=target.dtype == torch.bfloat16
         ),

@@ -28,8 +28,14 @@ def load_target(request: TrainRequest) -> Target:
     return Target.from_loaded(loaded)
 
 
-def top_up(request: TrainRequest, target: Target, folder: Path) -> ShardSet:
+def top_up(request: TrainRequest, target: Target, folder: Path, layers: tuple[int, ...] = ()) -> ShardSet:
     """Generates until a folder holds as many tokens as the options say, then opens it.
+
+    Args:
+        request: the options, `TrainOptions`.
+        target: the loaded target.
+        folder: of the data.
+        layers: whose inputs a head will read.
 
     Raises:
         UsageError: the folder holds data of another target.
@@ -59,11 +65,11 @@ def top_up(request: TrainRequest, target: Target, folder: Path) -> ShardSet:
     finally:
         spent = generation_seconds(folder) + time.monotonic() - began
         (folder / _CLOCK).write_text(str(spent), encoding="utf-8")
-    shards = ShardSet.open(folder)
-    if job.keep_features and any(shard.features is None for shard in shards.shards):
+    shards = ShardSet.open(folder, layers=layers)
+    if job.keep_features and not all(shard.has_features(layers) for shard in shards.shards):
         with ProgressLine("hidden states", shards.token_count) as progress:
-            keep_features(shards, target, progress.update)
-        shards = ShardSet.open(folder)
+            keep_features(shards, target, progress.update, layers)
+        shards = ShardSet.open(folder, layers=layers)
     return shards
 
 

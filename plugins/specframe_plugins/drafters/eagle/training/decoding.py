@@ -20,8 +20,9 @@ from specframe_plugins.drafters.eagle.training.validation import CHAIN_LENGTH, N
 
 _T = TypeVar("_T")
 
-_SHAPES: dict[str, dict[str, int]] = {
+SHAPES: dict[str, dict[str, int]] = {
     f"chain of {CHAIN_LENGTH}": {"depth": CHAIN_LENGTH, "branching": 1, "nodes": CHAIN_LENGTH + 1},
+    "tree of 16 nodes": {"depth": 5, "branching": 4, "nodes": 16},
     "default tree": {},
 }
 
@@ -81,12 +82,18 @@ def spread(items: list[_T], count: int) -> list[_T]:
 
 
 def decode(
-    target: Target, checkpoint: Path, dtype: str, prompts: list[Prompt], report: Callable[[int], None]
+    target: Target,
+    drafter: str,
+    checkpoint: Path,
+    dtype: str,
+    prompts: list[Prompt],
+    report: Callable[[int], None],
 ) -> list[Drafting]:
-    """Decodes every prompt with a chain and with the default tree, over the full vocabulary.
+    """Decodes every prompt with trees of each of `SHAPES`, over the full vocabulary.
 
     Args:
         target: the loaded target.
+        drafter: what drafts with the head, by name.
         checkpoint: the head.
         dtype: the target's, by name.
         prompts: what to decode.
@@ -94,9 +101,10 @@ def decode(
     """
     results: list[Drafting] = []
     done = 0
-    for shape, options in _SHAPES.items():
+    for shape, options in SHAPES.items():
         config = RunConfig(
             strategy="full",
+            drafter=drafter,
             max_new_tokens=NEW_TOKENS,
             dtype=dtype,
             device=str(target.device),

@@ -13,6 +13,7 @@ from specframe_plugins.drafters.eagle.training.shards import (
     Sequence as Conversation,
 )
 from specframe_plugins.drafters.eagle.training.shards import (
+    Shard,
     ShardSet,
     features_path,
     save_atomically,
@@ -29,56 +30,74 @@ class TrainingData:
     Attributes:
         shards: the conversations, with or without kept features.
         target: computes those that were not kept.
+        layers: whose inputs the head reads; with none, it reads the features themselves.
     """
 
     shards: ShardSet
     target: Target
+    layers: tuple[int, ...] = ()
 
     def load(self, numbers: Sequence[int]) -> list[Conversation]:
-        """Reads conversations; their features are never None."""
+        """Reads conversations with their features, and with those of the layers if there are any."""
         found = [self.shards[number] for number in numbers]
-        missing = [order for order, sequence in enumerate(found) if sequence.features is None]
-        for order, sequence in zip(
-            missing, with_features(self.target, [found[order] for order in missing]), strict=True
-        ):
+        missing = [order for order, sequence in enumerate(found) if not self._complete(sequence)]
+        computed = with_features(self.target, [found[order] for order in missing], self.layers)
+        for order, sequence in zip(missing, computed, strict=True):
             found[order] = sequence
         return found
 
+    def _complete(self, sequence: Conversation) -> bool:
+        return sequence.features is not None and not (self.layers and sequence.layer_features is None)
 
-def with_features(target: Target, sequences: Sequence[Conversation]) -> Iterator[Conversation]:
-    """Yields the conversations with the target's features [T, H], computed in packed passes."""
+
+def with_features(
+    target: Target, sequences: Sequence[Conversation], layers: tuple[int, ...] = ()
+) -> Iterator[Conversation]:
+    """Yields the conversations with features [T, H] and those of some layers [T, F], from packed passes."""
     batch: list[Conversation] = []
     for sequence in sequences:
         if batch and sum(len(kept.tokens) for kept in batch) + len(sequence.tokens) > _AT_ONCE:
-            yield from _one_pass(target, batch)
+            yield from _one_pass(target, batch, layers)
             batch = []
         batch.append(sequence)
     if batch:
-        yield from _one_pass(target, batch)
+        yield from _one_pass(target, batch, layers)
 
 
-def _one_pass(target: Target, batch: list[Conversation]) -> Iterator[Conversation]:
+def _one_pass(target: Target, batch: list[Conversation], layers: tuple[int, ...]) -> Iterator[Conversation]:
     segments = [Segment(row, 0, sequence.tokens.tolist()) for row, sequence in enumerate(batch)]
     # Out of inference mode: the features take part in a training.
-    hidden = packed_pass(target, segments).cpu().clone()
+    hidden, of_layers = (states.cpu().clone() for states in packed_pass(target, segments, layers=layers))
     lengths = [len(sequence.tokens) for sequence in batch]
-    for sequence, features in zip(batch, hidden.split(lengths), strict=True):
-        yield evolve(sequence, features=features)
+    parts = zip(hidden.split(lengths), of_layers.split(lengths), strict=True)
+    for sequence, (features, layer_features) in zip(batch, parts, strict=True):
+        yield evolve(sequence, features=features, layer_features=layer_features if layers else None)
 
 
-def keep_features(shards: ShardSet, target: Target, report: Callable[[int], None]) -> None:
+def keep_features(
+    shards: ShardSet, target: Target, report: Callable[[int], None], layers: tuple[int, ...] = ()
+) -> None:
     """Writes the features of every shard that has none beside it, a shard at a time.
 
     Args:
         shards: the data; to be opened again afterwards.
         target: the loaded target.
         report: called with the number of tokens that have features.
+        layers: whose features are to be kept as well.
     """
     done = 0
     for shard in shards.shards:
-        if shard.features is None:
-            sequences = with_features(target, list(shard))
-            features = [sequence.features for sequence in sequences if sequence.features is not None]
-            save_atomically({"features": torch.cat(features)}, features_path(shard.path), shard.metadata)
+        if not shard.has_features(layers):
+            _keep(shard, list(with_features(target, list(shard), layers)), layers)
         done += len(shard.tokens)
         report(done)
+
+
+def _keep(shard: Shard, sequences: list[Conversation], layers: tuple[int, ...]) -> None:
+    """Writes what the shard has not yet."""
+    if shard.features is None:
+        found = [sequence.features for sequence in sequences if sequence.features is not None]
+        save_atomically({"features": torch.cat(found)}, features_path(shard.path), shard.metadata)
+    if layers:
+        found = [sequence.layer_features for sequence in sequences if sequence.layer_features is not None]
+        save_atomically({"features": torch.cat(found)}, features_path(shard.path, layers), shard.metadata)

@@ -101,7 +101,7 @@ class BatchedGenerator:
 
     def _feed(self, segments: list[Segment]) -> Tensor:
         """Feeds tokens of some rows; returns the features [n, H]."""
-        hidden = packed_pass(self.target, segments, self._cache)
+        hidden, _ = packed_pass(self.target, segments, self._cache)
         for segment, part in zip(segments, hidden.split([len(s.tokens) for s in segments]), strict=True):
             self._features[segment.row, segment.start : segment.stop] = part
         return hidden

@@ -57,13 +57,14 @@ def chain_acceptance(
     for first in range(0, len(numbers), _AT_ONCE):
         batch = collate(data.load(numbers[first : first + _AT_ONCE]))
         tokens, roles, features = (t.to(device) for t in (batch.tokens, batch.roles, batch.features))
+        inputs = batch.inputs[:, :-2].to(device).float()
         answer = (roles == ANSWER)[:, 2:]
         truth = best_ids(output_head, features[:, 1:-1])
         greedy = truth == tokens[:, 2:]
         alive = answer.clone()
         embeddings = embed_tokens(tokens[:, 1:-1]).float()
         chains = []
-        unrolled = architecture.unroll(head, embeddings, features[:, :-2].float(), depths, None)
+        unrolled = architecture.unroll(head, embeddings, inputs, depths, None)
         for depth, predicted in enumerate(unrolled):
             # Column t: the chain that began at t - depth.
             alive = torch.nn.functional.pad(alive, (1, 0))[:, :-1] if depth else alive

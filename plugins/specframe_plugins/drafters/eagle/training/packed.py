@@ -20,6 +20,7 @@ from transformers import AttentionInterface
 
 from specframe.errors import UsageError
 from specframe.target import Target
+from specframe.transformers_forward import LayerTaps
 
 _ATTENTION = "specframe-packed"
 
@@ -104,16 +105,23 @@ class _Packing:
 
 
 @torch.inference_mode()
-def packed_pass(target: Target, segments: Sequence[Segment], cache: RowCache | None = None) -> Tensor:
+def packed_pass(
+    target: Target,
+    segments: Sequence[Segment],
+    cache: RowCache | None = None,
+    layers: tuple[int, ...] = (),
+) -> tuple[Tensor, Tensor]:
     """Runs the decoder over all segments at once.
 
     Args:
         target: whose decoder runs.
         segments: at most one per row.
         cache: where keys and values are kept; None for whole sequences that start at position 0.
+        layers: whose inputs are wanted beside them.
 
     Returns:
-        Hidden states after the final norm [n, H], in the order of the segments.
+        Hidden states after the final norm [n, H], in the order of the segments, and the inputs of the layers
+        side by side [n, F]; with no layers, the hidden states again.
     """
     device = target.device
     tokens = [token for segment in segments for token in segment.tokens]
@@ -124,16 +132,17 @@ def packed_pass(target: Target, segments: Sequence[Segment], cache: RowCache | N
     before = target.config._attn_implementation
     target.config._attn_implementation = _ATTENTION
     try:
-        output = target.decoder(
-            input_ids=torch.tensor([tokens], device=device),
-            position_ids=packing.positions[None],
-            use_cache=False,
-            packing=packing,
-        )
+        with LayerTaps(target.decoder, layers) as taps:
+            output = target.decoder(
+                input_ids=torch.tensor([tokens], device=device),
+                position_ids=packing.positions[None],
+                use_cache=False,
+                packing=packing,
+            )
     finally:
         target.config._attn_implementation = before
     hidden: Tensor = output.last_hidden_state[0]
-    return hidden
+    return hidden, taps.features() if layers else hidden
 
 
 def last_rows(segments: Sequence[Segment]) -> list[int]:

@@ -39,12 +39,15 @@ class Sequence:
         roles: FORCED (template or opening), USER or ANSWER, uint8 [T].
         features: the target's last hidden state after the final norm, at each token, [T, H]; None where they
             were not kept.
+        layer_features: hidden states of some layers side by side [T, F]; None where a head reads `features`,
+            and where they were not kept.
     """
 
     index: int
     tokens: Tensor
     roles: Tensor
     features: Tensor | None = None
+    layer_features: Tensor | None = None
 
 
 def save_atomically(tensors: dict[str, Tensor], path: Path, metadata: dict[str, str]) -> None:
@@ -130,9 +133,10 @@ def origin_name(metadata: dict[str, str]) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:8]
 
 
-def features_path(shard: Path) -> Path:
-    """Where the features of a shard are kept."""
-    return shard.with_name(shard.name.removesuffix(".safetensors") + _FEATURES)
+def features_path(shard: Path, layers: tuple[int, ...] = ()) -> Path:
+    """Where the features of a shard are kept, or those of some layers."""
+    of_layers = ".layers-" + "-".join(map(str, layers)) if layers else ""
+    return shard.with_name(shard.name.removesuffix(".safetensors") + of_layers + _FEATURES)
 
 
 def shard_paths(folder: Path) -> list[Path]:
@@ -151,6 +155,7 @@ class Shard:
         offsets: where each conversation starts, and the end.
         indices: of each conversation.
         features: memory map of the features; None when none were kept. safetensors ships no types.
+        layer_features: likewise of those of some layers.
         metadata: what the shard says about itself.
     """
 
@@ -160,11 +165,12 @@ class Shard:
     offsets: list[int]
     indices: list[int]
     features: Any
+    layer_features: Any
     metadata: dict[str, str]
 
     @classmethod
-    def open(cls, path: Path) -> Shard:
-        """Reads the tokens of a shard, and maps its features.
+    def open(cls, path: Path, layers: tuple[int, ...] = ()) -> Shard:
+        """Reads the tokens of a shard, and maps its features, and those of some layers of the target.
 
         Raises:
             CheckpointError: a file is damaged.
@@ -173,12 +179,18 @@ class Shard:
             with safe_open(path, framework="pt") as file:
                 tokens, roles, lengths, offsets, indices = map(file.get_tensor, _TENSORS)
                 metadata = dict(file.metadata() or {})
-            kept = features_path(path)
-            features: Any = safe_open(kept, framework="pt") if kept.exists() else None
+            features = _mapped(features_path(path))
+            layer_features = _mapped(features_path(path, layers)) if layers else None
         except SafetensorError as error:
             raise CheckpointError(f"{path} is damaged or no shard ({error}); delete it") from None
         roles = roles.repeat_interleave(lengths)
-        return cls(path, tokens, roles, offsets.tolist(), indices.tolist(), features, metadata)
+        return cls(
+            path, tokens, roles, offsets.tolist(), indices.tolist(), features, layer_features, metadata
+        )
+
+    def has_features(self, layers: tuple[int, ...]) -> bool:
+        """Whether everything is kept that a head of these layers needs."""
+        return self.features is not None and (not layers or self.layer_features is not None)
 
     def __len__(self) -> int:
         return len(self.indices)
@@ -193,7 +205,12 @@ class Shard:
             tokens=self.tokens[part].to(torch.int32),
             roles=self.roles[part],
             features=self.features.get_slice("features")[part] if self.features else None,
+            layer_features=self.layer_features.get_slice("features")[part] if self.layer_features else None,
         )
+
+
+def _mapped(path: Path) -> Any:
+    return safe_open(path, framework="pt") if path.exists() else None
 
 
 @define
@@ -211,9 +228,9 @@ class ShardSet:
         self._where = [(shard, number) for shard in self.shards for number in range(len(shard))]
 
     @classmethod
-    def open(cls, *folders: Path) -> ShardSet:
-        """Opens every finished shard of some folders."""
-        return cls([Shard.open(path) for folder in folders for path in shard_paths(folder)])
+    def open(cls, *folders: Path, layers: tuple[int, ...] = ()) -> ShardSet:
+        """Opens every finished shard of some folders; see `Shard.open`."""
+        return cls([Shard.open(path, layers) for folder in folders for path in shard_paths(folder)])
 
     def only(self, metadata: dict[str, str]) -> ShardSet:
         """The shards of one origin."""

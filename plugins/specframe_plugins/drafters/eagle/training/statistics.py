@@ -20,11 +20,13 @@ class DataStatistics:
     Attributes:
         counts: how often the target wrote each id [V] int64.
         feature_scale: root mean square of the features.
+        input_scale: of what the head reads, layer by layer [F].
         written_tokens: how many tokens the target wrote.
     """
 
     counts: Tensor
     feature_scale: float
+    input_scale: Tensor
     written_tokens: int
 
     def frequent(self, count: int) -> Tensor:
@@ -40,9 +42,21 @@ def read_statistics(data: TrainingData, numbers: list[int]) -> DataStatistics:
         sequence = data.shards[number]
         written = sequence.tokens[sequence.roles != FORCED].long()
         counts += torch.bincount(written, minlength=vocab_size)
-    features = [s.features for s in data.load(numbers[:_SAMPLE]) if s.features is not None]
-    scale = torch.cat(features).double().square().mean().sqrt().item() if features else 1.0
-    return DataStatistics(counts, scale, int(counts.sum()))
+    sample = data.load(numbers[:_SAMPLE])
+    features = torch.cat([s.features for s in sample if s.features is not None])
+    of_layers = [s.layer_features for s in sample if s.layer_features is not None]
+    inputs, width = torch.cat(of_layers) if of_layers else features, features.shape[1]
+    return DataStatistics(
+        counts,
+        feature_scale=_root_mean_square(features[:, None]).item(),
+        input_scale=_root_mean_square(inputs.unflatten(1, (-1, width))).repeat_interleave(width),
+        written_tokens=int(counts.sum()),
+    )
+
+
+def _root_mean_square(features: Tensor) -> Tensor:
+    """Of every layer [L] float32, for features [n, L, H]."""
+    return features.double().square().mean(dim=(0, 2)).sqrt().float()
 
 
 def split(shards: ShardSet) -> tuple[list[int], list[int]]:

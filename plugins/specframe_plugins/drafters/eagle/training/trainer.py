@@ -58,6 +58,7 @@ class Trainer:
         numbers: which conversations of it to train on.
         frequent: the ids that are always part of the softmax [N].
         feature_scale: root mean square of the features.
+        input_scale: of what the head reads [F].
         recipe: how.
         state_path: where the state is kept for resuming.
         evaluate: measures tau of the head as it is; None to train without.
@@ -69,6 +70,7 @@ class Trainer:
     numbers: list[int]
     frequent: Tensor
     feature_scale: float
+    input_scale: Tensor
     recipe: Recipe
     state_path: Path
     evaluate: Callable[[nn.Module], float] | None = None
@@ -273,9 +275,10 @@ class Trainer:
         targets = make_targets(truth, subset, features[:, 1:-1][learnt], recipe.soft_share)
         with torch.no_grad():
             embeddings = target.embed_tokens(tokens[:, 1:-1])
-        inputs = features[:, :-2].float()
-        noise = torch.rand(inputs.shape, generator=generator).to(device) * 2 - 1
-        inputs = inputs + recipe.noise * self.feature_scale * noise
+        inputs = batch.inputs[:, :-2].to(device).float()
+        if recipe.noise:
+            noise = torch.rand(inputs.shape, generator=generator).to(device) * 2 - 1
+            inputs = inputs + recipe.noise * self.input_scale.to(device) * noise
         total, norm = inputs.new_zeros(()), 0.0
         position = torch.arange(role.shape[1], device=device).expand_as(role)[learnt]
         feature_weight = recipe.feature_weight if self.architecture.predicts_features else 0.0

@@ -12,39 +12,59 @@ Shapes: B sequences, T positions, H hidden.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Protocol
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from specframe_plugins.drafters.eagle.model import EagleHead, rotary_tables, rotate
+from specframe_plugins.drafters.eagle.model import Attention, EagleConfig, rotary_tables, rotate
+
+
+class Unrollable(Protocol):
+    """A head of one layer, as the unrolled pass sees it."""
+
+    @property
+    def config(self) -> EagleConfig:
+        """Its sizes."""
+        ...
+
+    @property
+    def attention(self) -> Attention:
+        """The layer's attention."""
+        ...
+
+    def read(self, embeddings: Tensor, features: Tensor) -> tuple[Tensor, Tensor]:
+        """Returns where the residual starts [B, T, H], and what attention reads [B, T, ...]."""
+        ...
+
+    def after_attention(self, hidden: Tensor) -> tuple[Tensor, Tensor]:
+        """Returns what the LM head reads, and the features for the next depth, both [B, T, H]."""
+        ...
 
 
 def unroll(
-    head: EagleHead,
+    head: Unrollable,
     embeddings: Tensor,
     features: Tensor,
     steps: int,
     dropout: Callable[[Tensor], Tensor] | None = None,
 ) -> Iterator[Tensor]:
-    """Yields the features that the head predicts at each depth.
+    """Yields what the LM head reads at each depth.
 
     Args:
         head: the head.
         embeddings: target embedding of token t + 1, [B, T, H].
-        features: target feature at position t, [B, T, H].
+        features: of position t, as the head reads them at every depth, [B, T, H].
         steps: number of depths.
-        dropout: applied to the input of the layer.
+        dropout: applied to what the layer reads.
 
     Yields:
-        Predicted features of position t + 1, [B, T, H]; at depth k they are what a draft that began k - 1
+        The prediction for position t + 1, [B, T, H]; at depth k it is what a draft that began k - 1
         positions earlier predicts, valid for t >= k - 1.
     """
     length = features.shape[1]
-    # nn.ModuleList does not know what it holds.
-    layer: Any = head.layers[0]
-    attention = layer.self_attn
+    attention = head.attention
     positions = torch.arange(length, device=features.device)[None]
     cos, sin = (table[:, None] for table in rotary_tables(head.config, positions))
     distance = positions[0, :, None] - positions[0, None, :]
@@ -52,12 +72,13 @@ def unroll(
     values: list[Tensor] = []
     current = features
     for step in range(steps):
+        residual, read = head.read(embeddings, current)
         # Residuals stay in float32 where autocast would lower them.
-        fused = head.fuse(embeddings, current).to(features.dtype)
+        residual = residual.to(features.dtype)
         if dropout is not None:
-            fused = dropout(fused)
+            read = dropout(read)
         query, key, value = (
-            projection(fused).unflatten(-1, (-1, head.config.head_dim)).transpose(1, 2)
+            projection(read).unflatten(-1, (-1, head.config.head_dim)).transpose(1, 2)
             for projection in (attention.q_proj, attention.k_proj, attention.v_proj)
         )
         table = cos.to(query.dtype), sin.to(query.dtype)
@@ -71,11 +92,10 @@ def unroll(
             attn_mask=torch.cat(seen, dim=1) | _self_at_start(distance, step),
             enable_gqa=True,
         )
-        hidden = fused + attention.o_proj(mixed.transpose(1, 2).flatten(2)).to(fused.dtype)
-        hidden = hidden + layer.mlp(layer.post_attention_layernorm(hidden)).to(hidden.dtype)
-        predicted: Tensor = head.norm(hidden) if head.config.output_norm else hidden
+        hidden = residual + attention.o_proj(mixed.transpose(1, 2).flatten(2)).to(residual.dtype)
+        predicted, following = head.after_attention(hidden)
         yield predicted
-        current = torch.cat((current[:, :1], predicted[:, :-1]), dim=1)
+        current = torch.cat((current[:, :1], following[:, :-1]), dim=1)
 
 
 def _self_at_start(distance: Tensor, step: int) -> Tensor:

@@ -15,14 +15,14 @@ from specframe.prompts import encode_prompt
 from specframe.target import Target
 from specframe_plugins.drafters.eagle.training.architecture import Architecture
 from specframe_plugins.drafters.eagle.training.conversation import Turn
-from specframe_plugins.drafters.eagle.training.features import TrainingData
+from specframe_plugins.drafters.eagle.training.features import TrainingData, keep_features
 from specframe_plugins.drafters.eagle.training.generation import BatchedGenerator
 from specframe_plugins.drafters.eagle.training.heldout import chain_acceptance
 from specframe_plugins.drafters.eagle.training.origin import target_metadata, text_hash
 from specframe_plugins.drafters.eagle.training.shards import ShardSet, ShardWriter
 
 CHAIN_LENGTH = 3
-NEW_TOKENS = 100
+NEW_TOKENS = 96
 
 
 @frozen
@@ -62,13 +62,16 @@ def encode_tasks(tasks: Sequence[Task], target: Target) -> list[tuple[Task, tupl
     return [(task, ids) for task, ids in encoded if len(ids) + NEW_TOKENS <= target.max_positions]
 
 
-def answered(target: Target, tasks: Sequence[Task], folder: Path) -> TrainingData:
+def answered(
+    target: Target, tasks: Sequence[Task], folder: Path, layers: tuple[int, ...] = ()
+) -> TrainingData:
     """Lets the target answer every prompt greedily; answers that are there already stay.
 
     Args:
         target: the loaded target.
         tasks: the prompts.
         folder: where the answers are kept.
+        layers: whose inputs the head reads.
 
     Raises:
         UsageError: no prompt fits the target.
@@ -82,6 +85,7 @@ def answered(target: Target, tasks: Sequence[Task], folder: Path) -> TrainingDat
         **target_metadata(target),
         "dtype": str(target.dtype),
         "prompts": text_hash(prompts),
+        "new_tokens": str(NEW_TOKENS),
     }
     found = ShardSet.open(folder)
     missing = sorted(set(range(len(prompts))) - set(found.only(metadata).indices))
@@ -95,7 +99,8 @@ def answered(target: Target, tasks: Sequence[Task], folder: Path) -> TrainingDat
         for sequence in generator.run(iter(missing)):
             writer.add(sequence)
         writer.close()
-    return TrainingData(ShardSet.open(folder).only(metadata), target)
+    keep_features(ShardSet.open(folder, layers=layers), target, lambda done: None, layers)
+    return TrainingData(ShardSet.open(folder, layers=layers).only(metadata), target, layers)
 
 
 def evaluation(architecture: Architecture, answers: TrainingData) -> Callable[[nn.Module], float]:

@@ -1,0 +1,14 @@
+"""Training of an EAGLE-3 head on text that the target writes itself."""
+
+from __future__ import annotations
+
+from specframe.components import TrainRequest
+
+
+def train(request: TrainRequest) -> None:
+    """Make a head for a target; see `specframe_plugins.drafters.eagle.training.command.train`."""
+    # Imported when asked for: listing drafters needs none of it.
+    from specframe_plugins.drafters.eagle.training import command
+    from specframe_plugins.drafters.eagle3.training.architecture import Eagle3Architecture
+
+    command.train(request, Eagle3Architecture(own_lm_head=request.options.lm_head == "own"))
