@@ -135,20 +135,22 @@ class OneTurn:
     turn: Turn
     prefix = (5,)
     stop_ids = frozenset()
-    max_length = 100
+    max_length = 160
 
     def turns(self, rng, index):
         return [self.turn]
 
 
-def test_a_loop_is_cut():
+@pytest.mark.parametrize(("temperature", "written"), [(0.0, 100), (1e-6, 21)])
+def test_a_circling_answer_is_cut_at_a_hundred_tokens_and_a_sampled_one_at_once(temperature, written):
     target = tiny_target()
     with torch.no_grad():
         # Every feature is zero, so every logit is the bias-free 0: the same token for ever.
         target.decoder.norm.weight.zero_()
-    turn = Turn((), max_new=90, temperature=0.0, top_p=1.0, is_answer=True)
+    # Of a nucleus of one, sampling takes the same token too.
+    turn = Turn((), max_new=130, temperature=temperature, top_p=1e-6, is_answer=True)
     (sequence,) = conversations(target, OneTurn(turn), rows=1, count=1)
-    assert (sequence.roles == ANSWER).sum() == 9
+    assert (sequence.roles == ANSWER).sum() == written
 
 
 @pytest.mark.parametrize("model_type", MODEL_TYPES)
@@ -157,11 +159,11 @@ def test_a_packed_pass_is_the_models_own_forward(model_type):
     ids = torch.randint(3, 101, (40,), generator=torch.Generator().manual_seed(0))
     with torch.inference_mode():
         expected = target.decoder(input_ids=ids[None]).last_hidden_state[0]
-    whole = packed_pass(target, [Segment(0, 0, ids[:13].tolist()), Segment(1, 0, ids.tolist())])
+    whole, _ = packed_pass(target, [Segment(0, 0, ids[:13].tolist()), Segment(1, 0, ids.tolist())])
     torch.testing.assert_close(whole, torch.cat((expected[:13], expected)), rtol=1e-4, atol=1e-4)
     cache = RowCache(2, target.config.num_hidden_layers, 64)
     steps = [(0, 11), (11, 12), (12, 30), (30, 31), (31, 40)]
-    parts = [packed_pass(target, [Segment(1, a, ids[a:b].tolist())], cache) for a, b in steps]
+    parts = [packed_pass(target, [Segment(1, a, ids[a:b].tolist())], cache)[0] for a, b in steps]
     torch.testing.assert_close(torch.cat(parts), expected, rtol=1e-4, atol=1e-4)
     assert target.config._attn_implementation == "sdpa"
 

@@ -12,6 +12,9 @@ from specframe_plugins.drafters.eagle.training.shards import ANSWER, FORCED, USE
 # A greedy text that repeats so many tokens has begun to circle; sampled text leaves shorter circles again.
 _GREEDY_LOOP = 8
 _SAMPLED_LOOP = 20
+# Decoding does not stop where a greedy text circles, and a drafter that has learnt to go round is worth most
+# there. So a circling answer goes on up to this many tokens.
+_CIRCLING_ANSWER = 100
 
 
 @frozen
@@ -108,6 +111,6 @@ class Conversation:
             return False
         gram = tuple(self.tokens[-length:])
         if gram in self._seen:
-            return True
+            return self.turn.temperature > 0 or self._written >= _CIRCLING_ANSWER
         self._seen.add(gram)
         return False
