@@ -65,12 +65,21 @@ def data_list(folders: FoldersArgument, drafter: DrafterOption = DEFAULTS["draft
 def data_merge(
     out: Annotated[Path, typer.Argument(metavar="OUT", help="Folder that gets everything.")],
     folders: FoldersArgument,
+    share: Annotated[
+        float,
+        typer.Option(
+            min=0.0,
+            max=1.0,
+            metavar="SHARE",
+            help="Share of the conversations, 0 to 1; a smaller one is part of a larger one.",
+        ),
+    ] = 1.0,
     drafter: DrafterOption = DEFAULTS["drafter"],
 ) -> None:
     """Copy the training data of several folders into one; what is there already is not copied again."""
     from specframe.training import merge_data
 
-    print(f"{out} has {merge_data(drafter, out, folders):,} tokens")
+    print(f"{out} has {merge_data(drafter, out, folders, share):,} tokens")
 
 
 @data_app.command("top-up")

@@ -88,8 +88,11 @@ class TrainingDataCommands(Protocol):
         """Return column titles, and rows that say what the folders hold."""
         ...
 
-    def merge(self, out: Path, folders: Sequence[Path]) -> int:
-        """Copy into ``out`` whatever it has not yet; return how many tokens it then has."""
+    def merge(self, out: Path, folders: Sequence[Path], share: float = 1.0) -> int:
+        """Copy into ``out`` whatever it has not yet, or a share of it; return how many tokens it then has.
+
+        A smaller share is part of every larger one.
+        """
         ...
 
     def top_up(self, request: TrainRequest) -> int:

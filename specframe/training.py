@@ -51,14 +51,26 @@ def describe_data(
 
 
 def merge_data(
-    drafter: str, out: Path, folders: Sequence[Path], *, manager: pluggy.PluginManager | None = None
+    drafter: str,
+    out: Path,
+    folders: Sequence[Path],
+    share: float = 1.0,
+    *,
+    manager: pluggy.PluginManager | None = None,
 ) -> int:
     """Copy the training data of several folders into one; return how many tokens it then has.
+
+    Args:
+        drafter: whose data they are.
+        out: where to.
+        folders: where from.
+        share: of the data, 0 to 1; a smaller share is part of every larger one.
+        manager: plugin manager; by default a fresh one with every installed plugin.
 
     Raises:
         UsageError: the drafter has no data commands, or the data do not belong together.
     """
-    return _data_commands(drafter, manager).merge(out, folders)
+    return _data_commands(drafter, manager).merge(out, folders, share)
 
 
 def top_up_data(

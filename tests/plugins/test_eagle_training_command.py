@@ -152,6 +152,17 @@ def test_data_is_listed_merged_and_topped_up(cli, model_dir, tmp_path):
     assert "100%" in listed
 
 
+def test_a_smaller_share_of_the_data_is_part_of_a_larger_one(cli, trained, tmp_path):
+    def taken(share):
+        out = tmp_path / str(share)
+        cli("train", "data", "merge", out, trained.with_name("head.work") / "shards", "--share", share)
+        return set(ShardSet.open(out).indices)
+
+    everything, half, quarter = taken(1.0), taken(0.5), taken(0.25)
+    assert quarter < half < everything
+    assert 0.3 < len(half) / len(everything) < 0.7
+
+
 def test_data_of_two_targets_cannot_be_merged(cli, model_dir, tmp_path):
     other = tmp_path / "other"
     tiny_model(seed=1).save_pretrained(other)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
@@ -55,8 +56,8 @@ class TokenData:
             rows += [_row(folder, name, found) for name, found in by_origin.items()]
         return _COLUMNS, rows
 
-    def merge(self, out: Path, folders: Sequence[Path]) -> int:
-        """Copies what `out` has not yet, in large shards; returns how many tokens `out` has.
+    def merge(self, out: Path, folders: Sequence[Path], share: float = 1.0) -> int:
+        """Copies what `out` has not yet, or a share of it, in large shards; returns how many tokens it has.
 
         A shard is whole when it appears, and nothing is copied twice: after an interruption, the same command
         goes on.
@@ -77,7 +78,7 @@ class TokenData:
                 name, kept = origin_name(shard.metadata), shard.features is not None
                 writer = writers.setdefault((name, kept), _writer(out, shard, kept))
                 for sequence in shard:
-                    if (name, sequence.index) not in have:
+                    if (name, sequence.index) not in have and _drawn(name, sequence.index) < share:
                         have.add((name, sequence.index))
                         writer.collect(sequence)
                 done += len(shard.tokens)
@@ -94,6 +95,11 @@ class TokenData:
             SpecframeError: a worker died.
         """
         return top_up(request, load_target(request), request.out).token_count
+
+
+def _drawn(name: str, index: int) -> float:
+    """A number in [0, 1) that stays with a conversation, so that a smaller share is part of a larger one."""
+    return random.Random(f"{name}-{index}").random()
 
 
 def _opened(folder: Path) -> ShardSet:
