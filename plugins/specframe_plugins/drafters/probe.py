@@ -27,6 +27,8 @@ Predict = Callable[[Tensor, Tensor], Tensor]
 # swapped or permuted inputs 3 % at most.
 MINIMUM_AGREEMENT = 0.1
 
+_MISMATCH = "it was made for other weights, or its tensors are mapped wrongly"
+
 PROBE_TEXT = """A lighthouse is a tower with a bright lamp at the top. It is built near the sea, and its light
 shows ships where the coast is. In the past, a keeper lived in the tower and lit the lamp every evening. The
 keeper had to clean the glass, carry oil up the stairs, and stay awake when there was fog. Today, most
@@ -47,16 +49,14 @@ class Probe:
     share: float
     count: int
 
-    def finding(self, subject: str) -> Finding:
-        """Return what the doctor says about ``subject``."""
+    def finding(self, subject: str, why: str = _MISMATCH) -> Finding:
+        """Return what the doctor says about ``subject``; ``why`` is what too little agreement means."""
         message = (
             f"on {self.count} tokens of text its first choice is the target's {self.share:.0%} of the time"
         )
         if self.share >= MINIMUM_AGREEMENT:
             return Finding(subject, True, message)
-        message += f", below {MINIMUM_AGREEMENT:.0%}"
-        message += ": it was made for other weights, or its tensors are mapped wrongly"
-        return Finding(subject, False, message)
+        return Finding(subject, False, f"{message}, below {MINIMUM_AGREEMENT:.0%}: {why}")
 
 
 @torch.inference_mode()
@@ -80,9 +80,13 @@ def probe(predict: Predict, target: Target, feature_layers: tuple[int, ...] = ()
 
 
 def warn_unless_it_predicts(
-    subject: str, predict: Predict, target: Target, feature_layers: tuple[int, ...] = ()
+    subject: str,
+    predict: Predict,
+    target: Target,
+    feature_layers: tuple[int, ...] = (),
+    why: str = _MISMATCH,
 ) -> None:
     """Log a warning where a drafter that was just loaded does not predict its target."""
-    finding = probe(predict, target, feature_layers).finding(subject)
+    finding = probe(predict, target, feature_layers).finding(subject, why)
     if not finding.ok:
         _log.warning("%s: %s", finding.subject, finding.message)

@@ -1,0 +1,71 @@
+"""Getting the language model that drafts, and an LM head whose rows are the target's token ids."""
+
+from __future__ import annotations
+
+import logging
+
+import attrs
+import torch
+
+from specframe.head import OutputHead
+from specframe.language_model import LanguageModel
+from specframe.models import load_pretrained
+from specframe.reduced_vocabulary import ReducedVocabulary
+from specframe.target import Target
+from specframe_plugins.drafters.draft_model.tokens import check_tokenizers
+from specframe_plugins.drafters.draft_model.truncated import first_layers
+
+_log = logging.getLogger(__name__)
+
+
+def load(spec: str | None, layers: int | None, target: Target) -> LanguageModel:
+    """Return the model that drafts for a target, its LM head in the target's token ids.
+
+    Args:
+        spec: demo model, hub id, directory or ``.gguf`` file; None for the target itself.
+        layers: how many of its first layers draft; None for all.
+        target: whose device and dtype it gets.
+
+    Raises:
+        UsageError: it has fewer layers.
+        CheckpointError: it cannot be loaded, or its tokenizer is not the target's.
+    """
+    model, tokenizer, name = target.model, target.tokenizer, target.name
+    if spec is not None:
+        loaded = load_pretrained(spec, target.dtype, target.device)
+        model, tokenizer, name = loaded.model, loaded.tokenizer, loaded.name
+    if layers is not None:
+        model, name = first_layers(model, layers, name), f"{name} (first {layers} layers)"
+    language_model = LanguageModel(model, tokenizer, name)
+    if spec is None:
+        language_model.output_head = target.output_head
+        return language_model
+    check_tokenizers(language_model, target)
+    if language_model.max_positions < target.max_positions:
+        _log.warning(
+            "draft model %s has %d positions and %s has %d: nothing is drafted beyond them",
+            name,
+            language_model.max_positions,
+            target.name,
+            target.max_positions,
+        )
+    head = in_target_ids(language_model.output_head, target.vocab_size)
+    language_model.output_head = head if target.output_head.product is None else head.packed()
+    return language_model
+
+
+def in_target_ids(head: OutputHead, vocab_size: int) -> OutputHead:
+    """Return an LM head without rows that the target has no id for.
+
+    Models with one tokenizer may pad their vocabularies to different sizes. A head with fewer rows than the
+    target has ids becomes a reduced one.
+
+    Args:
+        head: of the draft model.
+        vocab_size: V of the target.
+    """
+    if head.vocab_size < vocab_size:
+        token_ids = torch.arange(head.vocab_size, device=head.weight.device)
+        return attrs.evolve(head, reduced=ReducedVocabulary.of(token_ids, vocab_size))
+    bias = None if head.bias is None else head.bias[:vocab_size]
+    return attrs.evolve(head, weight=head.weight[:vocab_size], bias=bias)

@@ -1,0 +1,37 @@
+"""The first layers of a model as a model of their own."""
+
+from __future__ import annotations
+
+import copy
+from itertools import chain
+from typing import Any
+
+from transformers import PreTrainedModel
+
+from specframe.errors import UsageError
+
+
+def first_layers(model: PreTrainedModel, layers: int, name: str) -> PreTrainedModel:
+    """Return a model of the first ``layers`` layers, then the final norm and the LM head; weights are shared.
+
+    Args:
+        model: stays as it is.
+        layers: at least 1.
+        name: how users call it.
+
+    Raises:
+        UsageError: the model has fewer layers.
+    """
+    known = int(model.config.get_text_config().num_hidden_layers)
+    if layers > known:
+        raise UsageError(f"{name} has {known} layers; allowed: -o drafter.layers of 1 to {known}")
+    # Whatever the copy finds in its memo it takes as it is.
+    memo = {id(tensor): tensor for tensor in chain(model.parameters(), model.buffers())}
+    truncated = copy.deepcopy(model, memo)
+    decoder: Any = truncated.get_decoder()
+    decoder.layers = decoder.layers[:layers]
+    config: Any = truncated.config.get_text_config()
+    config.num_hidden_layers = layers
+    if getattr(config, "layer_types", None):
+        config.layer_types = config.layer_types[:layers]
+    return truncated
