@@ -88,6 +88,7 @@ def arguments(tiny_directory: Path, tiny_head: Path, task_file: Path) -> list[st
         *("bench", "--model", str(tiny_directory), "--dtype", "float32"),
         *("--max-new-tokens", str(NEW_TOKENS), "--tasks", str(task_file)),
         *("-o", f"drafter.checkpoint={tiny_head}"),
+        *("-o", "drafter.node_gain=0", "-o", "drafter.level_gain=0"),
     ]
 
 

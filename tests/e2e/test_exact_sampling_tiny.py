@@ -73,7 +73,14 @@ def test_generations_follow_the_models_own_distribution(
         temperature=1.5,
         options={
             "vocabulary": {"capacity": VOCAB_SIZE - 3},
-            "drafter": {"checkpoint": str(head), "depth": 2, "branching": 2, "nodes": 5},
+            "drafter": {
+                "checkpoint": str(head),
+                "depth": 2,
+                "branching": 2,
+                "nodes": 5,
+                "node_gain": 0,
+                "level_gain": 0,
+            },
         },
         **parameters,  # type: ignore[arg-type]
     )

@@ -111,7 +111,11 @@ def test_a_target_pass_waits_for_the_device_once(
     config = RunConfig(
         dtype="float32",
         gather=gather,
-        options={"drafter": {"checkpoint": str(checkpoint)}, "vocabulary": {"capacity": 40}},
+        options={
+            # The size of a GPU's trees, which reads nothing.
+            "drafter": {"checkpoint": str(checkpoint), "node_gain": 0, "level_gain": 0},
+            "vocabulary": {"capacity": 40},
+        },
     )
     engine = build_engine(config, target=tiny_target(model_type))
     reads, passes = HostReads(monkeypatch), []

@@ -166,7 +166,7 @@ def engine_for(target: Target, tmp_path: Path, strategy: str = "full", **drafter
         frequencies = tmp_path / "by-falling-frequency.json"
         frequencies.write_text(json.dumps(list(range(VOCAB_SIZE))))
         vocabulary = {"size": 60, "frequencies": str(frequencies)}
-    options = {"drafter": drafter, "vocabulary": vocabulary}
+    options = {"drafter": {"node_gain": 0, "level_gain": 0, **drafter}, "vocabulary": vocabulary}
     config = RunConfig(strategy=strategy, drafter="draft-model", dtype="float32", options=options)
     return build_engine(config, target=target)
 
@@ -178,11 +178,15 @@ def saved(path: Path, *, rows: int = VOCAB_SIZE, tokens: int = VOCAB_SIZE, **ove
     return str(path)
 
 
-@pytest.mark.parametrize("tree", [{}, {"branching": 1, "depth": 4}], ids=["tree", "chain"])
+@pytest.mark.parametrize(
+    "tree",
+    [{}, {"branching": 1, "depth": 4}, {"node_gain": 0.02, "level_gain": 0.3}],
+    ids=["tree", "chain", "confident"],
+)
 @pytest.mark.parametrize("strategy", ["full", "static", "nanospec"])
 @pytest.mark.parametrize("model_type", MODEL_TYPES)
 def test_the_output_is_the_one_of_transformers(
-    tmp_path: Path, model_type: str, strategy: str, tree: dict[str, int]
+    tmp_path: Path, model_type: str, strategy: str, tree: dict[str, Any]
 ) -> None:
     target = endless_target(model_type)
     report = engine_for(target, tmp_path, strategy, layers=2, **tree).generate(PROMPT, 30)

@@ -25,6 +25,8 @@ from specframe_plugins.drafters.eagle.model import EagleConfig, EagleHead
 from specframe_plugins.drafters.eagle.shape import TreeShape
 
 PROMPT = torch.tensor([5, 17, 42, 8, 33, 12, 70, 64, 21, 9, 11])
+# Low enough for a random head, which hardly prefers any token.
+LOW_GAINS = (0.02, 0.3)
 
 
 def random_head(target: Target) -> EagleHead:
@@ -35,8 +37,15 @@ def random_head(target: Target) -> EagleHead:
     return EagleHead(config).to(target.dtype).eval().requires_grad_(False)
 
 
-def drafter_for(target: Target, depth: int = 4, branching: int = 3, nodes: int = 12) -> EagleDrafter:
-    shape = TreeShape(depth, branching, nodes)
+def drafter_for(
+    target: Target,
+    depth: int = 4,
+    branching: int = 3,
+    nodes: int = 12,
+    node_gain: float = 0.0,
+    level_gain: float = 0.0,
+) -> EagleDrafter:
+    shape = TreeShape(depth, branching, nodes, node_gain=node_gain, level_gain=level_gain)
     return EagleDrafter(
         CachedHead(random_head(target), beams=shape.branching, levels=shape.drafted_levels),
         target.embed_tokens,
@@ -144,6 +153,23 @@ def test_the_drafter_keeps_its_promises(target: Target, shape: tuple[int, int, i
     check_drafter(drafter_for(target, *shape), target.hidden_size)
 
 
+@pytest.mark.parametrize("gains", [LOW_GAINS, (0.9, 0.9)])
+def test_a_drafter_with_gains_to_reach_keeps_them_too(target: Target, gains: tuple[float, float]) -> None:
+    check_drafter(drafter_for(target, 4, 4, 12, *gains), target.hidden_size)
+
+
+@torch.inference_mode()
+def test_the_size_of_a_tree_follows_the_confidence_and_its_paths_the_head(target: Target) -> None:
+    fixed, confident = drafter_for(target, 4, 4, 40), drafter_for(target, 4, 4, 40, *LOW_GAINS)
+    whole = History(target, fixed).draft(root=50)
+    history = History(target, confident)
+    tree = history.draft(root=50)
+    assert 1 < len(tree) < len(whole)
+    assert_tree_follows_the_head(tree, history)
+    history.commit(tree, leaf=1, next_token=51)
+    assert_tree_follows_the_head(history.draft(root=51), history)
+
+
 @pytest.mark.parametrize(("depth", "nodes"), [(0, 12), (4, 1)])
 def test_without_levels_or_nodes_only_the_root_is_drafted(target: Target, depth: int, nodes: int) -> None:
     drafter = drafter_for(target, depth=depth, nodes=nodes)
@@ -165,27 +191,42 @@ def test_the_time_of_a_draft_is_split_into_backbone_head_and_tree() -> None:
     assert clock.seconds.keys() == {"draft_backbone", "draft_head", "draft_tree"}
 
 
-def run_config(checkpoint: Path, strategy: str, capacity: int | None, branching: int = 4) -> RunConfig:
+def run_config(
+    checkpoint: Path,
+    strategy: str,
+    capacity: int | None,
+    branching: int = 4,
+    gains: tuple[float, float] = (0, 0),
+) -> RunConfig:
     return RunConfig(
         strategy=strategy,
         dtype="float32",
         gather="torch",
         options={
-            "drafter": {"checkpoint": str(checkpoint), "branching": branching},
+            "drafter": {
+                "checkpoint": str(checkpoint),
+                "branching": branching,
+                "node_gain": gains[0],
+                "level_gain": gains[1],
+            },
             "vocabulary": {"capacity": capacity} if capacity else {},
         },
     )
 
 
+@pytest.mark.parametrize("gains", [(0, 0), LOW_GAINS])
 @pytest.mark.parametrize(("strategy", "capacity"), [("full", None), ("nanospec", 40)])
 @pytest.mark.parametrize("model_type", MODEL_TYPES)
 def test_the_output_is_the_one_of_transformers(
-    tmp_path: Path, model_type: str, strategy: str, capacity: int | None
+    tmp_path: Path, model_type: str, strategy: str, capacity: int | None, gains: tuple[float, float]
 ) -> None:
     target = tiny_target(model_type)
     save_head(random_head(target), tmp_path / "head")
-    engine = build_engine(run_config(tmp_path / "head", strategy, capacity), target=target)
+    config = run_config(tmp_path / "head", strategy, capacity, gains=gains)
+    engine = build_engine(config, target=target)
     assert engine.generate(PROMPT, 30).token_ids == reference_greedy(target.model, PROMPT, 30)
+    if any(gains):
+        assert len({step.tree_nodes for step in engine.steps}) > 1, "no tree followed the confidence"
 
 
 def test_a_capacity_below_the_branching_is_an_error(tmp_path: Path) -> None:
@@ -208,6 +249,22 @@ def test_given_options_win_over_the_defaults_of_the_device() -> None:
     on_cpu, on_gpu = options.shape(torch.device("cpu")), options.shape(torch.device("cuda"))
     assert (on_cpu.branching, on_gpu.branching) == (1, 1)
     assert on_cpu.nodes < on_gpu.nodes
+
+
+def test_trees_follow_the_confidence_where_reading_it_is_free_and_nothing_is_drawn() -> None:
+    options, cpu = EagleOptions(), torch.device("cpu")
+    assert options.shape(cpu).follows_confidence
+    assert not options.shape(cpu, "without-replacement").follows_confidence
+    assert not options.shape(torch.device("cuda"), cuda_graph=True).follows_confidence
+
+
+def test_a_gain_is_refused_for_drawn_trees_and_inside_a_graph() -> None:
+    options = EagleOptions(node_gain=0.1)
+    with pytest.raises(UsageError, match="drawn ones keep what was drawn"):
+        options.shape(torch.device("cpu"), "chain")
+    with pytest.raises(UsageError, match="a CUDA graph has fixed shapes; allowed: 0, or --no-cuda-graph"):
+        options.shape(torch.device("cuda"), cuda_graph=True)
+    assert options.shape(torch.device("cuda")).follows_confidence
 
 
 @pytest.mark.parametrize("value", ["depth=-1", "branching=0", "nodes=0", "nodes=many"])

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import math
 
+import attrs
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from specframe.types import DraftTree
+from specframe_plugins.drafters.eagle.shape import TreeShape
 from specframe_plugins.drafters.eagle.tree import DynamicTree
 
 ROOT = 7
@@ -23,8 +25,8 @@ def most_nodes(branching: int, depth: int) -> int:
     return 1 + branching + (depth - 1) * branching**2
 
 
-def make_tree(branching: int, depth: int, nodes: int) -> DynamicTree:
-    tree = DynamicTree(branching, depth, nodes, torch.device("cpu"))
+def make_tree(branching: int, depth: int, nodes: int, *, level_gain: float = 0.0) -> DynamicTree:
+    tree = DynamicTree(TreeShape(depth, branching, nodes, level_gain=level_gain), torch.device("cpu"))
     tree.begin(torch.tensor([ROOT]))
     return tree
 
@@ -42,18 +44,49 @@ def build(tree: DynamicTree) -> DraftTree:
     )
 
 
-@st.composite
-def drafts(draw: st.DrawFn) -> DraftTree:
-    branching, depth = draw(st.integers(1, 4)), draw(st.integers(1, 5))
-    tree = make_tree(branching, depth, draw(st.integers(1, most_nodes(branching, depth))))
-    for level in range(depth):
-        beams = 1 if level == 0 else branching
-        row = st.lists(LOG_PROBS, min_size=branching, max_size=branching).map(lambda r: sorted(r)[::-1])
-        log_probs = draw(st.lists(row, min_size=beams, max_size=beams))
+GAINS = st.sampled_from([0.0, 1e-6, 0.02, math.exp(-0.5), 0.9, 1.0])
+Levels = list[list[list[float]]]
+
+
+@attrs.frozen
+class Drafted:
+    """A tree, what it was drafted from, and the shape it had to keep."""
+
+    tree: DraftTree
+    shape: TreeShape
+    levels: Levels
+
+    def with_shape(self, **changes: float) -> DraftTree:
+        """Return the tree of another shape from the same probabilities."""
+        return draft(attrs.evolve(self.shape, **changes), self.levels)
+
+
+def draft(shape: TreeShape, levels: Levels) -> DraftTree:
+    """Grow a tree as the drafter does, from the log-probabilities of every level's candidates."""
+    tree = DynamicTree(shape, torch.device("cpu"))
+    tree.begin(torch.tensor([ROOT]))
+    for log_probs in levels[: shape.levels]:
         grow(tree, log_probs)
-        if level < depth - 1:
-            tree.select_beams()
+        tree.select_beams()
+        if not tree.worth_extending():
+            break
     return build(tree)
+
+
+@st.composite
+def drafted_trees(draw: st.DrawFn) -> Drafted:
+    branching, depth = draw(st.integers(1, 4)), draw(st.integers(1, 5))
+    nodes = draw(st.integers(2, most_nodes(branching, depth)))
+    shape = TreeShape(depth, branching, nodes, draw(st.integers(1, 6)), draw(GAINS), draw(GAINS))
+    row = st.lists(LOG_PROBS, min_size=branching, max_size=branching).map(lambda r: sorted(r)[::-1])
+    levels = [
+        draw(st.lists(row, min_size=beams, max_size=beams)) for beams in [1] + [branching] * (depth - 1)
+    ]
+    return Drafted(draft(shape, levels), shape, levels)
+
+
+def drafts() -> st.SearchStrategy[DraftTree]:
+    return drafted_trees().map(lambda drafted: drafted.tree)
 
 
 def grow(tree: DynamicTree, log_probs: list[list[float]], token_ids: list[list[int]] | None = None) -> None:
@@ -117,10 +150,10 @@ def test_a_longer_path_is_never_more_likely_than_a_shorter_one(tree: DraftTree) 
 @given(st.integers(1, 4), st.integers(1, 5), st.floats(0, 1), st.integers(0, 2**32))
 def test_the_nodes_are_the_best_candidates(branching: int, depth: int, share: float, seed: int) -> None:
     generator = torch.Generator().manual_seed(seed)
-    nodes = max(1, round(share * most_nodes(branching, depth)))
+    nodes = max(2, round(share * most_nodes(branching, depth)))
     tree = make_tree(branching, depth, nodes)
     beams, everything = [0.0], [0.0]
-    for _ in range(depth):
+    for _ in range(min(depth, nodes - 1)):
         log_probs = torch.rand(len(beams), branching, generator=generator).log().tolist()
         grow(tree, log_probs)
         tree.select_beams()
@@ -129,6 +162,66 @@ def test_the_nodes_are_the_best_candidates(branching: int, depth: int, share: fl
         beams = sorted(candidates, reverse=True)[:branching]
     best = sorted(everything, reverse=True)[:nodes]
     assert scores(build(tree)) == pytest.approx(best, abs=1e-5)
+
+
+def paths(tree: DraftTree) -> list[tuple[int, ...]]:
+    """Return the tokens from the root to each node; tokens tell the candidates of a level apart."""
+    found: list[tuple[int, ...]] = []
+    for token, parent in zip(tree.token_ids.tolist(), tree.parents.tolist(), strict=True):
+        found.append((*(found[parent] if parent >= 0 else ()), token))
+    return found
+
+
+@unhurried
+@given(drafted_trees())
+def test_no_tree_has_more_nodes_than_its_budget(drafted: Drafted) -> None:
+    assert 1 <= len(drafted.tree) <= drafted.shape.largest
+
+
+@unhurried
+@given(drafted_trees())
+def test_a_tree_with_gains_is_a_part_of_the_one_without(drafted: Drafted) -> None:
+    everything = drafted.with_shape(node_gain=0.0, level_gain=0.0, nodes=10**6)
+    assert set(paths(drafted.tree)) <= set(paths(everything))
+
+
+@unhurried
+@given(drafted_trees())
+def test_the_node_gain_keeps_the_likely_paths_and_those_that_are_free(drafted: Drafted) -> None:
+    unpruned, gain = drafted.with_shape(node_gain=0.0), drafted.shape.node_gain
+    likelihoods = [math.exp(score) for score in scores(unpruned)]
+    free = min(drafted.shape.free_nodes, len(unpruned))
+    kept = len(drafted.tree)
+    assert kept >= max(free, sum(likelihood > gain + 1e-6 for likelihood in likelihoods))
+    assert kept <= max(free, sum(likelihood > gain - 1e-6 for likelihood in likelihoods))
+    assert paths(drafted.tree) == paths(unpruned)[:kept]
+
+
+@unhurried
+@given(drafted_trees())
+def test_below_paths_that_are_unlikely_together_no_level_is_drafted(drafted: Drafted) -> None:
+    beams, depth = [0.0], 1
+    for log_probs in drafted.levels[: drafted.shape.levels - 1]:
+        candidates = [score + one for score, row in zip(beams, log_probs, strict=True) for one in row]
+        beams = sorted(candidates, reverse=True)[: drafted.shape.branching]
+        if sum(map(math.exp, beams)) < drafted.shape.level_gain - 1e-5:
+            break
+        depth += 1
+    assert int(drafted.tree.depths.max()) <= depth
+
+
+def test_a_level_that_was_not_drafted_leaves_nothing_of_the_tree_before() -> None:
+    tree = make_tree(1, 2, 3, level_gain=0.5)
+    grow(tree, [[-0.1]], [[11]])
+    tree.select_beams()
+    assert tree.worth_extending()
+    grow(tree, [[-0.1]], [[12]])
+    assert build(tree).token_ids.tolist() == [ROOT, 11, 12]
+    tree.begin(torch.tensor([ROOT]))
+    grow(tree, [[-3.0]], [[21]])
+    tree.select_beams()
+    assert not tree.worth_extending()
+    assert build(tree).token_ids.tolist() == [ROOT, 21]
 
 
 def test_branching_one_drafts_a_chain() -> None:

@@ -278,7 +278,10 @@ def config(checkpoint: Path, gather: str, **options: Any) -> RunConfig:
         strategy=options.pop("strategy", "nanospec"),
         dtype="float32",
         gather=gather,
-        options={"drafter": {"checkpoint": str(checkpoint)}, "vocabulary": options},
+        options={
+            "drafter": {"checkpoint": str(checkpoint), "node_gain": 0, "level_gain": 0},
+            "vocabulary": options,
+        },
     )
 
 

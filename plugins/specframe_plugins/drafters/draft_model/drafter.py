@@ -76,7 +76,7 @@ class DraftModelDrafter:
         if sampling is not None:
             self._sampled_step = SampledStep(self._backbone, sampling)
             return
-        tree = DynamicTree(self.branching, self.max_depth, self.max_nodes, model.device)
+        tree = DynamicTree(shape, model.device)
         self._step = DraftStep(self._backbone, tree, self.max_depth, self.branching)
 
     def draw_from(self, generator: Generator, active_ids: Callable[[int], Tensor]) -> None:
@@ -150,7 +150,8 @@ def create(options: DraftModelOptions, context: BuildContext) -> DraftModelDraft
     target = context.target
     model = load(options.model, options.layers, target)
     warn_unless_it_predicts(SUBJECT, predictor(model), target, why=WHY)
-    return DraftModelDrafter(model, options.shape(target.device), options.sampling(context))
+    shape = options.shape(target.device, context.tree)
+    return DraftModelDrafter(model, shape, options.sampling(context))
 
 
 COMPONENT = Component(

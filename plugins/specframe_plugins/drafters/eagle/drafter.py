@@ -95,7 +95,7 @@ class EagleDrafter:
         if sampling is not None:
             self._sampled_step = SampledStep(self._backbone, sampling)
             return
-        tree = DynamicTree(self.branching, self.max_depth, self.max_nodes, device)
+        tree = DynamicTree(shape, device)
         self._step = DraftStep(self._backbone, tree, self.max_depth, self.branching)
 
     def draw_from(self, generator: torch.Generator, active_ids: Callable[[int], Tensor]) -> None:
@@ -202,7 +202,8 @@ def create(options: EagleOptions, context: BuildContext) -> EagleDrafter:
     target = context.target
     head = load_head(options.checkpoint or find_head(target), target)
     warn_unless_it_predicts("EAGLE head", predictor(head, target), target)
-    shape, sampling = options.shape(target.device), options.sampling(context)
+    shape = options.shape(target.device, context.tree, cuda_graph=context.cuda_graph)
+    sampling = options.sampling(context)
     beams = shape.branching if sampling is None else sampling.shape.beams
     return EagleDrafter(
         CachedHead(head, beams=beams, levels=shape.drafted_levels),

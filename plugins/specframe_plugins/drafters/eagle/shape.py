@@ -1,4 +1,15 @@
-"""How large draft trees are: options, and defaults per device."""
+"""How large draft trees are: options, and defaults per device.
+
+A part of a step that costs c seconds and is expected to add g tokens raises the speed of S tokens per second
+exactly when g / c > S. A node of the draft tree adds one token if the target follows the whole path to it,
+so g is the probability of its path, and c what one more node costs in a target pass (DySpec, arXiv
+2410.11744, grows trees by this probability). A further level adds at most one token, with at most the
+probability that the target follows one of the paths that it extends, and costs one run of the drafter (PEARL,
+arXiv 2408.11850, adapts the draft length to the same end). As S and c hardly change from step to step, either
+comparison is one with a constant S c, in tokens. The drafter's probabilities stand for the target's: they are
+too high by a factor that hardly depends on the depth, and such a factor only moves the constant. So a tree
+depends on its request alone.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +19,7 @@ import attrs
 import torch
 
 from specframe.components import BuildContext
+from specframe.errors import UsageError
 from specframe.options import option
 from specframe.sampled_tree import SampledShape
 from specframe.tree_kinds import TreeKind
@@ -15,11 +27,23 @@ from specframe.tree_kinds import TreeKind
 
 @attrs.frozen(slots=True)
 class TreeShape:
-    """Levels, beams per level, and nodes of a draft tree, the root included."""
+    """How large a draft tree may be, and what a part of it has to gain.
+
+    Attributes:
+        depth: levels at most.
+        branching: beams per level and candidates of each; 1 drafts a chain.
+        nodes: at most, the root included.
+        free_nodes: as many nodes, the root included, cost a target pass no more than one does.
+        node_gain: least probability of the path to any other node, in tokens; 0 keeps as many as may be.
+        level_gain: least probability of the paths together that a level extends, in tokens; 0 drafts all.
+    """
 
     depth: int
     branching: int
     nodes: int
+    free_nodes: int = 1
+    node_gain: float = 0.0
+    level_gain: float = 0.0
 
     @property
     def levels(self) -> int:
@@ -37,11 +61,17 @@ class TreeShape:
         candidates = self.branching + self.drafted_levels * self.branching**2 if self.levels else 0
         return min(self.nodes, 1 + candidates)
 
+    @property
+    def follows_confidence(self) -> bool:
+        """Whether the size depends on the drafter's probabilities, so that the host has to read them."""
+        return bool(self.node_gain or self.level_gain)
 
-# On a CPU every node of a target pass costs time, so small trees win: of nine shapes this one was the
-# fastest with the head for SmolLM2 on two cores (docs/training.md). A GPU has idle units; there the shape is
-# the one of the NanoSpec paper.
-_CPU_SHAPE = TreeShape(depth=3, branching=3, nodes=8)
+
+# On a CPU every node of a target pass costs time, so small trees win, and reading the drafter's confidence is
+# free (docs/performance.md has the sweep). Drawn trees keep whatever was drawn. A GPU has idle units; there
+# the shape is the one of the NanoSpec paper, and a CUDA graph holds the whole draft step.
+_CPU_SHAPE = TreeShape(depth=6, branching=4, nodes=16, free_nodes=6, node_gain=0.1, level_gain=0.7)
+_CPU_DRAWN_SHAPE = TreeShape(depth=3, branching=3, nodes=8)
 _GPU_SHAPE = TreeShape(depth=6, branching=10, nodes=60)
 
 
@@ -59,23 +89,48 @@ class TreeOptions:
 
     depth: int | None = option(
         None,
-        help=f"levels of the draft tree; none: {_CPU_SHAPE.depth} on a CPU, {_GPU_SHAPE.depth} on a GPU",
+        help="most levels of the draft tree; "
+        f"none: {_CPU_SHAPE.depth} on a CPU, {_CPU_DRAWN_SHAPE.depth} if drawn, {_GPU_SHAPE.depth} on a GPU",
         unit="levels",
         minimum=0,
     )
     branching: int | None = option(
         None,
         help="beams per level and candidates per beam, 1 drafts a chain; "
-        f"none: {_CPU_SHAPE.branching} on a CPU, {_GPU_SHAPE.branching} on a GPU",
+        f"none: {_CPU_SHAPE.branching} on a CPU, {_CPU_DRAWN_SHAPE.branching} if drawn, "
+        f"{_GPU_SHAPE.branching} on a GPU",
         unit="tokens",
         minimum=1,
     )
     nodes: int | None = option(
         None,
         help="largest draft tree, the root included; "
-        f"none: {_CPU_SHAPE.nodes} on a CPU, {_GPU_SHAPE.nodes} on a GPU",
+        f"none: {_CPU_SHAPE.nodes} on a CPU, {_CPU_DRAWN_SHAPE.nodes} if drawn, {_GPU_SHAPE.nodes} on a GPU",
         unit="nodes",
         minimum=1,
+    )
+    free_nodes: int | None = option(
+        None,
+        help="nodes, the root included, that cost a target pass nothing, so that node_gain spares them; "
+        f"none: {_CPU_SHAPE.free_nodes} on a CPU",
+        unit="nodes",
+        minimum=1,
+    )
+    node_gain: float | None = option(
+        None,
+        help="leave out nodes whose path is less likely; 0 keeps all; "
+        f"none: {_CPU_SHAPE.node_gain:g} on a CPU, 0 on a GPU and if drawn",
+        unit="tokens",
+        minimum=0,
+        maximum=1,
+    )
+    level_gain: float | None = option(
+        None,
+        help="draft no further level below paths that are less likely together; 0 drafts all; "
+        f"none: {_CPU_SHAPE.level_gain:g} on a CPU, 0 on a GPU and if drawn",
+        unit="tokens",
+        minimum=0,
+        maximum=1,
     )
 
     tree: Literal["auto", "top-k", "chain", "paths", "without-replacement"] = option(
@@ -87,20 +142,42 @@ class TreeOptions:
         None, help="of drawn trees; none: the target's", minimum=0.01, maximum=100.0
     )
 
-    def shape(self, device: torch.device) -> TreeShape:
-        """Return the shape of the draft trees on a device."""
+    def shape(self, device: torch.device, tree: TreeKind = "top-k", *, cuda_graph: bool = False) -> TreeShape:
+        """Return the shape of the draft trees.
+
+        Args:
+            device: of the drafter.
+            tree: how they come about.
+            cuda_graph: the draft step is captured.
+
+        Raises:
+            UsageError: a gain is asked for where trees cannot follow the drafter's confidence.
+        """
+        drawn = tree != "top-k"
+        default = _GPU_SHAPE if device.type != "cpu" else _CPU_DRAWN_SHAPE if drawn else _CPU_SHAPE
         chosen = {
             field.name: getattr(self, field.name)
             for field in attrs.fields(TreeShape)
             if getattr(self, field.name) is not None
         }
-        return attrs.evolve(_CPU_SHAPE if device.type == "cpu" else _GPU_SHAPE, **chosen)
+        shape = attrs.evolve(default, **chosen)
+        if shape.follows_confidence and drawn:
+            raise UsageError(
+                "node_gain and level_gain are for trees of the most likely tokens, drawn ones keep what was "
+                "drawn; allowed: 0, or -o drafter.tree=top-k"
+            )
+        if shape.follows_confidence and cuda_graph:
+            raise UsageError(
+                "node_gain and level_gain let the size of a tree depend on its content, and a CUDA graph has "
+                "fixed shapes; allowed: 0, or --no-cuda-graph"
+            )
+        return shape
 
     def sampling(self, context: BuildContext) -> TreeSampling | None:
         """Return how trees are drawn for a verifier, or None for the most likely tokens."""
         if context.tree == "top-k":
             return None
-        shape = self.shape(context.target.device)
+        shape = self.shape(context.target.device, context.tree)
         sampled = SampledShape.of(
             context.tree, depth=shape.levels, branching=shape.branching, nodes=shape.nodes
         )

@@ -1,6 +1,7 @@
-"""One draft step as a function of buffers: nothing is read on the host, and no shape depends on data.
+"""One draft step as a function of buffers.
 
-So it runs eagerly on any device, and a CUDA graph can hold it from the first level to the tree.
+As long as the tree's size does not follow the drafter's confidence, nothing is read on the host and no shape
+depends on data, so that a CUDA graph can hold it from the first level to the tree.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ class DraftStep:
     Args:
         backbone: turns tokens into hidden states.
         tree: its buffers.
-        depth: levels of the tree, at least 1.
+        depth: levels of the tree at most, at least 1.
         branching: candidates per beam.
     """
 
@@ -48,6 +49,8 @@ class DraftStep:
             if level == self._depth:
                 break
             beams = tree.select_beams()
+            if not tree.worth_extending():
+                break
             lap("draft_tree")
             hidden = backbone.extend(beams.token_ids, beams.rows, level)
             lap("draft_backbone")

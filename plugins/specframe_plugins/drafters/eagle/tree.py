@@ -1,15 +1,19 @@
 """The dynamic draft tree of EAGLE-2 (arXiv 2406.16858, section 4): expand, then keep the best nodes.
 
-All shapes follow from the options, all levels are written into the same buffers, and nothing is read on the
-host: a CUDA graph can hold it.
+All levels are written into the same buffers. Without gains to reach, all shapes follow from the options and
+nothing is read on the host: a CUDA graph can hold it.
 Shapes: b beams, k candidates of each, C candidates of all levels and the root, N tree nodes.
 """
 
 from __future__ import annotations
 
+import math
+
 import attrs
 import torch
 from torch import Tensor
+
+from specframe_plugins.drafters.eagle.shape import TreeShape
 
 
 @attrs.frozen(slots=True, eq=False)
@@ -48,18 +52,20 @@ class DynamicTree:
     """Grows level by level by cumulative log-probability, then becomes the tree of the best nodes.
 
     A child's score never exceeds its parent's, and the parent was added before it. So a stable sort by score
-    is a topological order, and its first ``nodes`` entries contain the parent of each.
+    is a topological order, and its first entries, however many, contain the parent of each.
 
     Args:
-        branching: beams per level and candidates of each; 1 drafts a chain.
-        depth: levels below the root.
-        nodes: number of nodes, the root included; at most C.
+        shape: how large trees may be, and the gains below which they stay smaller.
         device: where the drafter's candidates are.
     """
 
-    def __init__(self, branching: int, depth: int, nodes: int, device: torch.device) -> None:
+    def __init__(self, shape: TreeShape, device: torch.device) -> None:
+        branching, depth = shape.branching, shape.levels
         self._branching = branching
-        self._nodes = torch.arange(nodes, device=device)
+        self._level_gain = shape.level_gain
+        self._free_nodes = shape.free_nodes
+        self._least_score = math.log(shape.node_gain) if shape.node_gain else None
+        self._nodes = torch.arange(shape.largest, device=device)
         widths = [1] * bool(depth) + [branching] * (depth - 1)
         total = 1 + branching * sum(widths)
         # The root is candidate 0; a candidate is known by its number among them.
@@ -93,7 +99,7 @@ class DynamicTree:
         """Start a tree at a token [1] int64."""
         self._root = root
         self._token_ids[:1].copy_(root)
-        self._grown = 0
+        self._grown, self._candidates = 0, 1
         self._beam_numbers, self._beam_scores = self._root_number, self._root_score
 
     def add_candidates(self, log_probs: Tensor, token_ids: Tensor) -> None:
@@ -105,6 +111,7 @@ class DynamicTree:
         """
         level = self._levels[self._grown]
         self._grown += 1
+        self._candidates = level.first + level.flat_scores.shape[0]
         # Rounding may lift a certain token above zero. NaN would sort before the root.
         torch.clamp(log_probs, max=0.0, out=level.log_probs)
         level.log_probs.nan_to_num_(nan=-torch.inf, neginf=-torch.inf)
@@ -120,14 +127,22 @@ class DynamicTree:
         self._beam_numbers = (best + level.first)[:, None]
         return Beams(level.flat_token_ids[best].clamp_(min=0), best // self._branching)
 
+    def worth_extending(self) -> bool:
+        """Return whether the level below the selected beams may gain enough; a host read if gains matter."""
+        return not self._level_gain or float(self._beam_scores.exp().sum()) >= self._level_gain
+
     def build(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Return token ids, parents, depths and log-probabilities of the N best candidates, each [N].
 
-        Where there are fewer, copies of the root follow whose parent is -1.
+        Those that gain too little are left out. Otherwise N is fixed as long as all levels were added, and
+        copies of the root whose parent is -1 stand for candidates that are padding.
         """
-        best, order = self._scores.sort(descending=True, stable=True)
-        best, order = best[: len(self._nodes)], order[: len(self._nodes)]
-        self._node_of.index_copy_(0, order, self._nodes)
+        best, order = self._scores[: self._candidates].sort(descending=True, stable=True)
+        best = best[: len(self._nodes)]
+        if self._least_score is not None:
+            best = best[: max(int((best >= self._least_score).sum()), self._free_nodes)]
+        order = order[: len(best)]
+        self._node_of.index_copy_(0, order, self._nodes[: len(best)])
         padding = best == -torch.inf
         parents = self._node_of[self._parents[order]].masked_fill_(padding, -1)
         parents[:1].fill_(-1)

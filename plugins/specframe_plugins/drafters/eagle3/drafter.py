@@ -58,7 +58,8 @@ def create(options: Eagle3Options, context: BuildContext) -> EagleDrafter:
     if not reaches_the_end:
         _log.warning("%s: %s", SUBJECT, message)
     warn_unless_it_predicts(SUBJECT, predictor(loaded, target), target, loaded.head.config.feature_layers)
-    shape, sampling = options.shape(target.device), options.sampling(context)
+    shape = options.shape(target.device, context.tree, cuda_graph=context.cuda_graph)
+    sampling = options.sampling(context)
     beams = shape.branching if sampling is None else sampling.shape.beams
     return EagleDrafter(
         CachedEagle3(loaded.head, beams=beams, levels=shape.drafted_levels),

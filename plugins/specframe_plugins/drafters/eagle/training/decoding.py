@@ -20,9 +20,15 @@ from specframe_plugins.drafters.eagle.training.validation import CHAIN_LENGTH, N
 
 _T = TypeVar("_T")
 
+_FIXED_SIZE = {"node_gain": 0, "level_gain": 0}
 SHAPES: dict[str, dict[str, int]] = {
-    f"chain of {CHAIN_LENGTH}": {"depth": CHAIN_LENGTH, "branching": 1, "nodes": CHAIN_LENGTH + 1},
-    "tree of 16 nodes": {"depth": 5, "branching": 4, "nodes": 16},
+    f"chain of {CHAIN_LENGTH}": {
+        "depth": CHAIN_LENGTH,
+        "branching": 1,
+        "nodes": CHAIN_LENGTH + 1,
+        **_FIXED_SIZE,
+    },
+    "tree of 16 nodes": {"depth": 5, "branching": 4, "nodes": 16, **_FIXED_SIZE},
     "default tree": {},
 }
 
