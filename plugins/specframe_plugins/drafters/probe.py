@@ -19,8 +19,8 @@ from specframe.target import Target
 
 _log = logging.getLogger(__name__)
 
-# Returns the drafter's first choice after each of n pairs [n], for the second token of each [n] and the
-# target's features at the first [n, F].
+# Returns the drafter's first choices after the second of n + 1 tokens and after each later one [n], given the
+# tokens [n + 1] and the target's features at the first n [n, F].
 Predict = Callable[[Tensor, Tensor], Tensor]
 
 # Measured with SmolLM2: the head that ships reaches 34 %, one of a few minutes' training 22 %, and heads with
@@ -75,7 +75,7 @@ def probe(predict: Predict, target: Target, feature_layers: tuple[int, ...] = ()
     target.begin(len(ids), feature_layers=feature_layers)
     prefill = target.prefill(ids, harvest_topk=1, harvest_window=len(ids))
     assert prefill.topk_ids is not None
-    agrees = predict(ids[1:], prefill.features[:-1]) == prefill.topk_ids[1:, 0]
+    agrees = predict(ids, prefill.features[:-1]) == prefill.topk_ids[1:, 0]
     return Probe(float(agrees.float().mean()), len(agrees))
 
 

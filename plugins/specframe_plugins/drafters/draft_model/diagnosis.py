@@ -35,11 +35,11 @@ def diagnose(request: DoctorRequest) -> Iterator[Finding]:
 
 
 def predictor(model: LanguageModel) -> Predict:
-    """Return the model's first choices; it reads the second token of every pair and no features."""
+    """Return the model's first choices; it reads no features."""
 
     def predict(token_ids: Tensor, features: Tensor) -> Tensor:
         backbone = ModelBackbone(model, beams=1, levels=0)
         backbone.keep(0)
-        return model.output_head.logits(backbone.commit(token_ids)).argmax(dim=-1)
+        return model.output_head.logits(backbone.commit(token_ids)[1:]).argmax(dim=-1)
 
     return predict

@@ -45,8 +45,8 @@ def predictor(head: EagleHead, target: Target) -> Predict:
     """Return the head's first choices, through the target's embedding and LM head."""
 
     def predict(token_ids: Tensor, features: Tensor) -> Tensor:
-        embeddings = target.embed_tokens(token_ids).to(target.dtype)
-        positions = torch.arange(len(token_ids), device=target.device)
+        embeddings = target.embed_tokens(token_ids[1:]).to(target.dtype)
+        positions = torch.arange(len(features), device=target.device)
         predicted = head(embeddings[None], features[None], positions[None])[0]
         return target.output_head.logits(predicted).argmax(dim=-1)
 

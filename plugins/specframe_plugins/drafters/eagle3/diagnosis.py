@@ -64,8 +64,8 @@ def predictor(loaded: LoadedHead, target: Target) -> Predict:
     output_head = loaded.output_head(target)
 
     def predict(token_ids: Tensor, features: Tensor) -> Tensor:
-        embeddings = embed_tokens(token_ids).to(target.dtype)
-        positions = torch.arange(len(token_ids), device=target.device)
+        embeddings = embed_tokens(token_ids[1:]).to(target.dtype)
+        positions = torch.arange(len(features), device=target.device)
         predicted = head(embeddings[None], head.fuse(features)[None], positions[None])[0]
         rows = output_head.logits(head.norm(predicted)).argmax(dim=-1)
         return rows if loaded.reduced is None else loaded.reduced.tokens(rows)
