@@ -12,6 +12,7 @@ import torch
 
 from specframe.components import BuildContext, Component, Kind, Setting
 from specframe.config import AUTO, AUTOREGRESSIVE, RunConfig
+from specframe.controlled_drafting import ControlledDrafting
 from specframe.drafting import Autoregressive, Drafting
 from specframe.engine import Engine
 from specframe.errors import UsageError, blame_one, unknown_name
@@ -19,7 +20,7 @@ from specframe.models import load_pretrained
 from specframe.observers import Observers
 from specframe.options import build_options
 from specframe.plugins import build_registry, create_plugin_manager
-from specframe.protocols import Capturable, Eviction, VocabularyBuilder
+from specframe.protocols import Capturable, Drafter, Eviction, GatherBackend, VocabularyBuilder
 from specframe.registry import KIND_LABELS, Registry
 from specframe.target import Target
 from specframe.translated_head import translated
@@ -66,7 +67,13 @@ def build_engine(
     for kind, (component, options) in chosen.items():
         with blame_one(f"{KIND_LABELS[kind]} {component.name!r}"):
             built[kind] = component.factory(options, context)
-    drafting = bind_drafting(built, config) if config.strategy != AUTOREGRESSIVE else Autoregressive()
+    drafting = Autoregressive()
+    if config.strategy != AUTOREGRESSIVE:
+        gather, gather_options = chosen["gather"]
+        controlled = getattr(chosen["vocabulary"][1], "controller", False)
+        drafting = bind_drafting(
+            built, config, gather.factory(gather_options, context) if controlled else None
+        )
     lossy = chosen["verifier"][0].lossy
     return Engine(config, target, built["verifier"], drafting, Observers(manager), lossy=lossy)
 
@@ -101,12 +108,16 @@ def check_config(
     return config, with_options
 
 
-def bind_drafting(built: dict[Kind, Any], config: RunConfig) -> Drafting:
+def bind_drafting(
+    built: dict[Kind, Any], config: RunConfig, full_backend: GatherBackend | None = None
+) -> Drafting:
     """Bind strategy, store, gather backend and drafter to each other.
 
     Args:
         built: the components by kind.
         config: what they were called.
+        full_backend: another gather backend, for the whole LM head, with which a controller chooses; None for
+            no controller.
 
     Raises:
         UsageError: the strategy's capacity, eviction or pinned ids do not fit.
@@ -117,12 +128,13 @@ def bind_drafting(built: dict[Kind, Any], config: RunConfig) -> Drafting:
         raise UsageError(
             f"gather backend {config.gather!r} cannot run in a CUDA graph; allowed: --no-cuda-graph"
         )
-    head = backend
-    if drafter.output_head.reduced is not None:
-        head = translated(backend, drafter.output_head.reduced)
+    head, full_head = _in_target_ids(backend, drafter), None
+    if full_backend is not None:
+        full_backend.bind(drafter.output_head, None)
+        full_head = _in_target_ids(full_backend, drafter)
     if strategy.capacity is None:
         backend.bind(drafter.output_head, None)
-        return Drafting(drafter, head, strategy, None)
+        return _drafting(drafter, head, strategy, None, full_head)
     if strategy.capacity < drafter.branching:
         raise UsageError(
             f"capacity {strategy.capacity} of strategy {config.strategy!r} is below the branching "
@@ -137,7 +149,25 @@ def bind_drafting(built: dict[Kind, Any], config: RunConfig) -> Drafting:
         eviction=strategy.eviction,
         pinned_ids=strategy.pinned_ids,
     )
-    return Drafting(drafter, head, strategy, store)
+    return _drafting(drafter, head, strategy, store, full_head)
+
+
+def _in_target_ids(backend: GatherBackend, drafter: Drafter) -> GatherBackend:
+    """Return the backend as the drafter sees it."""
+    reduced = drafter.output_head.reduced
+    return backend if reduced is None else translated(backend, reduced)
+
+
+def _drafting(
+    drafter: Drafter,
+    head: GatherBackend,
+    strategy: VocabularyBuilder,
+    store: VocabularyStore | None,
+    full_head: GatherBackend | None,
+) -> Drafting:
+    if full_head is None:
+        return Drafting(drafter, head, strategy, store)
+    return ControlledDrafting(drafter, head, strategy, store, full_head)
 
 
 def find_device(name: str) -> torch.device:

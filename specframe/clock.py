@@ -42,21 +42,28 @@ class PhaseClock:
     Args:
         make_event: returns an event of an asynchronous device. A lap then records one and waits for nothing;
             times are read when somebody asks for them. Without it the host's clock counts.
+        now: the host's clock, seconds.
     """
 
-    def __init__(self, make_event: Callable[[], TimedEvent] | None = None) -> None:
+    def __init__(
+        self, make_event: Callable[[], TimedEvent] | None = None, now: Callable[[], float] = perf_counter
+    ) -> None:
         self._make_event = make_event
+        self._now = now
         self._events: list[TimedEvent] = []  # reused from one generation to the next
         self._laps: list[Phase] = []
         self._seconds: dict[Phase, float] = {}
         self._mark = 0.0
+        self._split = 0  # laps that earlier splits have told of
+        self._told: dict[Phase, float] = {}
 
     def start(self) -> None:
         """Forget all laps and start timing now."""
         self._laps, self._seconds = [], {}
+        self._split, self._told = 0, {}
         if self._make_event is not None:
             self._record(self._make_event, 0)
-        self._mark = perf_counter()
+        self._mark = self._now()
 
     def lap(self, phase: Phase) -> None:
         """Attribute the time since the last lap (or the start) to ``phase``."""
@@ -64,7 +71,7 @@ class PhaseClock:
             self._laps.append(phase)
             self._record(self._make_event, len(self._laps))
             return
-        now = perf_counter()
+        now = self._now()
         self._seconds[phase] = self._seconds.get(phase, 0.0) + now - self._mark
         self._mark = now
 
@@ -77,6 +84,28 @@ class PhaseClock:
             for begin, end, phase in zip(self._events, self._events[1:], self._laps, strict=False):
                 self._seconds[phase] = self._seconds.get(phase, 0.0) + begin.elapsed_time(end) / 1000
         return self._seconds
+
+    def split(self) -> dict[Phase, float]:
+        """Return the seconds per phase since the last split, or since the start.
+
+        On an asynchronous device it ends with the last target pass, whose verdict the host has waited for, so
+        that this waits for nothing; what came after belongs to the next split.
+        """
+        if self._make_event is None:
+            since = {phase: spent - self._told.get(phase, 0.0) for phase, spent in self._seconds.items()}
+            self._told = dict(self._seconds)
+            return since
+        since = {}
+        first, last = self._split, len(self._laps)
+        while last > first and self._laps[last - 1] != "target_pass":
+            last -= 1
+        if last > first:
+            self._events[last].synchronize()
+        for lap in range(first, last):
+            spent = self._events[lap].elapsed_time(self._events[lap + 1]) / 1000
+            since[self._laps[lap]] = since.get(self._laps[lap], 0.0) + spent
+        self._split = last
+        return since
 
     def _record(self, make_event: Callable[[], TimedEvent], index: int) -> None:
         if index == len(self._events):

@@ -19,7 +19,7 @@ from specframe.protocols import (
     VocabularyBuilder,
 )
 from specframe.target import Prefill
-from specframe.types import DraftTree, Verdict
+from specframe.types import Arm, DraftTree, Verdict
 from specframe.vocabulary_store import VocabularyStore
 
 _ID_DTYPES = (torch.int64, torch.int32)
@@ -47,6 +47,11 @@ class Autoregressive:
     @property
     def output_head(self) -> OutputHead | None:
         """The LM head that the drafter drafts with; None without a drafter."""
+        return None
+
+    @property
+    def arm(self) -> Arm | None:
+        """What a controller chose for the last draft; None without one."""
         return None
 
     @property
@@ -124,6 +129,7 @@ class Drafting(Autoregressive):
         store: VocabularyStore | None,
     ) -> None:
         self._drafter, self._head, self._strategy, self._store = drafter, head, strategy, store
+        self._over_everything = store is None
         self.branching = drafter.branching
         self.max_depth, self.max_nodes = drafter.max_depth, drafter.max_nodes
         if isinstance(drafter, ReadsLayers):
@@ -140,7 +146,7 @@ class Drafting(Autoregressive):
     @property
     def active_size(self) -> Tensor:
         """K, [] int64 on the device; V without an active set."""
-        if self._store is None:
+        if self._over_everything or self._store is None:
             return torch.tensor(self._drafter.output_head.vocab_size)
         return self._store.active.count.clone()
 
@@ -233,10 +239,10 @@ class Drafting(Autoregressive):
     def covered(self, ids: tuple[int, ...]) -> Tensor:
         """Return for every id whether it is active [n] bool, on the device."""
         head = self._drafter.output_head
-        if self._store is None and head.reduced is None:
+        if self._over_everything and head.reduced is None:
             return torch.ones(len(ids), dtype=torch.bool)
         on_device = torch.tensor(ids).to(head.weight.device, non_blocking=True)
-        if self._store is not None:
+        if not self._over_everything and self._store is not None:
             return self._store.contains(on_device)
         assert head.reduced is not None
         return head.reduced.knows(on_device)
@@ -244,7 +250,7 @@ class Drafting(Autoregressive):
     def _active_ids(self, count: int) -> Tensor:
         """Return the tokens of the first slots [count] int64, or of all rows without an active set."""
         head = self._drafter.output_head
-        if self._store is None:
+        if self._over_everything or self._store is None:
             rows = torch.arange(count, device=head.weight.device)
         else:
             rows = self._store.active.token_of[:count].long()

@@ -64,6 +64,17 @@ class VocabularyBuilder(Protocol):
 
 
 @runtime_checkable
+class GrowableVocabulary(Protocol):
+    """What a strategy may offer besides: tokens for a larger active set, should a controller want one.
+
+    Attributes:
+        spare_ids: the next most useful ids after those that it pins [n] int64; none of them pinned.
+    """
+
+    spare_ids: Tensor
+
+
+@runtime_checkable
 class GatherBackend(Protocol):
     """Keeps the LM-head rows of the active set packed and computes logits over them."""
 
@@ -223,6 +234,24 @@ class ResumableDrafter(Protocol):
             prompt_ids: [T] int64.
             features: the target's features from position ``kept`` on [T - kept, F].
             kept: positions to keep, 1 to ``remembered``; less than T.
+        """
+        ...
+
+
+@runtime_checkable
+class PausableDrafter(Protocol):
+    """What a drafter may offer besides: not being asked for a while, when drafting does not pay.
+
+    A controller never stops a drafter without it.
+    """
+
+    def skip(self, token_ids: Tensor, features: Tensor) -> None:
+        """Take over n tokens as ``draft`` would, and draft nothing; no ``commit`` follows.
+
+        Args:
+            token_ids: the tokens accepted at the last commit, if nothing came after it, and then every token
+                that was emitted without a draft; the last of them was a root [n] int64.
+            features: the target's features at the positions before each of them [n, F].
         """
         ...
 

@@ -16,7 +16,7 @@ from specframe.config import AUTOREGRESSIVE, RunConfig
 from specframe.drafting import Autoregressive
 from specframe.output import Output
 from specframe.request import Request
-from specframe.types import DraftTree, GenerationReport, Rejection, StepStats, Verdict
+from specframe.types import Arm, DraftTree, GenerationReport, PassesPerArm, Rejection, StepStats, Verdict
 
 _DRAFT_PHASES: tuple[Phase, ...] = (
     "draft_backbone",
@@ -38,6 +38,7 @@ class _Pass:
     covered: Tensor
     active_size: Tensor
     rows_fetched: Tensor
+    arm: Arm | None
 
 
 class GenerationRecorder:
@@ -66,7 +67,7 @@ class GenerationRecorder:
         """
         covered = drafting.covered(verdict.emitted_ids)
         size, fetched = drafting.active_size, drafting.rows_fetched
-        self._passes.append(_Pass(len(tree), verdict, emitted, covered, size, fetched))
+        self._passes.append(_Pass(len(tree), verdict, emitted, covered, size, fetched, drafting.arm))
 
     def last_step(self) -> StepStats:
         """Return the statistics of the last target pass; a few host reads."""
@@ -152,6 +153,7 @@ class GenerationRecorder:
                 sum(step.accepted >= depth for step in steps) / passes if passes else 0.0
                 for depth in range(1, drafting.max_depth + 1)
             ],
+            controller=PassesPerArm.of(steps),
             fallback=self.fallback,
             peak_rss_bytes=peak_rss_bytes(),
             specframe_version=specframe.__version__,
@@ -179,6 +181,7 @@ def _stats(step: int, one: _Pass, covered: list[bool], active_size: int, rows_fe
         covered=sum(covered[: len(one.emitted)]),
         rejection=rejection,
         rows_fetched=rows_fetched,
+        arm=one.arm,
     )
 
 

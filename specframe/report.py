@@ -7,7 +7,7 @@ import json
 import attrs
 
 from specframe.config import AUTOREGRESSIVE
-from specframe.types import GenerationReport
+from specframe.types import GenerationReport, PassesPerArm
 
 
 def to_json(report: GenerationReport) -> str:
@@ -51,6 +51,8 @@ def to_rows(report: GenerationReport, vocab_size: int) -> list[tuple[str, str]]:
                 f"{report.oov_rejections:,} OOV, {report.drafter_misses:,} drafter misses",
             ),
         ]
+    if report.controller is not None:
+        rows.append(("controller", _passes_per_arm(report.controller)))
     if report.fallback is not None:
         rows.append(("fallback", f"went on without drafting: {report.fallback}"))
     return rows + _time_rows(report, drafted)
@@ -66,6 +68,20 @@ def _unknown_row(report: GenerationReport) -> list[tuple[str, str]]:
             f"{report.unknown_ids:,} ids of the strategy have no row in the drafter's LM head",
         )
     ]
+
+
+def _passes_per_arm(passes: PassesPerArm) -> str:
+    """Return the share of the target passes that ran with each choice of the controller."""
+    names = {
+        "pruned": "over the active set",
+        "grown": "over a larger one",
+        "full": "over the full vocabulary",
+        "stopped": "without a draft",
+    }
+    counts: dict[str, int] = attrs.asdict(passes)
+    total = sum(counts.values())
+    shares = [f"{count / total:.0%} {names[arm]}" for arm, count in counts.items() if count]
+    return f"{', '.join(shares)}, of the target passes"
 
 
 def _sampling_rows(report: GenerationReport) -> list[tuple[str, str]]:

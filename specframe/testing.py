@@ -21,6 +21,7 @@ from specframe.protocols import (
     DrawsTrees,
     Eviction,
     GatherBackend,
+    PausableDrafter,
     ResumableDrafter,
     Verifier,
     VocabularyBuilder,
@@ -170,6 +171,8 @@ def check_drafter(drafter: Drafter, feature_size: int) -> None:
         )
         if isinstance(drafter, ResumableDrafter):
             _check_resuming(drafter, gather, feature_size, allowed)
+        if isinstance(drafter, PausableDrafter):
+            _check_pausing(drafter, gather, feature_size, allowed)
 
 
 def check_verifier(verifier: Verifier, trees: Iterable[TreeKind] = ("top-k",)) -> None:
@@ -468,6 +471,41 @@ def _check_resuming(
                 and torch.equal(tree.parents, expected.parents),
                 f"after resume() with {kept} kept positions it drafts another tree than after start()",
             )
+
+
+def _check_pausing(
+    drafter: PausableDrafter, gather: GatherBackend, feature_size: int, allowed: set[int]
+) -> None:
+    """Check that after tokens without a draft it drafts what it drafts after drafts that came to nothing."""
+    assert isinstance(drafter, Drafter)
+    head, clock = drafter.output_head, PhaseClock()
+    clock.start()
+    trees = []
+    for pauses in (False, True):
+        source = _generator()
+        prompt_ids = torch.randint(head.vocab_size, (7,), generator=source).to(head.weight.device)
+        features = torch.randn(12, feature_size, generator=source).to(head.weight)
+        roots = torch.randint(head.vocab_size, (6,), generator=source).tolist()
+        _give_source(drafter, allowed)
+        drafter.start(prompt_ids, features[:7])
+        for step in range(5):
+            if pauses and step in (1, 3):
+                # Two passes are told of at once, and then a single one.
+                ids = roots[1:3] if step == 1 else roots[3:4]
+                drafter.skip(
+                    torch.tensor(ids, device=head.weight.device), features[6 + step : 6 + step + len(ids)]
+                )
+            if pauses and step in (1, 2, 3):
+                continue
+            tree = drafter.draft(roots[step], features[6 + step : 7 + step], gather, clock)
+            drafter.commit(_verdict(tree, (0,), roots[step + 1]))
+        trees.append(tree)
+    expected, found = trees
+    if expected.draws is None:  # what is drawn depends on what was drawn before
+        _require(
+            torch.equal(found.token_ids, expected.token_ids) and torch.equal(found.parents, expected.parents),
+            "after skip() it drafts another tree than after drafts that were rejected",
+        )
 
 
 def _check_tree(tree: DraftTree, root: int, drafter: Drafter, allowed: set[int]) -> None:

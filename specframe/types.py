@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from collections import Counter
+from collections.abc import Iterable
+from typing import Literal, get_args
 
 import attrs
 import torch
@@ -11,6 +13,9 @@ from torch import Tensor
 from specframe.tree_kinds import TreeKind
 
 Rejection = Literal["oov", "drafter_miss"]
+
+# What a controller has drafted over: the strategy's active set, a larger one, everything, or not at all.
+Arm = Literal["pruned", "grown", "full", "stopped"]
 
 
 @attrs.frozen(slots=True, eq=False)
@@ -118,6 +123,7 @@ class StepStats:
         covered: emitted tokens that were in the active set when the step was drafted.
         rejection: why the path ended; None when it ended at a leaf of the tree.
         rows_fetched: LM-head rows fetched since the step before was drafted, or since the request began.
+        arm: what the controller chose; None without one.
     """
 
     step: int
@@ -128,6 +134,23 @@ class StepStats:
     covered: int
     rejection: Rejection | None
     rows_fetched: int
+    arm: Arm | None = None
+
+
+@attrs.frozen(slots=True)
+class PassesPerArm:
+    """How many target passes of a generation ran with each choice of the controller."""
+
+    pruned: int
+    grown: int
+    full: int
+    stopped: int
+
+    @classmethod
+    def of(cls, steps: Iterable[StepStats]) -> PassesPerArm | None:
+        """Return the counts; None when no controller chose anything."""
+        counts = Counter(step.arm for step in steps if step.arm is not None)
+        return cls(**{arm: counts[arm] for arm in get_args(Arm)}) if counts else None
 
 
 FinishReason = Literal["eos", "stop", "length"]
@@ -145,6 +168,7 @@ class GenerationReport:
     depth d + 1. ``token_ids`` end with the token that ended the generation, ``text`` before it.
     ``unknown_ids`` counts the distinct ids that the strategy asked for and the drafter's own, reduced LM
     head has no row for. ``kept_tokens`` are the prompt tokens that an earlier turn had left in the caches.
+    ``controller`` counts the target passes by what the controller chose; None where none runs.
     ``fallback`` says which component failed where the rest was generated without drafting; None where none
     did.
     """
@@ -189,6 +213,7 @@ class GenerationReport:
     oov_rejections: int
     drafter_misses: int
     accept_by_depth: list[float]
+    controller: PassesPerArm | None = None
     fallback: str | None
     peak_rss_bytes: int
     specframe_version: str

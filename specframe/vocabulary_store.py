@@ -74,7 +74,8 @@ class VocabularyStore:
                 f"capacity {capacity} is below the {pinned} pinned ids; allowed: {pinned} or more"
             )
         self.active = ActiveSet.of_pinned(pinned_ids, capacity, head.vocab_size)
-        self._unpinned = capacity - pinned
+        self._pinned, self._unpinned = pinned, capacity - pinned
+        self._dropped = torch.zeros((), dtype=torch.int64)  # rows fetched before the last drop
         backend.bind(head, self.active)
         if pinned:
             backend.fetch(torch.arange(pinned, device=device), pinned_ids)
@@ -92,8 +93,12 @@ class VocabularyStore:
 
     @property
     def rows_fetched(self) -> Tensor:
-        """How many LM-head rows were fetched since the request began, [] int64; no host read."""
-        return self._admitter.admitted
+        """How many LM-head rows were fetched since the request began, [] int64; no host read.
+
+        Rows that a drop moves to another slot do not count.
+        """
+        admitted = self._admitter.admitted
+        return admitted + self._dropped.to(admitted.device)
 
     @property
     def unknown_ids(self) -> int:
@@ -112,6 +117,7 @@ class VocabularyStore:
     def reset(self) -> None:
         """Begin a request: everything but the pinned ids becomes inactive."""
         self._admitter.reset()
+        self._dropped = torch.zeros((), dtype=torch.int64)
         if self._reduced is not None:
             self._asked.zero_()
 
@@ -132,6 +138,18 @@ class VocabularyStore:
             ids = self._rows(ids, self._reduced)
         if self._stays_on_device or ids.numel():
             self._admitter.admit(ids)
+
+    def drop(self, ids: Tensor) -> None:
+        """Make ``ids`` [n] inactive, pinned ones aside; what stays active keeps its order. A host read."""
+        if self._reduced is not None:
+            ids = self._reduced.row_of[ids]
+        kept = self.active.token_of[self._pinned : int(self.active.count)].long()
+        kept = kept[~torch.isin(kept, ids)]
+        fetched = self.rows_fetched
+        self._admitter.reset()
+        if len(kept):
+            self._admitter.admit(kept)
+        self._dropped = fetched - self._admitter.admitted
 
     def _rows(self, ids: Tensor, reduced: ReducedVocabulary) -> Tensor:
         """Return the head's rows of ``ids`` [n]; where they stay on the device, -1 stands for none."""

@@ -13,6 +13,7 @@ from specframe.bench.rows import BenchRow, Steps
 from specframe.bench.tasks import Task
 from specframe.engine import Engine
 from specframe.memory import MemoryUse
+from specframe.types import GenerationReport
 
 # A test sees to it that no key of a report is missing among them.
 _KEYS = {field.name for field in attrs.fields(BenchRow)}
@@ -67,7 +68,7 @@ class EngineContender:
         report = self.engine.generate(prompt_ids, id=task.id, task=task.task)
         memory = self._memory
         return BenchRow(
-            **{name: value for name, value in attrs.asdict(report).items() if name in _KEYS},
+            **{name: getattr(report, name) for name in attrs.fields_dict(GenerationReport) if name in _KEYS},
             category=task.category,
             configuration=self.label,
             order=order,

@@ -141,6 +141,7 @@ class Peer:
             drafter_misses=None,
             unknown_ids=None,
             accept_by_depth=None,
+            controller=None,
             fallback=None,
             peak_rss_bytes=peak_rss_bytes(),
             specframe_version=specframe.__version__,

@@ -12,7 +12,7 @@ from typing import Any
 import attrs
 
 from specframe.errors import SpecframeError
-from specframe.types import FinishReason, Rejection, StepStats
+from specframe.types import FinishReason, PassesPerArm, Rejection, StepStats
 
 
 @attrs.frozen(slots=True, kw_only=True)
@@ -142,6 +142,7 @@ class BenchRow:
     drafter_misses: int | None
     unknown_ids: int | None
     accept_by_depth: list[float] | None
+    controller: PassesPerArm | None
     fallback: str | None
     peak_rss_bytes: int
     specframe_version: str

@@ -145,6 +145,8 @@ class OfflineStrategy:
         if reason is not None:
             raise UsageError(f"strategy {name!r} cannot run here: {reason}")
         built_options = build_options(component.options, options, f"strategy {name!r}")
+        if getattr(built_options, "controller", False):
+            raise UsageError("a replay measures nothing for a controller to go by; allowed: controller=off")
         target = TracedTarget(header)
         # The part of a target that a strategy needs; whatever else it asks for is an error that says so.
         context = BuildContext(target=cast(Target, target), required_ids=target.required_ids)

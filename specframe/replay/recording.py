@@ -17,7 +17,7 @@ from specframe.memory import MemoryUse
 from specframe.replay.trace import TracedPass, TracedRequest, TraceHeader, from_passes
 from specframe.replay.trace_file import TraceWriter
 from specframe.target import Prefill
-from specframe.types import DraftTree, GenerationReport, StepStats, Verdict
+from specframe.types import Arm, DraftTree, GenerationReport, StepStats, Verdict
 
 
 class TraceTap(Autoregressive):
@@ -42,6 +42,11 @@ class TraceTap(Autoregressive):
     def output_head(self) -> OutputHead | None:
         """The head of what drafts."""
         return self.inner.output_head
+
+    @property
+    def arm(self) -> Arm | None:
+        """What the controller of what drafts chose."""
+        return self.inner.arm
 
     @property
     def active_size(self) -> Tensor:

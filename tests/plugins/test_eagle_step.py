@@ -236,3 +236,28 @@ def test_the_context_grows_inside_a_span_without_a_new_shape_or_address(target: 
     assert len(lengths) > 3
     assert len(addresses) == 1
     assert all(step == steps[0] for step in steps)
+
+
+def test_a_step_is_captured_anew_when_a_prompt_has_moved_the_cache(
+    target: Target, graph: type[RecordedGraph]
+) -> None:
+    captured = make_drafting(target, AsOnADevice(), graphs=CapturedSteps(torch.device("cpu")))
+    eager = make_drafting(target, AsOnADevice())
+    for seed, prompt_tokens in ((0, 20), (1, 300), (0, 20)):
+        one, other = (
+            columns(Request(drafting, seed, prompt_tokens).step()) for drafting in (captured, eager)
+        )
+        assert all(map(torch.equal, one, other))
+
+
+def test_a_step_over_another_head_is_captured_for_itself(target: Target, graph: type[RecordedGraph]) -> None:
+    captured = make_drafting(target, AsOnADevice(), graphs=CapturedSteps(torch.device("cpu")))
+    eager = make_drafting(target, AsOnADevice())
+    full_head = AsOnADevice()
+    full_head.bind(target.output_head, None)
+    for drafting in (captured, eager):
+        Request(drafting).step()
+        drafting._head = full_head
+    one, other = (columns(Request(drafting).step()) for drafting in (captured, eager))
+    assert all(map(torch.equal, one, other))
+    assert graph.made == 2

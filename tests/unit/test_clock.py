@@ -72,3 +72,27 @@ def test_the_next_generation_uses_the_events_again_and_forgets_the_last_laps() -
     assert clock.seconds == {"draft_head": 3.0, "target_pass": 5.0}
     clock.start()
     assert clock.seconds == {}
+
+
+def test_a_split_has_the_time_since_the_one_before() -> None:
+    now = iter([0.0, 1.0, 3.0, 3.5, 10.0])
+    clock = PhaseClock(now=lambda: next(now))
+    clock.start()
+    clock.lap("draft_head")
+    clock.lap("target_pass")
+    assert clock.split() == {"draft_head": 1.0, "target_pass": 2.0}
+    clock.lap("target_pass")
+    clock.lap("other")
+    assert clock.split() == {"draft_head": 0.0, "target_pass": 0.5, "other": 6.5}
+    assert clock.seconds == {"draft_head": 1.0, "target_pass": 2.5, "other": 6.5}
+
+
+def test_on_a_device_a_split_ends_with_the_pass_whose_verdict_is_there() -> None:
+    device = Device()
+    clock = PhaseClock(device.event)
+    run(clock, device)
+    assert clock.split() == {"draft_head": 2.0, "target_pass": 5.0}
+    assert clock.split() == {}
+    device.now += 4.0
+    clock.lap("target_pass")
+    assert clock.split() == {"draft_head": 1.0, "target_pass": 4.0}

@@ -9,7 +9,7 @@ import pytest
 
 from specframe.report import to_json, to_rows
 from specframe.tables import plain_table, print_table
-from specframe.types import GenerationReport
+from specframe.types import GenerationReport, PassesPerArm
 
 KEYS = [
     "id",
@@ -52,6 +52,7 @@ KEYS = [
     "oov_rejections",
     "drafter_misses",
     "accept_by_depth",
+    "controller",
     "fallback",
     "peak_rss_bytes",
     "specframe_version",
@@ -156,6 +157,15 @@ def test_the_table_says_what_a_turn_kept_and_what_failed() -> None:
     assert rows(report)["new tokens"] == "100 after 1,200 prompt tokens, 1,100 of them kept (length)"
     assert rows(report)["fallback"] == "went on without drafting: drafter 'eagle' raised ValueError: no"
     assert "fallback" not in rows()
+
+
+def test_the_table_says_what_a_controller_chose() -> None:
+    chosen = attrs.evolve(REPORT, controller=PassesPerArm(pruned=30, grown=0, full=2, stopped=8))
+    assert rows(chosen)["controller"] == (
+        "75% over the active set, 5% over the full vocabulary, 20% without a draft, of the target passes"
+    )
+    assert json.loads(to_json(chosen))["controller"] == {"pruned": 30, "grown": 0, "full": 2, "stopped": 8}
+    assert "controller" not in rows()
 
 
 def test_an_autoregressive_table_is_silent_about_drafting() -> None:

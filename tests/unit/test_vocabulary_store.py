@@ -296,3 +296,29 @@ def test_admission_touches_only_the_entries_of_its_candidates(ids: list[int]) ->
     store.admit(torch.tensor(ids))
     assert int((store.active.slot_of >= 0).sum()) == store.size
     assert int((store._admitter._last_position >= 0).sum()) == 0
+
+
+@both_admitters
+def test_dropped_ids_are_inactive_and_the_others_keep_their_rows(
+    backend_type: type[RecordingBackend],
+) -> None:
+    backend = backend_type()
+    store = make_store(6, pinned=(9,), backend=backend)
+    store.admit(torch.tensor([3, 4, 5, 6, 7, 8], device=DEVICE))
+    fetched = int(store.rows_fetched)
+    store.drop(torch.tensor([5, 7, 9, 20], device=DEVICE))
+    assert active_ids(store) == [9, 4, 6, 8]
+    assert int(store.rows_fetched) == fetched, "what moves to another slot is not new"
+    slots = store.active.slot_of[torch.tensor([4, 6, 8], device=DEVICE)].tolist()
+    assert [backend.row_of_slot[slot] for slot in slots] == [4, 6, 8]
+    store.admit(torch.tensor([5], device=DEVICE))
+    assert int(store.rows_fetched) == fetched + 1
+    store.reset()
+    assert int(store.rows_fetched) == 0
+
+
+def test_everything_may_be_dropped() -> None:
+    store = make_store(6)
+    store.admit(torch.tensor([3, 4]))
+    store.drop(torch.tensor([3, 4]))
+    assert store.size == 0

@@ -7,13 +7,16 @@ import torch
 from torch import Tensor
 
 from specframe.components import BuildContext, Component
+from specframe.controller import controller_option
 from specframe.protocols import Eviction
 from specframe.types import DraftTree, Verdict
 
 
 @attrs.frozen(slots=True)
 class FullOptions:
-    """``full`` has no options."""
+    """Options of ``full``."""
+
+    controller: bool = controller_option()
 
 
 class FullVocabulary:

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from specframe.components import BuildContext, Component
+from specframe.controller import controller_option
 from specframe.errors import UsageError
 from specframe.options import option
 from specframe.protocols import Eviction
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
 
 # A core keeps more of tau for its rows than a deeper harvest does (docs/strategies.md): 512 of 3,072 slots.
 _CORE_SHARE = 6
+# Of the slots beside the core, what a larger active set may fill: in effect a core of 2,000 of 3,072 tokens.
+_SPARE_SHARE = 0.6
 
 
 @attrs.frozen(slots=True)
@@ -72,6 +75,7 @@ class NanospecOptions:
         None, help="token frequencies for core: safetensors or JSON; none for those shipped with specframe"
     )
     text: Path | None = option(None, help="text to count token frequencies for core in")
+    controller: bool = controller_option()
 
     def __attrs_post_init__(self) -> None:
         if not (self.use_context or self.use_extension or self.core):
@@ -83,23 +87,39 @@ class NanospecOptions:
         """Return how many tokens form the core for a target."""
         if self.core is not None:
             return self.core
-        counted = self.frequencies or self.text or find_shipped(target)
-        return min(self.capacity, target.vocab_size) // _CORE_SHARE if counted else 0
+        return min(self.capacity, target.vocab_size) // _CORE_SHARE if self.knows_frequencies(target) else 0
+
+    def knows_frequencies(self, target: Target) -> bool:
+        """Return whether frequencies were given or ship for a target."""
+        return bool(self.frequencies or self.text or find_shipped(target))
 
 
 class NanospecVocabulary:
     """Admits tokens as they turn up; deduplication, slots and eviction are the store's.
 
     Everything stays in tensors on the target's device, and nothing is remembered between requests.
+
+    Args:
+        options: of the strategy.
+        pinned_ids: the core and the required ids [n] int64.
+        vocab_size: V.
+        spare_ids: the next frequent tokens, for a controller that wants a larger active set [n] int64.
     """
 
-    def __init__(self, options: NanospecOptions, pinned_ids: Tensor, vocab_size: int) -> None:
+    def __init__(
+        self,
+        options: NanospecOptions,
+        pinned_ids: Tensor,
+        vocab_size: int,
+        spare_ids: Tensor | None = None,
+    ) -> None:
         self.capacity: int | None = min(options.capacity, vocab_size)
         self.harvest_topk = min(options.harvest_topk, vocab_size) if options.use_extension else 0
         self.prompt_window = options.prompt_window if options.use_extension else 0
         self.eviction = options.eviction
         self.keeps_active_set = options.keep_between_turns
         self.pinned_ids = pinned_ids
+        self.spare_ids = pinned_ids[:0] if spare_ids is None else spare_ids
         self._use_context = options.use_context
         self._use_extension = options.use_extension
         if len(pinned_ids) >= self.capacity < vocab_size:
@@ -133,12 +153,19 @@ class NanospecVocabulary:
 
 
 def _build(options: NanospecOptions, context: BuildContext) -> NanospecVocabulary:
-    pinned_ids = context.required_ids
-    size = options.core_size(context.target)
-    if size:
-        core = token_frequencies(context.target, options.frequencies, options.text).token_ids[:size]
-        pinned_ids = torch.unique(torch.cat([pinned_ids, core.to(pinned_ids.device)]))
-    return NanospecVocabulary(options, pinned_ids, context.target.vocab_size)
+    target, pinned_ids, spare_ids = context.target, context.required_ids, None
+    size = options.core_size(target)
+    grows = options.controller and options.knows_frequencies(target)
+    if size or grows:
+        frequent = token_frequencies(target, options.frequencies, options.text).token_ids.to(
+            pinned_ids.device
+        )
+        pinned_ids = torch.unique(torch.cat([pinned_ids, frequent[:size]]))
+        if grows:
+            room = min(options.capacity, target.vocab_size) - len(pinned_ids)
+            spare_ids = frequent[size : size + max(int(_SPARE_SHARE * room), 0)]
+            spare_ids = spare_ids[~torch.isin(spare_ids, pinned_ids)]
+    return NanospecVocabulary(options, pinned_ids, target.vocab_size, spare_ids)
 
 
 COMPONENT = Component(

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from specframe.components import BuildContext, Component, DoctorRequest, Finding
+from specframe.controller import controller_option
 from specframe.errors import UsageError
 from specframe.options import option
 from specframe.protocols import Eviction
@@ -61,6 +62,7 @@ class StaticOptions:
         None, help="token frequencies: safetensors or JSON; none for those shipped with specframe"
     )
     text: Path | None = option(None, help="text to count token frequencies in, with the target's tokenizer")
+    controller: bool = controller_option()
 
     def __attrs_post_init__(self) -> None:
         _parse_size(self.size)

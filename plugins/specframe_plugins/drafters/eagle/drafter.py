@@ -140,6 +140,18 @@ class EagleDrafter:
                 self._remember(token_ids, part)
 
     @torch.inference_mode()
+    def skip(self, token_ids: Tensor, features: Tensor) -> None:
+        """Remember the pairs of tokens that were emitted without a draft, as in ``PausableDrafter``.
+
+        Args:
+            token_ids: [n] int64.
+            features: at the positions before them [n, F].
+        """
+        self._accepted_ids = ()
+        if self.max_depth:
+            self._remember(token_ids, features)
+
+    @torch.inference_mode()
     def draft(self, root: int, features: Tensor, head: GatherBackend, clock: PhaseClock) -> DraftTree:
         """Draft from ``root``: commit the pairs of the accepted tokens and the root, then grow the tree.
 
@@ -172,7 +184,7 @@ class EagleDrafter:
         if moved:
             self._graphs.forget()
         head.join()
-        tree = DraftTree(*self._graphs.run(span, lambda: self._step(head, _no_lap)))
+        tree = DraftTree(*self._graphs.run((span, id(head)), lambda: self._step(head, _no_lap)))
         clock.lap("draft_backbone")
         return tree
 
@@ -181,6 +193,8 @@ class EagleDrafter:
         self._accepted_ids = verdict.accepted_ids
 
     def _remember(self, token_ids: Tensor, features: Tensor) -> None:
+        if self._head.reserve(len(token_ids)) and self._graphs is not None:
+            self._graphs.forget()
         self._head.remember(self._embed(token_ids), features.to(self._head.dtype))
 
     def _embed(self, token_ids: Tensor) -> Tensor:
