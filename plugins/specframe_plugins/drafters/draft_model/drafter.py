@@ -5,11 +5,9 @@ It reads tokens alone, so it works for any target with its tokenizer; of the tar
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import attrs
 import torch
-from torch import Generator, Tensor
+from torch import Tensor
 
 from specframe.clock import PhaseClock
 from specframe.components import BuildContext, Component
@@ -20,10 +18,8 @@ from specframe.types import DraftTree, Verdict
 from specframe_plugins.drafters.draft_model.backbone import ModelBackbone
 from specframe_plugins.drafters.draft_model.diagnosis import SUBJECT, WHY, diagnose, predictor
 from specframe_plugins.drafters.draft_model.loading import load
-from specframe_plugins.drafters.eagle.sampled_step import SampledStep
 from specframe_plugins.drafters.eagle.shape import TREES, TreeOptions, TreeSampling, TreeShape
-from specframe_plugins.drafters.eagle.step import DraftStep
-from specframe_plugins.drafters.eagle.tree import DynamicTree
+from specframe_plugins.drafters.eagle.tree_drafter import TreeDrafter
 from specframe_plugins.drafters.probe import warn_unless_it_predicts
 
 
@@ -47,47 +43,22 @@ class DraftModelOptions(TreeOptions):
             )
 
 
-class DraftModelDrafter:
+class DraftModelDrafter(TreeDrafter):
     """Drafts with a language model; beyond its positions it drafts nothing.
 
     Args:
         model: the language model; its LM head counts in the target's token ids.
         shape: of the draft trees.
         sampling: draws the trees; None takes the most likely tokens.
-
-    Attributes:
-        output_head: the LM head.
-        branching: beams per level and candidates per beam.
-        max_depth: the deepest level of its trees.
-        max_nodes: N of its trees, the root included.
     """
 
     def __init__(self, model: LanguageModel, shape: TreeShape, sampling: TreeSampling | None = None) -> None:
-        self.output_head = model.output_head
-        self.branching = shape.branching if sampling is None else 1
-        self.max_depth = shape.levels
-        self.max_nodes = shape.largest if sampling is None else sampling.shape.max_nodes
         beams = shape.branching if sampling is None else sampling.shape.beams
         self._backbone = ModelBackbone(model, beams=beams, levels=shape.drafted_levels)
-        self._last_root = model.max_positions - 1 - shape.drafted_levels
+        super().__init__(self._backbone, model.output_head, shape, sampling, model.device)
+        self._most_read = model.max_positions - shape.drafted_levels
         self._accepted_ids: tuple[int, ...] = ()
         self._drafts = False
-        self._sampled_step: SampledStep | None = None
-        if sampling is not None:
-            self._sampled_step = SampledStep(self._backbone, sampling)
-            return
-        tree = DynamicTree(shape, model.device)
-        self._step = DraftStep(self._backbone, tree, self.max_depth, self.branching)
-
-    def draw_from(self, generator: Generator, active_ids: Callable[[int], Tensor]) -> None:
-        """Take what trees are drawn from; trees of the most likely tokens draw nothing.
-
-        Args:
-            generator: the only source of randomness.
-            active_ids: returns the tokens of the first K slots [K] int64.
-        """
-        if self._sampled_step is not None:
-            self._sampled_step.draw_from(generator, active_ids)
 
     def start(self, prompt_ids: Tensor, features: Tensor) -> None:
         """Begin a request: read its prompt [T]; the features are not looked at."""
@@ -109,9 +80,21 @@ class DraftModelDrafter:
         """
         self._backbone.keep(kept)
         self._accepted_ids = ()
-        self._drafts = bool(self.max_depth) and len(prompt_ids) <= self._last_root
-        if self._drafts:
+        self._drafts = self.max_depth > 0
+        if self._can_read(len(prompt_ids) - kept):
             self._backbone.remember(prompt_ids[kept:])
+
+    @torch.inference_mode()
+    def skip(self, token_ids: Tensor, features: Tensor) -> None:
+        """Read tokens that were emitted without a draft, as in ``PausableDrafter``.
+
+        Args:
+            token_ids: [n] int64.
+            features: not looked at.
+        """
+        self._accepted_ids = ()
+        if self._can_read(len(token_ids)):
+            self._backbone.remember(token_ids)
 
     @torch.inference_mode()
     def draft(self, root: int, features: Tensor, head: GatherBackend, clock: PhaseClock) -> DraftTree:
@@ -124,20 +107,19 @@ class DraftModelDrafter:
             clock: laps backbone, head and tree.
         """
         ids = (*self._accepted_ids, root)
-        self._drafts = self._drafts and self._backbone.committed + len(ids) <= self._last_root + 1
-        if not self._drafts:
+        if not self._can_read(len(ids)):
             return DraftTree.root_only(root, self._backbone.device)
         self._backbone.emit(ids)
-        if self._sampled_step is not None:
-            tree = self._sampled_step(head, root, clock.lap)
-        else:
-            tree = DraftTree(*self._step(head, clock.lap))
-        clock.lap("draft_tree")
-        return tree
+        return self._grow(root, head, clock)
 
     def commit(self, verdict: Verdict) -> None:
         """Take over the accepted tokens, which are read at the next draft."""
         self._accepted_ids = verdict.accepted_ids
+
+    def _can_read(self, tokens: int) -> bool:
+        """Return whether the model has positions for that many more; if not, nothing is drafted any more."""
+        self._drafts = self._drafts and self._backbone.committed + tokens <= self._most_read
+        return self._drafts
 
 
 def create(options: DraftModelOptions, context: BuildContext) -> DraftModelDrafter:

@@ -6,7 +6,6 @@ and the LM head proposes token t + 2. Below the first level the predicted featur
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 
 import attrs
@@ -25,12 +24,10 @@ from specframe_plugins.drafters.eagle.cached import CachedHead, CachedLayer, spa
 from specframe_plugins.drafters.eagle.checkpoint import find_head, load_head
 from specframe_plugins.drafters.eagle.diagnosis import diagnose, predictor
 from specframe_plugins.drafters.eagle.inputs import StepInputs
-from specframe_plugins.drafters.eagle.sampled_step import SampledStep
 from specframe_plugins.drafters.eagle.shape import TREES, TreeOptions, TreeSampling, TreeShape
-from specframe_plugins.drafters.eagle.step import DraftStep
 from specframe_plugins.drafters.eagle.training import data_commands, train
 from specframe_plugins.drafters.eagle.training.options import TrainOptions
-from specframe_plugins.drafters.eagle.tree import DynamicTree
+from specframe_plugins.drafters.eagle.tree_drafter import TreeDrafter
 from specframe_plugins.drafters.probe import warn_unless_it_predicts
 
 # Pairs of a prompt that the head reads at once: bounds the memory of what lies between its layers.
@@ -46,7 +43,7 @@ class EagleOptions(TreeOptions):
     )
 
 
-class EagleDrafter:
+class EagleDrafter(TreeDrafter):
     """Drafts with an EAGLE head, an embedding and an LM head; both are the target's unless it has its own.
 
     Args:
@@ -59,10 +56,6 @@ class EagleDrafter:
         sampling: draws the trees; None takes the most likely tokens.
 
     Attributes:
-        output_head: the LM head.
-        branching: beams per level and candidates per beam.
-        max_depth: the deepest level of its trees.
-        max_nodes: N of its trees, the root included.
         feature_layers: layers of the target whose inputs are the features.
     """
 
@@ -77,36 +70,16 @@ class EagleDrafter:
         graphs: CapturedSteps | None = None,
         sampling: TreeSampling | None = None,
     ) -> None:
-        self.output_head = output_head
-        self.branching = shape.branching if sampling is None else 1
-        self.max_depth = shape.levels
-        self.max_nodes = shape.largest if sampling is None else sampling.shape.max_nodes
         self.feature_layers = feature_layers
         self._head = head
         self._embed_tokens = embed_tokens
         self._graphs = graphs
         self._accepted_ids: tuple[int, ...] = ()
-        device = head.device
         self._inputs = StepInputs(
-            self.max_depth + 1, shape.drafted_levels, head.feature_size, device, head.dtype
+            shape.levels + 1, shape.drafted_levels, head.feature_size, head.device, head.dtype
         )
         self._backbone = PairBackbone(head, self._embed, self._inputs)
-        self._sampled_step: SampledStep | None = None
-        if sampling is not None:
-            self._sampled_step = SampledStep(self._backbone, sampling)
-            return
-        tree = DynamicTree(shape, device)
-        self._step = DraftStep(self._backbone, tree, self.max_depth, self.branching)
-
-    def draw_from(self, generator: torch.Generator, active_ids: Callable[[int], Tensor]) -> None:
-        """Take what trees are drawn from; trees of the most likely tokens draw nothing.
-
-        Args:
-            generator: the only source of randomness.
-            active_ids: returns the tokens of the first K slots [K] int64.
-        """
-        if self._sampled_step is not None:
-            self._sampled_step.draw_from(generator, active_ids)
+        super().__init__(self._backbone, output_head, shape, sampling, head.device)
 
     @torch.inference_mode()
     def start(self, prompt_ids: Tensor, features: Tensor) -> None:
@@ -173,14 +146,8 @@ class EagleDrafter:
         self._inputs.fill(ids, features, self._head.front + self._head.length)
         self._head.length += len(ids)
         span = self._backbone.span = span_of(self._head.length)
-        if self._sampled_step is not None:
-            tree = self._sampled_step(head, root, clock.lap)
-            clock.lap("draft_tree")
-            return tree
-        if self._graphs is None or not isinstance(head, Capturable):
-            tree = DraftTree(*self._step(head, clock.lap))
-            clock.lap("draft_tree")
-            return tree
+        if self._graphs is None or self._sampled_step is not None or not isinstance(head, Capturable):
+            return self._grow(root, head, clock)
         if moved:
             self._graphs.forget()
         head.join()
