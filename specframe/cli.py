@@ -13,7 +13,7 @@ from typer.exceptions import Abort, TyperException
 from specframe.cli_options import DEFAULTS, StopIdOption, StopOption, option, takes_run_config
 from specframe.cli_train import train_app
 from specframe.config import RunConfig
-from specframe.errors import SpecframeError
+from specframe.errors import SpecframeError, UsageError
 
 app = typer.Typer(
     name="specframe",
@@ -162,11 +162,22 @@ def bench(
             "nanospec:capacity=1024,drafter.nodes=16.",
             "-s",
             "--strategies",
-            default="autoregressive,full,static,nanospec",
+            default="autoregressive,full,static,nanospec; with --sweep nanospec",
             metavar="NAME[:KEY=VALUE,...],...",
         ),
     ] = None,
-    limit_per_task: Annotated[int | None, option("Prompts per task.", default="all", metavar="N")] = None,
+    sweep: Annotated[
+        bool,
+        typer.Option(
+            "--sweep",
+            help="Find the fastest options here, in rounds on fresh prompts that each keep the faster half. "
+            "A single configuration is compared with what its drafter offers; others with each other, for "
+            "example 'nanospec:drafter.nodes=6|12'.",
+        ),
+    ] = False,
+    limit_per_task: Annotated[
+        int | None, option("Prompts per task; of each round with --sweep.", default="all, or 1", metavar="N")
+    ] = None,
     skip_per_task: Annotated[
         int, typer.Option(metavar="N", min=0, help="Prompts to leave out at the start of each task.")
     ] = 0,
@@ -175,7 +186,8 @@ def bench(
         typer.Option(
             metavar="OUT.jsonl",
             help="Where the rows go, one JSON object per prompt and configuration; OUT.meta.json beside it "
-            "says how they came about. The same command goes on where it was interrupted.",
+            "says how they came about. The same command goes on where it was interrupted. With --sweep there "
+            "is a file per round, OUT.round1.jsonl and so on.",
         ),
     ] = None,
     skip_bad: Annotated[
@@ -245,6 +257,7 @@ def bench(
         BenchArguments(
             tasks=tasks,
             strategies=strategies or (),
+            sweep=sweep,
             limit_per_task=limit_per_task,
             skip_per_task=skip_per_task,
             skip_bad=skip_bad,
@@ -262,6 +275,18 @@ def bench(
     from specframe.bench.summary import failure
     from specframe.replay.bench_trace import bench_trace
 
+    if sweep:
+        if record is not None:
+            raise UsageError("--record is given with --sweep; allowed: one of them")
+        from specframe.bench.report.sweep import show_sweep
+        from specframe.bench.sweep import run_sweep
+
+        swept = run_sweep(options)
+        show_sweep(swept, report_directory)
+        error = failure([check for of_round in swept.rounds for check in of_round.checks])
+        if error is not None:
+            raise error
+        return
     with bench_trace(
         options.configurations,
         record,

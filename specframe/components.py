@@ -154,6 +154,8 @@ class Component:
             A verifier that says nothing takes the drafter's most likely tokens alone. The first kind that
             both know is drawn, unless the drafter has an option ``tree`` that names another.
         lossy: for verifiers: the output is not the target's, so it runs only where the user allows it.
+        sweep: for drafters: returns what ``specframe bench --sweep`` compares with the defaults, given a
+            setting: lists of options with alternatives, such as ``depth=2|3,nodes=6``.
     """
 
     name: str
@@ -168,3 +170,4 @@ class Component:
     compile_targets: tuple[str, ...] = ()
     trees: tuple[TreeKind, ...] = ("top-k",)
     lossy: bool = False
+    sweep: Callable[[Setting], Sequence[str]] | None = None

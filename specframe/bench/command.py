@@ -9,7 +9,12 @@ from pathlib import Path
 
 import attrs
 
-from specframe.bench.configurations import DEFAULT, Configuration, parse_configurations
+from specframe.bench.configurations import (
+    DEFAULT,
+    SWEPT_BY_DEFAULT,
+    Configuration,
+    parse_configurations,
+)
 from specframe.bench.tasks import BUILT_IN, Task, built_in_tasks, choose, read_tasks
 from specframe.config import RunConfig
 from specframe.errors import UsageError
@@ -25,6 +30,7 @@ class BenchArguments:
 
     tasks: Path | None
     strategies: Sequence[str]
+    sweep: bool
     limit_per_task: int | None
     skip_per_task: int
     skip_bad: bool
@@ -44,6 +50,7 @@ class BenchOptions:
         configurations: what is compared.
         base: what all configurations have in common, ``max_new_tokens`` included.
         chat: wrap prompts as one user turn; None: if the tokenizer has a chat template.
+        prompts_per_round: of each task, in a round of a sweep; None when nothing is swept.
         threads: of PyTorch; None for its own choice.
         tolerance: largest margin of a token that passes for a tie, in logits.
         json: where the rows go; None keeps them in memory.
@@ -59,6 +66,7 @@ class BenchOptions:
     chat: bool | None = None
     threads: int | None = None
     tolerance: float
+    prompts_per_round: int | None = None
     json: Path | None = None
     skip_bad: bool = False
     skipped: int = 0
@@ -76,7 +84,9 @@ def prepare(arguments: BenchArguments, base: RunConfig) -> BenchOptions:
             raise UsageError(f"--{name} is {value}; allowed: 1 or more")
     if arguments.tolerance is not None and not arguments.tolerance >= 0:
         raise UsageError(f"--tolerance is {arguments.tolerance:g}; allowed: 0 or more")
-    configurations = parse_configurations(arguments.strategies or DEFAULT)
+    configurations = parse_configurations(
+        arguments.strategies or (SWEPT_BY_DEFAULT if arguments.sweep else DEFAULT)
+    )
     if not configurations:
         raise UsageError("--strategies is empty; allowed: at least one name")
     if base.dtype not in TOLERANCES and arguments.tolerance is None:
@@ -90,6 +100,7 @@ def prepare(arguments: BenchArguments, base: RunConfig) -> BenchOptions:
         chat=arguments.chat,
         threads=arguments.threads,
         tolerance=TOLERANCES[base.dtype] if arguments.tolerance is None else arguments.tolerance,
+        prompts_per_round=arguments.limit_per_task or 1 if arguments.sweep else None,
         json=arguments.json,
         skip_bad=arguments.skip_bad,
         skipped=skipped,
@@ -109,7 +120,8 @@ def _tasks(arguments: BenchArguments) -> tuple[list[Task], int]:
                 f"{found.complaints[0]}",
                 file=sys.stderr,
             )
-    chosen = choose(tasks, skip=arguments.skip_per_task, limit=arguments.limit_per_task)
+    limit = None if arguments.sweep else arguments.limit_per_task  # a sweep divides them among its rounds
+    chosen = choose(tasks, skip=arguments.skip_per_task, limit=limit)
     if not chosen:
         raise UsageError(
             f"no task has more than {arguments.skip_per_task} prompts; allowed: a smaller --skip-per-task"

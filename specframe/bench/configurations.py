@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import itertools
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import attrs
@@ -16,6 +17,7 @@ HF_PROMPT_LOOKUP = "hf-prompt-lookup"
 PEERS = (HF_GREEDY, HF_PROMPT_LOOKUP)
 
 DEFAULT = (AUTOREGRESSIVE, "full", "static", "nanospec")
+SWEPT_BY_DEFAULT = ("nanospec",)
 
 # Components other than the strategy that a configuration may choose for itself.
 _CHOICES = ("drafter", "verifier", "gather")
@@ -54,7 +56,7 @@ def parse_configurations(texts: Iterable[str]) -> list[Configuration]:
 
     After a name and a colon, ``KEY=VALUE`` belongs to that name until the next one begins. A key without a
     dot is an option of the strategy; ``KIND.KEY`` is an option of another component, and ``drafter``,
-    ``verifier`` and ``gather`` alone choose it.
+    ``verifier`` and ``gather`` alone choose it. ``KEY=VALUE|VALUE`` stands for one configuration per value.
 
     Raises:
         UsageError: a malformed or doubled configuration.
@@ -68,12 +70,21 @@ def parse_configurations(texts: Iterable[str]) -> list[Configuration]:
             pieces[-1].append(piece)
         elif piece:
             pieces.append([piece])
-    configurations = [_configuration(",".join(of_one)) for of_one in pieces]
+    configurations = [_configuration(label) for of_one in pieces for label in _alternatives(of_one)]
     labels = [configuration.label for configuration in configurations]
     for label in labels:
         if labels.count(label) > 1:
             raise UsageError(f"configuration {label!r} was given twice; allowed: each once")
     return configurations
+
+
+def _alternatives(pieces: Sequence[str]) -> Iterator[str]:
+    """Yield the labels that the pieces of a configuration stand for, one per choice of alternatives."""
+    choices = []
+    for piece in pieces:
+        key, equals, values = piece.partition("=")
+        choices.append([key + equals + value for value in values.split("|")])
+    return map(",".join, itertools.product(*choices))
 
 
 def _configuration(label: str) -> Configuration:

@@ -384,3 +384,28 @@ def test_a_disk_that_fills_up_is_one_line(bench: CommandLine, tmp_path: Path) ->
     outcome = bench("-s", "full", "--json", out)
     assert outcome.exit_code == 1
     assert "out.jsonl: No space left on device" in outcome.err.splitlines()[-1]
+
+
+def test_a_sweep_ends_with_the_best_options_and_goes_on_where_it_was_interrupted(
+    bench: CommandLine, tmp_path: Path
+) -> None:
+    swept = ["--sweep", "-s", "nanospec:capacity=64,drafter.depth=1|2|3,drafter.nodes=4|8"]
+    out = tmp_path / "out.jsonl"
+    outcome = bench(*swept, "--json", out, "--report", tmp_path / "report")
+    assert outcome.exit_code == 0, outcome.err
+    first, second = (tmp_path / f"out.round{n}.jsonl" for n in (1, 2))
+    # Two prompts of all, then two more of the faster half; the first configuration is always there.
+    assert rows_in(first) == 12
+    assert rows_in(second) in (6, 8)
+    assert "best: " in outcome.out
+    assert (tmp_path / "report" / "sweep.png").exists()
+    finalists = {row.configuration for row in read_rows(second)}
+    second.unlink()
+    assert bench(*swept, "--json", out).exit_code == 0
+    assert {row.configuration for row in read_rows(second)} == finalists
+
+
+def test_a_sweep_records_no_trace(bench: CommandLine, tmp_path: Path) -> None:
+    outcome = bench("--sweep", "--record", tmp_path / "trace")
+    assert outcome.exit_code == 2
+    assert "--record is given with --sweep; allowed: one of them" in outcome.err

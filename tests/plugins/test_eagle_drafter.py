@@ -10,8 +10,9 @@ from tiny_models import MODEL_TYPES, reference_greedy, tiny_target
 from torch import Tensor
 
 from specframe.assembly import build_engine
+from specframe.bench.configurations import parse_configurations
 from specframe.clock import PhaseClock
-from specframe.components import BuildContext
+from specframe.components import BuildContext, Setting
 from specframe.config import RunConfig
 from specframe.errors import UsageError
 from specframe.options import build_options
@@ -22,7 +23,7 @@ from specframe_plugins.drafters.eagle.cached import CachedHead
 from specframe_plugins.drafters.eagle.checkpoint import save_head
 from specframe_plugins.drafters.eagle.drafter import COMPONENT, EagleDrafter, EagleOptions
 from specframe_plugins.drafters.eagle.model import EagleConfig, EagleHead
-from specframe_plugins.drafters.eagle.shape import TreeShape
+from specframe_plugins.drafters.eagle.shape import TreeShape, sweep
 
 PROMPT = torch.tensor([5, 17, 42, 8, 33, 12, 70, 64, 21, 9, 11])
 # Low enough for a random head, which hardly prefers any token.
@@ -265,6 +266,24 @@ def test_a_gain_is_refused_for_drawn_trees_and_inside_a_graph() -> None:
     with pytest.raises(UsageError, match="a CUDA graph has fixed shapes; allowed: 0, or --no-cuda-graph"):
         options.shape(torch.device("cuda"), cuda_graph=True)
     assert options.shape(torch.device("cuda")).follows_confidence
+
+
+@pytest.mark.parametrize("device", ["cpu", "cuda"])
+def test_every_shape_that_a_sweep_compares_is_allowed(device: str) -> None:
+    setting = Setting(
+        device=torch.device(device),
+        dtype=torch.bfloat16,
+        vocabulary="nanospec",
+        gather="torch",
+        drafter="eagle",
+        verifier="greedy",
+    )
+    offered = parse_configurations(
+        f"nanospec:drafter.{one.replace(',', ',drafter.')}" for one in sweep(setting)
+    )
+    for configuration in offered:
+        options = build_options(EagleOptions, configuration.options["drafter"], "drafter 'eagle'")
+        options.shape(setting.device, cuda_graph=device == "cuda")
 
 
 @pytest.mark.parametrize("value", ["depth=-1", "branching=0", "nodes=0", "nodes=many"])

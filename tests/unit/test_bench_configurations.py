@@ -43,6 +43,16 @@ def test_a_component_can_be_chosen_for_one_configuration() -> None:
     assert config.options == {"drafter": {"nodes": "4", "depth": "3"}}
 
 
+def test_alternatives_stand_for_one_configuration_each() -> None:
+    assert labels("full,nanospec:capacity=512|1024,drafter.nodes=6|12") == [
+        "full",
+        "nanospec:capacity=512,drafter.nodes=6",
+        "nanospec:capacity=512,drafter.nodes=12",
+        "nanospec:capacity=1024,drafter.nodes=6",
+        "nanospec:capacity=1024,drafter.nodes=12",
+    ]
+
+
 def test_the_label_is_what_was_typed() -> None:
     assert labels("nanospec:capacity=1024,eviction=lru") == ["nanospec:capacity=1024,eviction=lru"]
 
@@ -51,6 +61,7 @@ def test_the_label_is_what_was_typed() -> None:
     ("text", "complaint"),
     [
         ("full,full", "'full' was given twice"),
+        ("static:size=9|9", "'static:size=9' was given twice"),
         ("full,capacity=3", "'capacity=3' belongs to no strategy"),
         ("capacity=3", "'capacity=3' belongs to no strategy"),
         ("nanospec:capacity", "'capacity' is not KEY=VALUE"),

@@ -8,9 +8,11 @@ from matplotlib.figure import Figure
 from matplotlib.text import Text
 from report_rows import PROFILES, TASKS, Profile, bench_rows, manifest
 
+from specframe.bench.configurations import parse_configurations
 from specframe.bench.report.analysis import Analysis, analyse
-from specframe.bench.report.charts.gallery import Chart, charts
+from specframe.bench.report.charts.gallery import Chart, charts, sweep_chart
 from specframe.bench.report.charts.theme import DARK, LIGHT, colours, wrapped
+from specframe.bench.report.standings import standing
 
 # What a sweep over options looks like: labels as long as people type them.
 SWEEP = (
@@ -26,8 +28,13 @@ RUNS = {
     "usual": analyse(bench_rows(5), manifest()),
     "sweep": analyse(bench_rows(2, profiles=SWEEP), manifest()),
 }
+STANDINGS = [
+    standing(configuration, RUNS["sweep"].run, "full", 1 + number % 2)
+    for number, configuration in enumerate(parse_configurations([one.label for one in SWEEP]))
+]
 CHARTS = [
-    pytest.param(chart, id=f"{name}-{chart.name}") for name, run in RUNS.items() for chart in charts(run)
+    *(pytest.param(chart, id=f"{name}-{chart.name}") for name, run in RUNS.items() for chart in charts(run)),
+    pytest.param(sweep_chart(STANDINGS, "full"), id="sweep"),
 ]
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from specframe.bench.checks import CheckResult
 from specframe.bench.manifest import Manifest, manifest_path, read_manifest
@@ -14,6 +15,9 @@ from specframe.bench.report.writing import write_report
 from specframe.bench.rows import BenchRow, read_interrupted, read_rows
 from specframe.bench.summary import COLUMNS, check_lines, measuring_line, summary_rows
 from specframe.tables import print_table
+
+if TYPE_CHECKING:
+    from specframe.bench.report.charts.gallery import Chart
 
 
 def show_kept(rows: Path, directory: Path | None) -> None:
@@ -32,13 +36,16 @@ def show_kept(rows: Path, directory: Path | None) -> None:
     show((read_rows if manifest.finished else read_interrupted)(rows), manifest, directory)
 
 
-def show(rows: Sequence[BenchRow], manifest: Manifest, directory: Path | None) -> None:
+def show(
+    rows: Sequence[BenchRow], manifest: Manifest, directory: Path | None, more: Sequence[Chart] = ()
+) -> None:
     """Print the comparison and what the run's checks say, and write the page if there is a place for it.
 
     Args:
         rows: of the run, at least one.
         manifest: of the run.
         directory: see ``write_report``.
+        more: likewise.
 
     Raises:
         UsageError: see ``write_report``.
@@ -51,4 +58,4 @@ def show(rows: Sequence[BenchRow], manifest: Manifest, directory: Path | None) -
     checks = [CheckResult(**finding) for finding in manifest.findings]
     print(*filter(None, [measuring_line(rows), *check_lines(checks)]), sep="\n")
     if directory is not None:
-        print(f"report: {write_report(rows, manifest, directory)}")
+        print(f"report: {write_report(rows, manifest, directory, more)}")

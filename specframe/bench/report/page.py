@@ -17,7 +17,7 @@ from specframe.bench.report.run import FULL, OVERALL
 from specframe.bench.report.terminal import interval, ratios, shown
 
 _CHART_GROUPS = {
-    "speed": ("speed-against-",),
+    "speed": ("sweep", "speed-against-"),
     "time": ("time-split",),
     "drafts": ("acceptance-by-depth", "rejections-"),
     "active": ("active-size", "coverage-"),

@@ -6,6 +6,7 @@ import shutil
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from specframe.bench.manifest import Manifest
 from specframe.bench.report.analysis import analyse
@@ -13,8 +14,14 @@ from specframe.bench.report.directory import PAGE, check_report_directory
 from specframe.bench.rows import BenchRow
 from specframe.errors import SpecframeError
 
+# Imported for types only: charts need libraries that only a report needs.
+if TYPE_CHECKING:
+    from specframe.bench.report.charts.gallery import Chart
 
-def write_report(rows: Sequence[BenchRow], manifest: Manifest, directory: Path) -> Path:
+
+def write_report(
+    rows: Sequence[BenchRow], manifest: Manifest, directory: Path, more: Sequence[Chart] = ()
+) -> Path:
     """Write the report of a run and return its page; an earlier report in the directory is replaced.
 
     Everything is written beside the directory first and moved when it is complete.
@@ -23,6 +30,7 @@ def write_report(rows: Sequence[BenchRow], manifest: Manifest, directory: Path) 
         rows: of the run, at least one.
         manifest: of the run.
         directory: made if need be; gets ``index.html`` and one PNG file per chart.
+        more: charts beside those that every run has.
 
     Raises:
         UsageError: see ``check_report_directory``.
@@ -34,7 +42,7 @@ def write_report(rows: Sequence[BenchRow], manifest: Manifest, directory: Path) 
     from specframe.bench.report.charts.gallery import charts
     from specframe.bench.report.page import page
 
-    images = [chart.images() for chart in charts(analysis)]
+    images = [chart.images() for chart in (*more, *charts(analysis))]
     files = {f"{image.name}.png": image.light for image in images}
     files[PAGE] = page(analysis, images).encode("utf-8")
     directory = directory.absolute()

@@ -18,7 +18,7 @@ from specframe.types import DraftTree, Verdict
 from specframe_plugins.drafters.draft_model.backbone import ModelBackbone
 from specframe_plugins.drafters.draft_model.diagnosis import SUBJECT, WHY, diagnose, predictor
 from specframe_plugins.drafters.draft_model.loading import load
-from specframe_plugins.drafters.eagle.shape import TREES, TreeOptions, TreeSampling, TreeShape
+from specframe_plugins.drafters.eagle.shape import TREES, TreeOptions, TreeSampling, TreeShape, sweep
 from specframe_plugins.drafters.eagle.tree_drafter import TreeDrafter
 from specframe_plugins.drafters.probe import warn_unless_it_predicts
 
@@ -143,4 +143,5 @@ COMPONENT = Component(
     factory=create,
     diagnose=diagnose,
     trees=TREES,
+    sweep=sweep,
 )

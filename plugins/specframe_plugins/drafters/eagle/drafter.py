@@ -24,7 +24,7 @@ from specframe_plugins.drafters.eagle.cached import CachedHead, CachedLayer, spa
 from specframe_plugins.drafters.eagle.checkpoint import find_head, load_head
 from specframe_plugins.drafters.eagle.diagnosis import diagnose, predictor
 from specframe_plugins.drafters.eagle.inputs import StepInputs
-from specframe_plugins.drafters.eagle.shape import TREES, TreeOptions, TreeSampling, TreeShape
+from specframe_plugins.drafters.eagle.shape import TREES, TreeOptions, TreeSampling, TreeShape, sweep
 from specframe_plugins.drafters.eagle.training import data_commands, train
 from specframe_plugins.drafters.eagle.training.options import TrainOptions
 from specframe_plugins.drafters.eagle.tree_drafter import TreeDrafter
@@ -206,4 +206,5 @@ COMPONENT = Component(
     train_options=TrainOptions,
     diagnose=diagnose,
     trees=TREES,
+    sweep=sweep,
 )

@@ -13,12 +13,13 @@ depends on its request alone.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Literal
 
 import attrs
 import torch
 
-from specframe.components import BuildContext
+from specframe.components import BuildContext, Setting
 from specframe.errors import UsageError
 from specframe.options import option
 from specframe.sampled_tree import SampledShape
@@ -182,6 +183,18 @@ class TreeOptions:
             context.tree, depth=shape.levels, branching=shape.branching, nodes=shape.nodes
         )
         return TreeSampling(sampled, self.temperature or context.temperature or 1.0)
+
+
+def sweep(setting: Setting) -> Sequence[str]:
+    """Return the shapes around the default of a device: sizes that follow the confidence, and fixed ones."""
+    if setting.device.type != "cpu":
+        return ("depth=4|8,nodes=30|60|90", "nodes=30|90")
+    return (
+        "node_gain=0.05|0.2,level_gain=0.5|0.7|0.9",
+        "level_gain=0.5|0.9",
+        "branching=3|6",
+        "node_gain=0,level_gain=0,depth=2|3,nodes=6|8|12",
+    )
 
 
 # The kinds of trees that these options can ask for.

@@ -16,7 +16,7 @@ from specframe.errors import UsageError
 from specframe.graphs import CapturedSteps
 from specframe.options import option
 from specframe_plugins.drafters.eagle.drafter import EagleDrafter
-from specframe_plugins.drafters.eagle.shape import TREES, TreeOptions
+from specframe_plugins.drafters.eagle.shape import TREES, TreeOptions, sweep
 from specframe_plugins.drafters.eagle.training import data_commands
 from specframe_plugins.drafters.eagle3.cached import CachedEagle3
 from specframe_plugins.drafters.eagle3.checkpoint import load_head
@@ -82,4 +82,5 @@ COMPONENT = Component(
     train_options=Eagle3TrainOptions,
     diagnose=diagnose,
     trees=TREES,
+    sweep=sweep,
 )

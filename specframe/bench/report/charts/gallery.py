@@ -18,11 +18,13 @@ from specframe.bench.report.charts import (
     coverage,
     rejections,
     speed,
+    sweep,
     time_split,
 )
 from specframe.bench.report.charts.theme import DARK, LIGHT, Theme, colours
 from specframe.bench.report.ratios import Comparison
 from specframe.bench.report.run import OVERALL
+from specframe.bench.report.standings import Standing
 
 _DPI = 160
 _CSS_PIXELS = 96  # per inch
@@ -136,6 +138,15 @@ def charts(analysis: Analysis) -> Iterator[Chart]:
             "Predicted speed against full over the vocabulary size, by configuration.",
             lambda theme: break_even.draw(analysis.break_even, colours(labels, theme), theme),
         )
+
+
+def sweep_chart(standings: Sequence[Standing], first: str) -> Chart:
+    """Return the chart of a sweep, whose ratios are to the configuration ``first``."""
+    return Chart(
+        "sweep",
+        f"Tokens per second of every configuration of the sweep against {first}.",
+        lambda theme: sweep.draw(standings, first, theme),
+    )
 
 
 def _speed(comparisons: Sequence[Comparison], labels: Sequence[str], theme: Theme) -> Figure:

@@ -5,37 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from matplotlib.figure import Figure
-from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
 from specframe.bench.report.bootstrap import FEWEST_PROMPTS
 from specframe.bench.report.charts.canvas import colour_title, panels
+from specframe.bench.report.charts.ratio_axis import limits, ratio_axis
 from specframe.bench.report.charts.theme import Theme, wrapped
 from specframe.bench.report.ratios import Comparison
-
-_TICKS = (
-    0.1,
-    0.2,
-    0.25,
-    0.33,
-    0.5,
-    0.6,
-    0.7,
-    0.8,
-    0.9,
-    1.0,
-    1.1,
-    1.2,
-    1.3,
-    1.4,
-    1.6,
-    1.8,
-    2.0,
-    2.5,
-    3.0,
-    4.0,
-    6.0,
-    8.0,
-)
 
 
 def draw(comparisons: Sequence[Comparison], colours: Mapping[str, str], theme: Theme) -> Figure:
@@ -59,12 +34,15 @@ def draw(comparisons: Sequence[Comparison], colours: Mapping[str, str], theme: T
         left=1.85,
         minimum_width=9.5,
     )
-    low, high = _limits(comparisons)
+    low, high = limits(
+        value
+        for one in comparisons
+        for value in (*one.prompts, *filter(None, (one.ratio.low, one.ratio.high)))
+    )
     for panel, label in zip(axes, labels, strict=True):
         colour = colours[label]
         colour_title(panel, colour)
-        panel.set_xscale("log")
-        panel.set_xlim(low, high * (high / low) ** 0.22)
+        ratio_axis(panel, low, high, right=0.22)
         panel.set_ylim(len(tasks) - 0.45, -0.6)
         panel.axhspan(-0.6, 0.5, color=theme.grid, alpha=0.55, lw=0)
         panel.axvline(1.0, color=theme.muted, lw=1.1)
@@ -93,26 +71,6 @@ def draw(comparisons: Sequence[Comparison], colours: Mapping[str, str], theme: T
         panel.set_yticks(range(len(tasks)), tasks)
         for first in panel.get_yticklabels()[:1]:
             first.set_fontweight("bold")
-        panel.xaxis.set_major_locator(FixedLocator(_ticks(low, high)))
-        panel.xaxis.set_minor_locator(NullLocator())
-        panel.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
         panel.spines["left"].set_visible(False)
         panel.grid(axis="x")
     return figure
-
-
-def _limits(comparisons: Sequence[Comparison]) -> tuple[float, float]:
-    values = [1.0]
-    for one in comparisons:
-        values += [*one.prompts, *filter(None, (one.ratio.low, one.ratio.high))]
-    low, high = min(values), max(values)
-    margin = max((high / low) ** 0.06, 1.03)
-    return low / margin, high * margin
-
-
-def _ticks(low: float, high: float) -> list[float]:
-    """Return at most five round ratios within the limits, 1 among them."""
-    inside = [tick for tick in _TICKS if low <= tick <= high]
-    one = inside.index(1.0)
-    step = -(-len(inside) // 5)
-    return inside[one % step :: step]
