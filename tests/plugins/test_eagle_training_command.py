@@ -111,6 +111,16 @@ def test_a_training_starts_from_a_checkpoint(trained, model_dir, tmp_path):
         assert torch.equal(tensor, load_head(tmp_path / "next", tiny_target()).state_dict()[name])
 
 
+def test_the_card_does_not_claim_a_time_for_data_that_came_from_elsewhere(cli, trained, model_dir, tmp_path):
+    data = tmp_path / "data"
+    cli("train", "data", "merge", data, trained.with_name("head.work") / "shards")
+    settings = options(data=data, epochs=1, evaluations=0)
+    train(TrainRequest(model=str(model_dir), out=tmp_path / "next", options=settings))
+    assert json.loads((tmp_path / "next" / "training.json").read_text())["generation_s"] is None
+    assert "the data came from elsewhere" in (tmp_path / "next" / "README.md").read_text()
+    assert "generation 0 min" in (trained / "README.md").read_text()
+
+
 def test_requests_of_ones_own_are_answered(model_dir, tasks, tmp_path):
     request = TrainRequest(
         model=str(model_dir), out=tmp_path / "data", options=options(requests=tasks, tokens=600)

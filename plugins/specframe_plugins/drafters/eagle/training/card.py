@@ -28,7 +28,7 @@ class TrainingRecord:
         parameters: of the head.
         epochs: passes over the data.
         steps: batches.
-        generation_s: wall time of the generation, all runs together.
+        generation_s: wall time of the generation, all runs together; None for data that came from elsewhere.
         training_s: wall time of the training, all runs together.
         teacher_forced: acceptance of greedy chains at every position of held-out answers.
         real_prompts: the same on the target's answers to held-out prompts that it did not write itself.
@@ -46,7 +46,7 @@ class TrainingRecord:
     parameters: int
     epochs: int
     steps: int
-    generation_s: float
+    generation_s: float | None
     training_s: float
     teacher_forced: ChainAcceptance
     real_prompts: ChainAcceptance
@@ -102,7 +102,7 @@ What it has no weights for is the target's. Weights are bfloat16.
 | data | {record.conversations:,} conversations; the target wrote requests and answers |
 | tokens | {record.tokens:,} with templates; {record.written_tokens:,} written by the target and trained on |
 | training | {record.epochs} epochs, {record.steps:,} steps |
-| time | generation {record.generation_s / 60:.0f} min, training {record.training_s / 60:.0f} min |
+| time | {_times(record)} |
 
 `token_frequencies.safetensors` counts the ids of the same text; the strategy `static` uses it.
 
@@ -128,6 +128,13 @@ The head learnt the target's own text, mistakes included: it drafts worse where 
 text that the data covers, and where they are longer than its conversations. A head never changes what the
 target emits, only how many target passes that takes.
 """
+
+
+def _times(record: TrainingRecord) -> str:
+    training = f"training {record.training_s / 60:.0f} min"
+    if record.generation_s is None:
+        return f"{training}; the data came from elsewhere"
+    return f"generation {record.generation_s / 60:.0f} min, {training}"
 
 
 def _shares(values: tuple[float, ...]) -> str:

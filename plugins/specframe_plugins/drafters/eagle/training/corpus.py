@@ -63,8 +63,9 @@ def top_up(request: TrainRequest, target: Target, folder: Path, layers: tuple[in
         with ProgressLine("generate", options.tokens, start=before) as progress:
             generate(job, target, options.tokens, progress.update)
     finally:
-        spent = generation_seconds(folder) + time.monotonic() - began
-        (folder / _CLOCK).write_text(str(spent), encoding="utf-8")
+        if before < options.tokens:
+            spent = (generation_seconds(folder) or 0.0) + time.monotonic() - began
+            (folder / _CLOCK).write_text(str(spent), encoding="utf-8")
     shards = ShardSet.open(folder, layers=layers)
     if job.keep_features and not all(shard.has_features(layers) for shard in shards.shards):
         with ProgressLine("hidden states", shards.token_count) as progress:
@@ -73,7 +74,7 @@ def top_up(request: TrainRequest, target: Target, folder: Path, layers: tuple[in
     return shards
 
 
-def generation_seconds(folder: Path) -> float:
-    """How long the generation of a folder's data took, all runs together."""
+def generation_seconds(folder: Path) -> float | None:
+    """How long the generation of a folder's data took, all runs together; None where it was not made here."""
     clock = folder / _CLOCK
-    return float(clock.read_text(encoding="utf-8")) if clock.exists() else 0.0
+    return float(clock.read_text(encoding="utf-8")) if clock.exists() else None
