@@ -103,17 +103,27 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.skipif(DEVICE != "cpu", reason="Triton is not interpreting")
-@pytest.mark.parametrize("model_type", ["llama", "gemma3"])
-@pytest.mark.parametrize("gather", ["triton", "triton-indexed"])
+@pytest.mark.parametrize(
+    ("model_type", "gather", "drafter"),
+    [
+        ("llama", "triton", "eagle"),
+        ("llama", "triton-indexed", "eagle"),
+        ("gemma3", "triton", "eagle"),
+        ("gemma3", "triton-indexed", "eagle"),
+        ("gemma3", "triton", "draft-model"),
+    ],
+)
 def test_a_target_pass_waits_for_the_device_once(
-    model_type: str, gather: str, checkpoint: Path, monkeypatch: pytest.MonkeyPatch
+    model_type: str, gather: str, drafter: str, checkpoint: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    needed = {"eagle": {"checkpoint": str(checkpoint)}, "draft-model": {"layers": 2}}[drafter]
     config = RunConfig(
         dtype="float32",
         gather=gather,
+        drafter=drafter,
         options={
             # The size of a GPU's trees, which reads nothing.
-            "drafter": {"checkpoint": str(checkpoint), "node_gain": 0, "level_gain": 0},
+            "drafter": {"node_gain": 0, "level_gain": 0, **needed},
             "vocabulary": {"capacity": 40},
         },
     )
