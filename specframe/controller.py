@@ -4,7 +4,8 @@ Four arms: ``pruned`` drafts over the strategy's active set, ``grown`` over a la
 whole vocabulary, ``stopped`` drafts nothing. Only the arm that runs is measured, but every pass says
 something about the others: an OOV rejection is what a larger vocabulary could have spared, and a token that
 was accepted from outside the active set is what pruning would have lost. So all arms that draft have an
-estimate of their tokens per pass at any time; their seconds are measured when they run.
+estimate of their tokens per pass at any time. Costs are measured when an arm runs, and kept as ratios of
+times that were taken together: a machine that is busy for a while makes everything slower.
 """
 
 from __future__ import annotations
@@ -25,8 +26,10 @@ _MARGIN = 0.04
 _WAY_BACK = 0.01
 # Share of the time that may be lost by trying what is expected to be slower.
 _TRIAL_SHARE = 0.025
-# Target passes between two trials, whatever they cost: of drafting while stopped, of stopping while drafting.
-_DRAFT_TRIAL_EVERY, _STOP_TRIAL_EVERY = 16, 32
+# Target passes between two trials, whatever they cost: of a draft while stopped, of others while drafting.
+_DRAFT_TRIAL_EVERY, _TRIAL_EVERY = 16, 32
+# Passes before single times say something, and passes after a change that are compared with those before it.
+_WARM, _BESIDE = 5, 3
 # The first pass after a change pays for the change, so that two are the least that can be measured.
 _SHORTEST = 2
 # Drafted passes that an estimate of tokens remembers, and how much of it a pass without a draft leaves.
@@ -44,7 +47,7 @@ _SUREST = 0.95
 # 2.7 % of the text uncovered where one of 512 leaves 4.6 %.
 _SPARED = 0.5
 
-_NO_COST: tuple[Phase, ...] = ("prefill", "consumer", "target_pass")
+_NO_COST: tuple[Phase, ...] = ("prefill", "consumer")
 
 
 def controller_option() -> Any:
@@ -57,24 +60,33 @@ def controller_option() -> Any:
     )
 
 
-class Cost:
-    """Seconds of one part of a step: the mean of the middle half of the last ones."""
+class Measured:
+    """Something that is measured again and again: the mean of the middle half of the last values.
 
-    def __init__(self) -> None:
-        self._last: deque[float] = deque(maxlen=9)
+    Args:
+        window: how many values it remembers.
+
+    Attributes:
+        count: how often it was measured.
+    """
+
+    def __init__(self, window: int = 9) -> None:
+        self.count = 0
+        self._last: deque[float] = deque(maxlen=window)
         self._measured_at = 0
         self._value = 0.0
 
-    def add(self, seconds: float, now: int) -> None:
-        """Take the seconds of target pass number ``now``."""
-        self._last.append(seconds)
+    def add(self, value: float, now: int) -> None:
+        """Take the value of target pass number ``now``."""
+        self.count += 1
+        self._last.append(value)
         ordered = sorted(self._last)
         cut = len(ordered) // 4
         middle = ordered[cut : len(ordered) - cut]
         self._value, self._measured_at = sum(middle) / len(middle), now
 
     def value(self, now: int, expiry: int | None = None) -> float | None:
-        """Return the seconds at pass ``now``; None when unknown, or measured more than ``expiry`` before."""
+        """Return the mean at pass ``now``; None when unknown, or measured more than ``expiry`` before."""
         if not self._last or (expiry is not None and now - self._measured_at > expiry):
             return None
         return self._value
@@ -126,16 +138,17 @@ class Controller:
 
     def forget_costs(self) -> None:
         """Begin to measure anew: something else counts the seconds now."""
-        self._pass_cost = Cost()
-        self._rest_costs = {arm: Cost() for arm in self._drafting}
-        self._stopped_cost = Cost()
-        self._ever_stopped = False
+        # Seconds now: of a drafted pass without the head, which is what all costs are relative to, and of a
+        # pass without a draft.
+        self._drafted_s, self._stopped_s = Measured(5), Measured(5)
+        self._head_costs = {arm: Measured() for arm in self._drafting}
+        self._stopped_cost = Measured()
 
     def begin(self) -> None:
         """Begin a request: a new text is drafted until it has shown what it accepts."""
         most = self._max_depth + 1.0
         hope = 2.0
-        alone, drafted = self.expected_seconds("stopped"), self.expected_seconds(self._usual)
+        alone, drafted = self.cost("stopped"), self.cost(self._usual)
         if alone and drafted:
             hope = _HOPE * drafted / alone
         hope = min(hope, most)
@@ -145,7 +158,9 @@ class Controller:
         self._left = 0  # passes that are decided already
         self._changed = True  # the next drafted pass is the first of its arm
         self._budget = 0.0
-        self._since_stopped = self._since_drafted = 0
+        self._since: dict[Arm, int] = dict.fromkeys((*self._drafting, "stopped"), 0)
+        self._stopped_run = self._drafted_run = 0  # measured passes since the other one began
+        self._since_drafted = 0
 
     def choose(self) -> Arm:
         """Return the arm of the next target pass."""
@@ -167,15 +182,24 @@ class Controller:
 
     def observe_stopped(self, seconds: Mapping[Phase, float]) -> None:
         """Take the seconds of a pass without a draft, which emitted one token."""
-        self._now += 1
-        spent = _rest(seconds) + seconds.get("target_pass", 0.0)
-        if self._ever_stopped:  # the first one ever pays for what later ones find done
-            self._stopped_cost.add(spent, self._now)
-        self._ever_stopped = True
-        self._since_stopped, self._since_drafted = 0, self._since_drafted + 1
+        self._advance("stopped")
+        self._since_drafted += 1
+        spent, drafted = _sum(seconds), self._drafted_s.value(self._now)
+        # The first pass without a draft ever pays for what later ones find done.
+        if (
+            self._stopped_s.count
+            and self._drafted_run >= _WARM
+            and self._since_drafted <= _BESIDE
+            and drafted
+        ):
+            self._stopped_cost.add(spent / drafted, self._now)
+        self._stopped_s.add(spent, self._now)
+        self._stopped_run += 1
+        if self._since_drafted > _BESIDE:
+            self._drafted_run = 0
         if self._tokens.weight > 1:
             self._tokens.scale(max(_FADE, 1 / self._tokens.weight))
-        self._pay("stopped", spent)
+        self._pay("stopped")
 
     def observe(
         self, arm: Arm, seconds: Mapping[Phase, float], covered: Sequence[bool], at_leaf: bool
@@ -189,15 +213,28 @@ class Controller:
                 drafted.
             at_leaf: the path ended at a leaf of the tree, so nothing was rejected.
         """
-        self._now += 1
-        in_pass, rest = seconds.get("target_pass", 0.0), _rest(seconds)
-        if not self._changed:
-            self._pass_cost.add(in_pass, self._now)
-            self._rest_costs[arm].add(rest, self._now)
+        self._advance(arm)
+        # In a captured step the head has no time of its own.
+        head = seconds.get("draft_head", seconds.get("draft_backbone", 0.0))
+        common, stopped = _sum(seconds) - head, self._stopped_s.value(self._now)
+        if not self._changed and common > 0:
+            self._head_costs[arm].add(head / common, self._now)
+            if self._stopped_run >= _WARM and self._since["stopped"] <= _BESIDE and stopped:
+                self._stopped_cost.add(stopped / common, self._now)
+            self._drafted_s.add(common, self._now)
+            self._drafted_run += 1
+            if self._since["stopped"] > _BESIDE:
+                self._stopped_run = 0
         self._changed = False
-        self._since_stopped, self._since_drafted = self._since_stopped + 1, 0
+        self._since_drafted = 0
         self._count(arm, covered, at_leaf)
-        self._pay(arm, in_pass + rest)
+        self._pay(arm)
+
+    def _advance(self, arm: Arm) -> None:
+        self._now += 1
+        for other in self._since:
+            self._since[other] += 1
+        self._since[arm] = 0
 
     def _count(self, arm: Arm, covered: Sequence[bool], at_leaf: bool) -> None:
         """Add what the pass emitted, and what it would have emitted with the other arms."""
@@ -225,62 +262,75 @@ class Controller:
 
     def _trial(self) -> tuple[Arm, int] | None:
         """Return an arm to try, though it is expected to be slower, and for how many passes; or None."""
-        if not self._can_stop:
-            return None
-        alone, usual = self.expected_seconds("stopped"), self.expected_seconds(self._usual)
-        if self._settled != "stopped":
-            if alone is None:
-                return None if usual is None else ("stopped", 3)
-            if self._since_stopped < _STOP_TRIAL_EVERY:
-                return None
-            return ("stopped", 1) if self._budget >= alone - 1 / self._rate(self._settled) else None
-        if self._since_drafted < _DRAFT_TRIAL_EVERY:
-            return None
-        arm = self._fastest_draft()
-        drafted = self.expected_seconds(arm)
-        loss = 0.0 if drafted is None or alone is None else drafted - self._tokens.mean(arm) * alone
-        return (arm, _SHORTEST) if self._budget >= _SHORTEST * loss else None
+        if self._settled == "stopped":
+            draft = self._fastest_draft()
+            due = self._since_drafted >= _DRAFT_TRIAL_EVERY and self._can_afford(draft, _SHORTEST)
+            return (draft, _SHORTEST) if due else None
+        if self._can_stop and self.cost("stopped") is None:
+            return ("stopped", 3) if self._is_warm else None
+        if self._can_stop and self._since["stopped"] >= _TRIAL_EVERY and self._can_afford("stopped", 1):
+            return "stopped", 1
+        # Its tokens are known without it, but it may be long that its head was measured.
+        due = self._settled != self._usual and self._since[self._usual] >= _TRIAL_EVERY
+        return (self._usual, _SHORTEST) if due and self._can_afford(self._usual, _SHORTEST) else None
 
-    def _pay(self, arm: Arm, spent: float) -> None:
-        """Put a share of the time aside, and pay for a trial from it."""
-        self._budget += _TRIAL_SHARE * spent
+    def _can_afford(self, arm: Arm, passes: int) -> bool:
+        """Return whether what was put aside pays for what so many passes of an arm are expected to lose."""
+        return self._budget >= passes * self._loss(arm)
+
+    def _loss(self, arm: Arm) -> float:
+        """Return how much less the settled arm is expected to cost for the tokens of a pass."""
+        tokens = 1.0 if arm == "stopped" else self._tokens.mean(arm)
+        return max((self.cost(arm) or 0.0) - tokens / self._rate(self._settled), 0.0)
+
+    def _pay(self, arm: Arm) -> None:
+        """Put a share of what a pass costs aside, and pay for a trial from it."""
+        self._budget += _TRIAL_SHARE * (self.cost(arm) or 0.0)
         if arm != self._settled:
-            tokens = 1.0 if arm == "stopped" else self._tokens.mean(arm)
-            self._budget -= max(spent - tokens / self._rate(self._settled), 0.0)
+            self._budget -= self._loss(arm)
 
     def _fastest(self) -> Arm:
         """Return the arm to settle on: one does not stop before knowing what that costs."""
         draft = self._fastest_draft()
-        knows = self._can_stop and self.expected_seconds("stopped") is not None
+        knows = self._is_warm and self.cost("stopped") is not None
         return "stopped" if knows and self._rate("stopped") > self._rate(draft) else draft
+
+    @property
+    def _is_warm(self) -> bool:
+        return self._head_costs[self._usual].count >= _WARM
 
     def _fastest_draft(self) -> Arm:
         """Return the usual arm that drafts, or another that is clearly faster."""
-        arm = max(self._drafting, key=self._rate)
+        arm = max(self._drafting, key=self._rate) if self._is_warm else self._usual
         return arm if self._rate(arm) > (1 + _MARGIN) * self._rate(self._usual) else self._usual
 
     def _rate(self, arm: Arm) -> float:
-        """Return the expected tokens per second; of an arm that drafts, infinite before the first cost."""
-        seconds = self.expected_seconds(arm)
-        if seconds is None:
+        """Return the expected tokens per cost; of an arm that drafts, infinite before the first cost."""
+        cost = self.cost(arm)
+        if cost is None:
             return float("inf")
-        return (1.0 if arm == "stopped" else self._tokens.mean(arm)) / max(seconds, 1e-9)
+        return (1.0 if arm == "stopped" else self._tokens.mean(arm)) / max(cost, 1e-9)
 
-    def expected_seconds(self, arm: Arm) -> float | None:
-        """Return the expected seconds of a pass; None before anything of the kind was measured.
+    def cost(self, arm: Arm) -> float | None:
+        """Return the expected cost of a pass, as a multiple of a drafted pass without the head.
 
-        An arm that was never measured, or long ago, is expected to cost what the usual one does: so it is
-        tried as soon as its tokens would be worth it at no cost.
+        The head of an arm that was never measured, or long ago, is expected to cost what the usual one does:
+        so the arm is tried as soon as its tokens would be worth it at no cost. The usual head is the
+        smallest, so it is expected to cost no more than any other.
+
+        Returns:
+            None before anything of the kind was measured.
         """
         if arm == "stopped":
             return self._stopped_cost.value(self._now)
-        in_pass, usual = self._pass_cost.value(self._now), self._rest_costs[self._usual].value(self._now)
-        rest = usual if arm == self._usual else self._rest_costs[arm].value(self._now, _EXPIRY)
-        if rest is None:
-            rest = usual
-        return None if in_pass is None or rest is None else in_pass + rest
+        heads = {one: cost.value(self._now, _EXPIRY) for one, cost in self._head_costs.items()}
+        known = [cost for cost in heads.values() if cost is not None]
+        if not known:
+            return None
+        own = heads[arm]
+        return 1.0 + (min(known) if own is None or arm == self._usual else own)
 
 
-def _rest(seconds: Mapping[Phase, float]) -> float:
-    """Return what a step took besides its target pass."""
+def _sum(seconds: Mapping[Phase, float]) -> float:
+    """Return what a step took."""
     return sum(spent for phase, spent in seconds.items() if phase not in _NO_COST)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from drafting_costs import World, run
 
-from specframe.controller import Controller, Cost
+from specframe.controller import Controller, Measured
 from specframe.types import Arm
 
 ARMS: tuple[Arm, ...] = ("pruned", "grown", "full")
@@ -34,7 +34,7 @@ def test_a_text_outside_the_active_set_is_drafted_over_a_full_head_that_costs_li
 def test_a_text_outside_the_active_set_grows_it_where_the_full_head_is_dear() -> None:
     world = World(**STRANGE_TEXT, rest=rest(0.006, 0.0062, 0.05))
     done = run(controller(), world, 1000)
-    assert done.share("grown") > 0.9
+    assert done.share("grown") > 0.85
     assert done.share("full") < 0.01
 
 
@@ -96,11 +96,25 @@ def test_between_arms_of_equal_speed_it_does_not_hurry_back_and_forth() -> None:
     assert run(controller(), world, 1000).changes < 140
 
 
-def test_a_machine_that_becomes_slow_does_not_stop_the_drafts_for_long() -> None:
-    chosen, usual = controller(), World(hit=0.7)
+def test_a_machine_that_becomes_slow_does_not_stop_the_drafts() -> None:
+    chosen, usual = controller(), World(hit=0.6)
     run(chosen, usual, 200)
-    slow = World(hit=0.7, alone=0.06, tree=0.084, rest=rest(0.018, 0.021, 0.036))
-    assert run(chosen, slow, 200).share("pruned") > 0.8
+    slow = World(hit=0.6, alone=0.06, tree=0.084, rest=rest(0.018, 0.021, 0.036))
+    assert run(chosen, slow, 200).share("pruned") > 0.9
+
+
+def test_a_machine_that_becomes_fast_does_not_start_the_drafts_for_long() -> None:
+    slow = World(hit=0.2, alone=0.06, tree=0.084, rest=rest(0.018, 0.021, 0.036))
+    chosen = controller()
+    run(chosen, slow, 200)
+    assert run(chosen, World(hit=0.2), 200).share("stopped") > 0.8
+
+
+def test_a_captured_step_counts_as_a_head() -> None:
+    chosen = controller()
+    for arm, seconds in ((chosen.choose(), 0.1), (chosen.choose(), 0.1)):
+        chosen.observe(arm, {"target_pass": 1.0, "draft_backbone": seconds}, [True], at_leaf=False)
+    assert chosen.cost("pruned") == pytest.approx(1.1)
 
 
 def test_a_drafter_that_cannot_pause_is_never_stopped() -> None:
@@ -134,11 +148,11 @@ def test_time_that_the_consumer_takes_is_no_cost() -> None:
     for _ in range(3):
         arm = chosen.choose()
         chosen.observe(arm, {"target_pass": 0.5, "draft_head": 0.25, "consumer": 9.0}, [True], at_leaf=False)
-    assert chosen.expected_seconds("full") == pytest.approx(0.75)
+    assert chosen.cost("full") == pytest.approx(1.5)
 
 
-def test_a_cost_forgets_outliers_and_old_times() -> None:
-    cost = Cost()
+def test_a_mean_forgets_outliers_and_old_values() -> None:
+    cost = Measured()
     assert cost.value(0) is None
     for now in range(9):
         cost.add(1.0 if now != 4 else 50.0, now)
