@@ -266,10 +266,11 @@ class Controller:
             draft = self._fastest_draft()
             due = self._since_drafted >= _DRAFT_TRIAL_EVERY and self._can_afford(draft, _SHORTEST)
             return (draft, _SHORTEST) if due else None
-        if self._can_stop and self.cost("stopped") is None:
-            return ("stopped", 3) if self._is_warm else None
-        if self._can_stop and self._since["stopped"] >= _TRIAL_EVERY and self._can_afford("stopped", 1):
-            return "stopped", 1
+        if self._can_stop and self._drafted_run >= _WARM:  # else there is nothing to compare with
+            if self.cost("stopped") is None:
+                return "stopped", _BESIDE
+            if self._since["stopped"] >= _TRIAL_EVERY and self._can_afford("stopped", 1):
+                return "stopped", 1
         # Its tokens are known without it, but it may be long that its head was measured.
         due = self._settled != self._usual and self._since[self._usual] >= _TRIAL_EVERY
         return (self._usual, _SHORTEST) if due and self._can_afford(self._usual, _SHORTEST) else None

@@ -135,6 +135,16 @@ def test_costs_outlive_a_request_and_the_text_does_not() -> None:
     assert "stopped" not in first, "it measured again what it knew"
 
 
+@pytest.mark.parametrize("passes", range(1, 12))
+def test_short_requests_leave_nothing_half_known(passes: int) -> None:
+    chosen = controller()
+    for seed in range(4):
+        chosen.begin()
+        run(chosen, World(hit=0.7), passes, seed)
+    chosen.begin()
+    assert run(chosen, World(hit=0.7), 64).share("pruned") > 0.85
+
+
 def test_costs_by_another_clock_are_forgotten() -> None:
     chosen = controller()
     run(chosen, World(hit=0.7), 100)
