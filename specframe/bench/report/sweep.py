@@ -49,14 +49,18 @@ def show_sweep(result: SweepResult, directory: Path | None) -> None:
 
 
 def sweep_rows(result: SweepResult) -> list[tuple[str, ...]]:
-    """Return one line per configuration, in the order of the standings; times are per target pass."""
+    """Return one line per configuration, in the order of the standings; times are per target pass.
+
+    Tokens/s are the first configuration's times the ratio: rounds find a machine in different states.
+    """
+    (first,) = (one for one in result.standings if one.configuration.label == result.first)
     return [
         (
             one.configuration.label,
             str(one.round),
             str(one.totals.prompts),
             interval(one.ratio),
-            f"{one.totals.tokens_per_s:.1f}",
+            f"{first.totals.tokens_per_s * one.ratio.value:.1f}",
             shown(one.totals.tau, ".3f"),
             shown(one.totals.tree_nodes, ".1f"),
             *_ms_per_pass(one.times),
