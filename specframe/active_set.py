@@ -15,11 +15,13 @@ class ActiveSet:
         slot_of: slot of each token id [V] int32; -1 for inactive ids.
         token_of: token id in each slot [capacity] int32; slots from ``count`` on hold nothing.
         count: number of active tokens, [] int64 on the device.
+        fixed: every slot is pinned, so nothing ever changes.
     """
 
     slot_of: Tensor
     token_of: Tensor
     count: Tensor
+    fixed: bool = False
 
     @classmethod
     def of_pinned(cls, pinned_ids: Tensor, capacity: int, vocab_size: int) -> ActiveSet:
@@ -29,7 +31,7 @@ class ActiveSet:
         slot_of[pinned_ids] = torch.arange(pinned, dtype=torch.int32, device=device)
         token_of = torch.zeros(capacity, dtype=torch.int32, device=device)
         token_of[:pinned] = pinned_ids
-        return cls(slot_of, token_of, torch.tensor(pinned, device=device))
+        return cls(slot_of, token_of, torch.tensor(pinned, device=device), fixed=pinned == capacity)
 
     @property
     def capacity(self) -> int:

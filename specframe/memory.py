@@ -23,7 +23,7 @@ class MemoryUse:
     Attributes:
         packed_bytes: what the gather backend holds besides the full head.
         store_bytes: tensors of the active set and of whoever decides over its slots.
-        head_bytes: the drafter's full LM head.
+        head_bytes: the drafter's full LM head, with the copy in the order that the CPU multiplies by.
     """
 
     packed_bytes: int
@@ -40,8 +40,8 @@ def measure(head: OutputHead, backend: object, store: object | None, active: obj
         store: None for the full vocabulary.
         active: the store's active set.
     """
-    head_bytes = head.weight.nbytes + (0 if head.bias is None else head.bias.nbytes)
     head_storages = _storages(head)
+    head_bytes = sum(_storages((head.weight, head.bias, head.product)).values())
     active_storages = _storages(active)
     packed = _storages(backend, without=head_storages.keys() | active_storages.keys())
     kept = _storages(store, without=head_storages.keys() | packed.keys())

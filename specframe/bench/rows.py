@@ -96,7 +96,7 @@ class BenchRow:
         lossless: None when the verifier draws, so that there is no one right text.
         packed_bytes: of the gather backend's packed head; 0 when it reads the full head where it is.
         store_bytes: of the active set's tensors and the bookkeeping of admission.
-        head_bytes: of the drafter's full LM head.
+        head_bytes: of the drafter's full LM head, with the copy that the CPU multiplies by.
     """
 
     id: str

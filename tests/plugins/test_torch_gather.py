@@ -7,6 +7,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 
 from specframe.active_set import ActiveSet
 from specframe.head import OutputHead
+from specframe.memory import measure
 from specframe.testing import ReferenceGather, check_gather_backend
 from specframe.vocabulary_store import VocabularyStore
 from specframe_plugins.gathers.torch import TorchGather
@@ -138,3 +139,31 @@ def test_logits_are_in_the_order_of_the_slots() -> None:
     reference.bind(head, store.active)
     hidden = torch.randn(2, 8)
     torch.testing.assert_close(gather.logits(hidden), reference.logits(hidden))
+
+
+def test_rows_that_never_change_are_multiplied_in_the_order_of_the_full_head() -> None:
+    head, ids = random_head().packed(), torch.tensor([3, 9, 20, 41])
+    gather, reference = TorchGather(), ReferenceGather()
+    for backend in (gather, reference):
+        VocabularyStore(head, backend, capacity=len(ids), pinned_ids=ids)
+    hidden = torch.randn(5, 8)
+    torch.testing.assert_close(gather.logits(hidden), reference.logits(hidden))
+    (log_probs, token_ids), (expected, expected_ids) = (
+        backend.topk(hidden, 3) for backend in (gather, reference)
+    )
+    torch.testing.assert_close(log_probs, expected)
+    assert torch.equal(token_ids, expected_ids)
+    assert gather._product is not None
+    assert measure(head, gather, None, gather._active).packed_bytes == len(ids) * 9 * 4, (
+        "the rows are kept twice"
+    )
+
+
+@pytest.mark.parametrize(("capacity", "packed"), [(4, False), (5, True)])
+def test_rows_stay_as_they_are_where_they_may_change_or_the_full_head_is_not_reordered(
+    capacity: int, packed: bool
+) -> None:
+    head = random_head().packed() if packed else random_head()
+    gather = TorchGather()
+    VocabularyStore(head, gather, capacity=capacity, pinned_ids=torch.tensor([3, 9, 20, 41]))
+    assert gather._product is None

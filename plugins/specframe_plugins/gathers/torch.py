@@ -9,6 +9,7 @@ from torch import Tensor
 from specframe.active_set import ActiveSet
 from specframe.components import BuildContext, Component
 from specframe.head import OutputHead
+from specframe.packed_linear import PackedLinear
 
 
 @attrs.frozen(slots=True)
@@ -22,6 +23,9 @@ class TorchGather:
     Source: NanoSpec (2026), packed vocabulary. Rows from the active count on hold what earlier tokens left
     there, so they must never be seen. On the CPU the matrix is cut at the count. On other devices reading
     the count would stall the stream: there every slot is multiplied and the stale ones are masked.
+
+    Rows that never change, those of a static map, are kept in the order that the CPU multiplies by, if the
+    full head is: for rows that do change, reordering takes longer than it saves (docs/performance.md).
     """
 
     def bind(self, head: OutputHead, active: ActiveSet | None) -> None:
@@ -29,6 +33,7 @@ class TorchGather:
         self._head = head
         self._active = active
         self._reads_count = head.weight.is_cpu
+        self._product: PackedLinear | None = None
         self._weight = head.weight.detach()
         self._bias = None if head.bias is None else head.bias.detach()
         if active is not None:
@@ -40,6 +45,9 @@ class TorchGather:
         self._weight.index_copy_(0, slots, self._head.weight.detach().index_select(0, ids))
         if self._bias is not None and self._head.bias is not None:
             self._bias.index_copy_(0, slots, self._head.bias.detach().index_select(0, ids))
+        if self._active is not None and self._active.fixed and self._head.product is not None:
+            self._product = PackedLinear(self._weight, self._bias)
+            self._weight = self._weight[:0].clone()  # a fixed set is fetched once
 
     def join(self) -> None:
         """Wait for nothing: rows are copied in the order of everything else."""
@@ -74,6 +82,8 @@ class TorchGather:
         """Return logits [N, K] float32 on the CPU, [N, capacity] with -inf in stale slots elsewhere."""
         if self._active is None:
             return self._head.logits(hidden).float()
+        if self._product is not None:
+            return self._head.finish(self._product(hidden)).float()
         weight, bias = self._weight, self._bias
         if self._reads_count:
             count = int(self._active.count)

@@ -16,7 +16,7 @@ class Memory:
     Attributes:
         packed: the packed head.
         store: the active set's tensors and the bookkeeping of admission.
-        full_head: the full LM head, which the target needs in any case.
+        full_head: the full LM head with the copy that the CPU multiplies by, which the target needs anyway.
         peak_rss: largest resident set of the process up to the configuration's last row; a process that runs
             several configurations has one peak, so it is no property of a single one.
     """
