@@ -13,6 +13,7 @@ from specframe.config import ForwardName
 from specframe.forward import append
 from specframe.language_model import LanguageModel
 from specframe.models import LoadedModel
+from specframe.row_maxima import row_topk
 from specframe.turnstile import Turnstile
 from specframe.types import DraftTree
 
@@ -140,7 +141,7 @@ class Target(LanguageModel):
 
 def top_ids(logits: Tensor, k: int) -> Tensor:
     """Return the ids of the k largest logits per row [N, k], for logits [N, V]."""
-    return logits.topk(k, dim=-1).indices
+    return row_topk(logits, k)[1]
 
 
 def tokenizer_fingerprint(tokenizer: PreTrainedTokenizerBase) -> str:

@@ -10,6 +10,7 @@ from specframe.active_set import ActiveSet
 from specframe.components import BuildContext, Component
 from specframe.head import OutputHead
 from specframe.packed_linear import PackedLinear
+from specframe.row_maxima import row_topk
 
 
 @attrs.frozen(slots=True)
@@ -59,7 +60,7 @@ class TorchGather:
         found = min(k, width)
         if found == 0:
             return logits.new_full((n, k), -torch.inf), logits.new_full((n, k), -1, dtype=torch.int64)
-        best, slots = logits.topk(found, dim=-1)
+        best, slots = row_topk(logits, found)
         # In place, because another [N, V] float32 tensor costs more than the exponentials.
         peak = best[:, :1]
         total = logits.sub_(peak).exp_().sum(dim=-1, keepdim=True)

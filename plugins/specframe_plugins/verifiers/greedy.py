@@ -7,6 +7,7 @@ import torch
 from torch import Generator
 
 from specframe.components import BuildContext, Component, Setting
+from specframe.row_maxima import row_max
 from specframe.target_logits import TargetLogits, not_finite
 from specframe.types import DraftTree, Verdict
 from specframe_plugins.verifiers.tree_walk import TreeOnHost, walk
@@ -40,10 +41,9 @@ class GreedyVerifier:
         """
         if target.processed_at_all:
             return walk(TreeOnHost(tree), lambda node: self._best(tree, target, node))
-        best = target.raw.max(dim=-1)
+        values, best = row_max(target.raw)
         # A NaN anywhere in a row is the row's maximum, so N values stand for all N x V of them.
-        usable = best.values.isfinite()
-        columns = torch.stack([tree.token_ids, tree.parents, best.indices, usable.long()])
+        columns = torch.stack([tree.token_ids, tree.parents, best, values.isfinite().long()])
         token_ids, parents, chosen, finite = columns.tolist()
 
         def choose(node: int) -> int:
