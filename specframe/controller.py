@@ -28,6 +28,11 @@ _WAY_BACK = 0.01
 _TRIAL_SHARE = 0.025
 # Target passes between two trials, whatever they cost: of a draft while stopped, of others while drafting.
 _DRAFT_TRIAL_EVERY, _TRIAL_EVERY = 16, 32
+# Costs of a pass without a draft that must be known before one stops, and passes between finding them out.
+_ENOUGH, _BETWEEN = 4, 8
+# However dear it seems, drafting is tried after so many passes, in this request or a later one; and what was
+# measured so long before the last time is forgotten. A cost may have been wrong.
+_LONGEST_PAUSE = 256
 # Passes before single times say something, and passes after a change that are compared with those before it.
 _WARM, _BESIDE = 5, 3
 # The first pass after a change pays for the change, so that two are the least that can be measured.
@@ -78,6 +83,8 @@ class Measured:
 
     def add(self, value: float, now: int) -> None:
         """Take the value of target pass number ``now``."""
+        if now - self._measured_at >= _LONGEST_PAUSE:
+            self._last.clear()
         self.count += 1
         self._last.append(value)
         ordered = sorted(self._last)
@@ -133,6 +140,7 @@ class Controller:
         self._max_depth = max_depth
         self._can_stop = can_stop
         self._now = 0  # target passes
+        self._since_drafted = 0
         self.forget_costs()
         self.begin()
 
@@ -160,7 +168,6 @@ class Controller:
         self._budget = 0.0
         self._since: dict[Arm, int] = dict.fromkeys((*self._drafting, "stopped"), 0)
         self._stopped_run = self._drafted_run = 0  # measured passes since the other one began
-        self._since_drafted = 0
 
     def choose(self) -> Arm:
         """Return the arm of the next target pass."""
@@ -264,10 +271,12 @@ class Controller:
         """Return an arm to try, though it is expected to be slower, and for how many passes; or None."""
         if self._settled == "stopped":
             draft = self._fastest_draft()
-            due = self._since_drafted >= _DRAFT_TRIAL_EVERY and self._can_afford(draft, _SHORTEST)
-            return (draft, _SHORTEST) if due else None
+            since = self._since_drafted
+            due = since >= _DRAFT_TRIAL_EVERY and self._can_afford(draft, _SHORTEST)
+            return (draft, _SHORTEST) if due or since >= _LONGEST_PAUSE else None
         if self._can_stop and self._drafted_run >= _WARM:  # else there is nothing to compare with
-            if self.cost("stopped") is None:
+            known = self._stopped_cost.count
+            if known < _ENOUGH and (not known or self._since["stopped"] >= _BETWEEN):
                 return "stopped", _BESIDE
             if self._since["stopped"] >= _TRIAL_EVERY and self._can_afford("stopped", 1):
                 return "stopped", 1
@@ -293,7 +302,7 @@ class Controller:
     def _fastest(self) -> Arm:
         """Return the arm to settle on: one does not stop before knowing what that costs."""
         draft = self._fastest_draft()
-        knows = self._is_warm and self.cost("stopped") is not None
+        knows = self._is_warm and self._stopped_cost.count >= _ENOUGH
         return "stopped" if knows and self._rate("stopped") > self._rate(draft) else draft
 
     @property

@@ -61,8 +61,10 @@ def test_a_drafter_that_does_not_pay_is_stopped(hit: float) -> None:
 
 
 def test_a_drafter_that_can_never_pay_costs_a_few_passes() -> None:
-    done = run(controller(), World(hit=0.9, rest=rest(0.2, 0.2, 0.2)), 500)
-    assert done.share("stopped") > 0.97
+    chosen, world = controller(), World(hit=0.9, rest=rest(0.2, 0.2, 0.2))
+    assert run(chosen, world, 100).share("stopped") > 0.8
+    chosen.begin()
+    assert run(chosen, world, 500).share("stopped") > 0.97
 
 
 def test_drafting_goes_on_when_the_text_becomes_predictable() -> None:
@@ -172,3 +174,12 @@ def test_a_mean_forgets_outliers_and_old_values() -> None:
     for now in range(9, 18):
         cost.add(2.0, now)
     assert cost.value(17) == 2.0
+
+
+def test_a_drafter_that_only_seemed_dear_is_found_out_in_later_requests() -> None:
+    chosen = controller()
+    run(chosen, World(hit=0.7, rest=rest(0.3, 0.3, 0.3)), 100)
+    for _ in range(12):
+        chosen.begin()
+        done = run(chosen, World(hit=0.7), 100)
+    assert done.share("pruned") > 0.85
