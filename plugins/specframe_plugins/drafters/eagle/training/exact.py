@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from specframe.head import OutputHead
+from specframe.row_maxima import row_topk
 
 
 def best(head: OutputHead, hidden: Tensor, count: int) -> tuple[Tensor, Tensor]:
@@ -24,7 +25,7 @@ def best(head: OutputHead, hidden: Tensor, count: int) -> tuple[Tensor, Tensor]:
         Float32 logits [n, count], falling, and the ids [n, count].
     """
     raw = torch.nn.functional.linear(hidden.to(head.weight.dtype), head.weight, head.bias)
-    ids = raw.topk(min(count, head.vocab_size), dim=-1).indices
+    _, ids = row_topk(raw, min(count, head.vocab_size))
     logits = torch.einsum("nh,nkh->nk", hidden.float(), head.weight[ids].float())
     if head.bias is not None:
         logits = logits + head.bias[ids].float()
