@@ -107,7 +107,8 @@ class ControlledDrafting(Drafting):
 
     def reusable(self, shared: int, prompt_tokens: int) -> int:
         """Return how many first positions of a turn need not be read again, as in ``Drafting``."""
-        self._tell_drafter()
+        if shared:
+            self._tell_drafter()
         return super().reusable(shared, prompt_tokens)
 
     def start(self, prompt_ids: Tensor, prefill: Prefill, clock: PhaseClock, kept: int = 0) -> None:
