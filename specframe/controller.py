@@ -312,7 +312,9 @@ class Controller:
     def _fastest_draft(self) -> Arm:
         """Return the usual arm that drafts, or another that is clearly faster."""
         arm = max(self._drafting, key=self._rate) if self._is_warm else self._usual
-        return arm if self._rate(arm) > (1 + _MARGIN) * self._rate(self._usual) else self._usual
+        # A few passes say little about OOV rejections.
+        margin = _MARGIN * (1 + 2 * _HOPE_WEIGHT / self._tokens.weight)
+        return arm if self._rate(arm) > (1 + margin) * self._rate(self._usual) else self._usual
 
     def _rate(self, arm: Arm) -> float:
         """Return the expected tokens per cost; of an arm that drafts, infinite before the first cost."""
