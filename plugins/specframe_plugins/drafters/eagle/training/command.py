@@ -71,7 +71,7 @@ def train(request: TrainRequest, architecture: Architecture | None = None) -> No
     data = TrainingData(shards, target, layers)
     answers = answered(target, tasks, work_dir / "validation", layers)
     statistics = read_statistics(data, training)
-    trainer = _trainer(options, architecture, data, training, statistics, work_dir / "state.pt")
+    trainer = build_trainer(options, architecture, data, training, statistics, work_dir / "state.pt")
     trainer.evaluate = evaluation(architecture, answers)
     with ProgressLine("train", trainer.total_tokens, start=trainer.tokens_done) as progress:
         trainer.run(lambda loss: progress.update(trainer.tokens_done, _note(trainer, loss)))
@@ -129,7 +129,7 @@ def _write_settings(request: TrainRequest, work_dir: Path) -> None:
     (work_dir / "config.json").write_text(text, encoding="utf-8")
 
 
-def _trainer(
+def build_trainer(
     options: TrainOptions,
     architecture: Architecture,
     data: TrainingData,
@@ -137,6 +137,16 @@ def _trainer(
     statistics: DataStatistics,
     state_path: Path,
 ) -> Trainer:
+    """Returns a trainer with a head to train, fresh or from a checkpoint.
+
+    Args:
+        options: the recipe is part of them.
+        architecture: what kind of head.
+        data: the conversations.
+        numbers: which of them to train on.
+        statistics: of those.
+        state_path: where its state is kept.
+    """
     torch.manual_seed(options.seed)
     target = data.target
     start = options.start

@@ -214,9 +214,12 @@ class Trainer:
 
     def _train(self, batch: Batch) -> float:
         progress = self.step / self.total_steps
+        return self.update(batch, self.recipe.unroll_steps if progress >= 1 - self.recipe.unroll_share else 1)
+
+    def update(self, batch: Batch, depths: int) -> float:
+        """Takes the next step, on a batch unrolled to some depths; returns the loss."""
         for group in self._optimizer.param_groups:
-            group["lr"] = self.recipe.learning_rate * rate(progress)
-        depths = self.recipe.unroll_steps if progress >= 1 - self.recipe.unroll_share else 1
+            group["lr"] = self.recipe.learning_rate * rate(self.step / self.total_steps)
         self.head.train()
         loss = self.loss(
             batch, depths, torch.Generator().manual_seed(self.recipe.seed * 1_000_003 + self.step)
