@@ -68,10 +68,8 @@ def data_merge(
     share: Annotated[
         float,
         typer.Option(
-            min=0.0,
-            max=1.0,
             metavar="SHARE",
-            help="Share of the conversations, 0 to 1; a smaller one is part of a larger one.",
+            help="Share of the conversations, above 0 and at most 1; a smaller one is part of a larger one.",
         ),
     ] = 1.0,
     drafter: DrafterOption = DEFAULTS["drafter"],

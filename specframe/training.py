@@ -64,12 +64,14 @@ def merge_data(
         drafter: whose data they are.
         out: where to.
         folders: where from.
-        share: of the data, 0 to 1; a smaller share is part of every larger one.
+        share: of the data, above 0 and at most 1; a smaller share is part of every larger one.
         manager: plugin manager; by default a fresh one with every installed plugin.
 
     Raises:
-        UsageError: the drafter has no data commands, or the data do not belong together.
+        UsageError: the drafter has no data commands, the data do not belong together, or the share is none.
     """
+    if not 0 < share <= 1:
+        raise UsageError(f"share is {share:g}; allowed: above 0, at most 1")
     return _data_commands(drafter, manager).merge(out, folders, share)
 
 

@@ -88,7 +88,7 @@ def test_an_lm_head_of_its_own_is_trained(trained, target, lm_head):
     assert same == (lm_head == "target")
 
 
-def test_training_makes_the_head_draft_better(trained):
+def test_the_loss_falls(trained):
     curves = json.loads((trained / "curves.json").read_text())
     losses = [point["loss"] for point in curves["loss"]]
     tenth = len(losses) // 10

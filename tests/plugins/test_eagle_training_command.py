@@ -173,6 +173,15 @@ def test_a_smaller_share_of_the_data_is_part_of_a_larger_one(cli, trained, tmp_p
     assert 0.3 < len(half) / len(everything) < 0.7
 
 
+@pytest.mark.parametrize("share", ["0", "-0.1", "1.5", "nan"])
+def test_a_share_that_is_none_is_refused_and_nothing_is_written(cli, trained, tmp_path, share):
+    out = tmp_path / "part"
+    refused = cli("train", "data", "merge", out, trained.with_name("head.work") / "shards", "--share", share)
+    assert refused.exit_code == 2
+    assert "allowed: above 0, at most 1" in refused.err
+    assert not out.exists()
+
+
 def test_data_of_two_targets_cannot_be_merged(cli, model_dir, tmp_path):
     other = tmp_path / "other"
     tiny_model(seed=1).save_pretrained(other)
