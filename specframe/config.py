@@ -16,6 +16,8 @@ from specframe.models import default_model
 
 AUTOREGRESSIVE = "autoregressive"
 
+SAMPLING_PARAMETERS = ("temperature", "top_p", "top_k", "min_p", "repetition_penalty")
+
 ForwardName = Literal["auto", "lean", "transformers"]
 AUTO = "auto"
 

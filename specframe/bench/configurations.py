@@ -9,8 +9,14 @@ from typing import Any
 import attrs
 
 from specframe.components import KINDS
-from specframe.config import AUTOREGRESSIVE, RunConfig, merge_options, split_assignment
-from specframe.errors import UsageError
+from specframe.config import (
+    AUTOREGRESSIVE,
+    SAMPLING_PARAMETERS,
+    RunConfig,
+    merge_options,
+    split_assignment,
+)
+from specframe.errors import UsageError, unknown_name
 
 HF_GREEDY = "hf-greedy"
 HF_PROMPT_LOOKUP = "hf-prompt-lookup"
@@ -21,6 +27,7 @@ SWEPT_BY_DEFAULT = ("nanospec",)
 
 # Components other than the strategy that a configuration may choose for itself.
 _CHOICES = ("drafter", "verifier", "gather")
+_SAMPLING = "sampling"
 
 
 @attrs.frozen(slots=True)
@@ -32,12 +39,14 @@ class Configuration:
         name: a vocabulary strategy, ``autoregressive``, or one of ``PEERS``.
         choices: names of the drafter, verifier or gather backend, where it has its own.
         options: option values per component kind; those of a peer are under ``vocabulary``.
+        sampling: sampling parameters that it has for itself.
     """
 
     label: str
     name: str
     choices: Mapping[str, str]
     options: Mapping[str, Mapping[str, str]]
+    sampling: Mapping[str, float] = attrs.field(factory=dict)
 
     @property
     def is_peer(self) -> bool:
@@ -47,8 +56,8 @@ class Configuration:
     def run_config(self, base: RunConfig) -> RunConfig:
         """Return what this engine is asked to run, given what all configurations have in common."""
         config = attrs.evolve(base, strategy=self.name, options=merge_options(base.options, self.options))
-        choices: dict[str, Any] = dict(self.choices)
-        return attrs.evolve(config, **choices)
+        own: dict[str, Any] = {**self.choices, **self.sampling}
+        return attrs.evolve(config, **own)
 
 
 def parse_configurations(texts: Iterable[str]) -> list[Configuration]:
@@ -56,7 +65,8 @@ def parse_configurations(texts: Iterable[str]) -> list[Configuration]:
 
     After a name and a colon, ``KEY=VALUE`` belongs to that name until the next one begins. A key without a
     dot is an option of the strategy; ``KIND.KEY`` is an option of another component, and ``drafter``,
-    ``verifier`` and ``gather`` alone choose it. ``KEY=VALUE|VALUE`` stands for one configuration per value.
+    ``verifier`` and ``gather`` alone choose it. ``sampling.temperature`` and its like are parameters of
+    the configuration's own sampling. ``KEY=VALUE|VALUE`` stands for one configuration per value.
 
     Raises:
         UsageError: a malformed or doubled configuration.
@@ -78,6 +88,13 @@ def parse_configurations(texts: Iterable[str]) -> list[Configuration]:
     return configurations
 
 
+def plain_name(label: str) -> str | None:
+    """Return the name that a label consists of, sampling parameters aside; None if it has options."""
+    name, _, assignments = label.partition(":")
+    keys = filter(None, assignments.split(","))
+    return name if all(key.startswith(f"{_SAMPLING}.") for key in keys) else None
+
+
 def _alternatives(pieces: Sequence[str]) -> Iterator[str]:
     """Yield the labels that the pieces of a configuration stand for, one per choice of alternatives."""
     choices = []
@@ -91,6 +108,7 @@ def _configuration(label: str) -> Configuration:
     name, _, assignments = label.partition(":")
     choices: dict[str, str] = {}
     options: dict[str, dict[str, str]] = {}
+    sampling: dict[str, float] = {}
     for assignment in filter(None, assignments.split(",")):
         key, value = split_assignment(assignment, "KEY=VALUE")
         kind, dot, option = key.partition(".")
@@ -99,21 +117,35 @@ def _configuration(label: str) -> Configuration:
             continue
         if not dot:
             kind, option = "vocabulary", key
+        if kind == _SAMPLING:
+            sampling[option] = _sampling_value(label, option, value)
+            continue
         if kind not in KINDS or not option:
             raise UsageError(
-                f"option {key!r} of {label!r}: allowed: NAME, or KIND.NAME with {', '.join(KINDS)}"
+                f"option {key!r} of {label!r}: allowed: NAME, or KIND.NAME with "
+                f"{', '.join([*KINDS, _SAMPLING])}"
             )
         options.setdefault(kind, {})[option] = value
-    _check_bare(name, label, choices, options)
-    return Configuration(label, name, choices, options)
+    _check_bare(name, label, [*choices, *options, *([_SAMPLING] if sampling else [])])
+    return Configuration(label, name, choices, options, sampling)
 
 
-def _check_bare(
-    name: str, label: str, choices: Mapping[str, str], options: Mapping[str, Mapping[str, Any]]
-) -> None:
+def _sampling_value(label: str, name: str, value: str) -> float:
+    """Return a sampling parameter of a configuration; the config checks its range."""
+    if name not in SAMPLING_PARAMETERS:
+        raise unknown_name(f"sampling parameter in {label!r}", name, SAMPLING_PARAMETERS)
+    kind = type(attrs.fields_dict(RunConfig)[name].default)
+    try:
+        return kind(value)  # type: ignore[no-any-return]  # int or float, by the field
+    except ValueError:
+        what = "a whole number" if kind is int else "a number"
+        raise UsageError(f"sampling.{name} = {value!r} of {label!r} must be {what}") from None
+
+
+def _check_bare(name: str, label: str, kinds: Iterable[str]) -> None:
     """Refuse options of components that the baseline and the peers do not have."""
-    allowed = {AUTOREGRESSIVE: ("verifier",), **dict.fromkeys(PEERS, ("vocabulary",))}
+    allowed = {AUTOREGRESSIVE: ("verifier", _SAMPLING), **dict.fromkeys(PEERS, ("vocabulary",))}
     if name in allowed:
-        for kind in [*choices, *options]:
+        for kind in kinds:
             if kind not in allowed[name]:
                 raise UsageError(f"configuration {label!r}: {name} has no {kind} that could be set")

@@ -11,6 +11,7 @@ from typing import Any
 
 import attrs
 
+from specframe.config import SAMPLING_PARAMETERS
 from specframe.errors import SpecframeError
 from specframe.types import FinishReason, PassesPerArm, Rejection, StepStats
 
@@ -151,6 +152,11 @@ class BenchRow:
     head_bytes: int | None
     steps: Steps | None
     lossless: Losslessness | None
+
+    @property
+    def sampling(self) -> tuple[float, ...]:
+        """The sampling parameters; speeds are compared where they are equal."""
+        return tuple(getattr(self, name) for name in SAMPLING_PARAMETERS)
 
     @property
     def tokens_per_s(self) -> float:

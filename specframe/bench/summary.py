@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from specframe.bench.checks import CheckResult
+from specframe.bench.configurations import plain_name
 from specframe.bench.rows import BenchRow
 from specframe.config import AUTOREGRESSIVE
 from specframe.errors import SpecframeError
@@ -38,12 +39,15 @@ def summary_rows(rows: Sequence[BenchRow]) -> list[tuple[str, ...]]:
     for row in rows:
         by_label.setdefault(row.configuration, []).append(row)
     speeds = {label: _speed(own) for label, own in by_label.items()}
+    baselines = {(plain_name(label), own[0].sampling): speeds[label] for label, own in by_label.items()}
     return [
         (
             label,
             f"{speeds[label]:.1f}",
-            _ratio(speeds, label, AUTOREGRESSIVE),
-            _ratio(speeds, label, "full"),
+            *(
+                _ratio(speeds[label], baselines.get((name, own[0].sampling)))
+                for name in (AUTOREGRESSIVE, "full")
+            ),
             *_steps(own),
             _lossless(own),
         )
@@ -134,8 +138,8 @@ def _lossless(rows: Sequence[BenchRow]) -> str:
     return f"{sum(equal)}/{len(equal)} equal, {tied}" if equal else tied
 
 
-def _ratio(speeds: dict[str, float], label: str, to: str) -> str:
-    return f"{speeds[label] / speeds[to]:.3f}" if speeds.get(to) else ""
+def _ratio(speed: float, baseline: float | None) -> str:
+    return f"{speed / baseline:.3f}" if baseline else ""
 
 
 def _speed(rows: Sequence[BenchRow]) -> float:

@@ -43,6 +43,13 @@ def test_a_component_can_be_chosen_for_one_configuration() -> None:
     assert config.options == {"drafter": {"nodes": "4", "depth": "3"}}
 
 
+def test_a_configuration_may_have_sampling_parameters_of_its_own() -> None:
+    greedy, sampled = parse_configurations(["nanospec,nanospec:sampling.temperature=0.7,sampling.top_k=9"])
+    assert greedy.run_config(RunConfig()).temperature == 0
+    config = sampled.run_config(RunConfig(top_p=0.5, temperature=1.0))
+    assert (config.temperature, config.top_k, config.top_p) == (0.7, 9, 0.5)
+
+
 def test_alternatives_stand_for_one_configuration_each() -> None:
     assert labels("full,nanospec:capacity=512|1024,drafter.nodes=6|12") == [
         "full",
@@ -69,6 +76,9 @@ def test_the_label_is_what_was_typed() -> None:
         ("autoregressive:capacity=3", "autoregressive has no vocabulary"),
         ("autoregressive:drafter=eagle", "autoregressive has no drafter"),
         ("hf-greedy:drafter.nodes=3", "hf-greedy has no drafter"),
+        ("hf-greedy:sampling.temperature=1", "hf-greedy has no sampling"),
+        ("nanospec:sampling.heat=1", "unknown sampling parameter in .* 'heat'; known: min_p, repetition_penalty"),
+        ("nanospec:sampling.top_k=1.5", r"sampling.top_k = '1.5' of .* must be a whole number"),
     ],
 )
 def test_a_malformed_list_is_one_line(text: str, complaint: str) -> None:

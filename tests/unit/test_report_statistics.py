@@ -15,6 +15,7 @@ from specframe.bench.report.run import OVERALL, Run
 from specframe.bench.report.times import time_split
 from specframe.bench.report.totals import totals
 from specframe.bench.rows import BenchRow, Losslessness, Steps
+from specframe.bench.summary import summary_rows
 from specframe.errors import SpecframeError
 
 ROWS = bench_rows(6)
@@ -55,6 +56,22 @@ def test_ratios_are_paired_by_prompt() -> None:
     assert (overall.task, code.task) == (OVERALL, "code")
     assert overall.prompts == (2.0, 2.0)
     assert overall.ratio.value == pytest.approx(2.0)
+
+
+def test_what_samples_is_compared_with_a_baseline_that_samples_alike() -> None:
+    hot = "autoregressive:sampling.temperature=0.7", "nanospec:sampling.temperature=0.7"
+    greedy = [row("autoregressive", "1", 4.0), row("nanospec", "1", 2.0)]
+    sampled = [
+        attrs.evolve(row(label, "1", 3.0 / n), temperature=0.7) for n, label in enumerate(hot, start=1)
+    ]
+    found = analyse([*greedy, *sampled], manifest())
+    assert found.run.baselines == ["autoregressive", hot[0]]
+    assert [(one.configuration, one.baseline, one.ratio.value) for one in answers(found)] == [
+        ("nanospec", "autoregressive", pytest.approx(2.0)),
+        (hot[1], hot[0], pytest.approx(2.0)),
+    ]
+    against = {line[0]: line[2] for line in summary_rows(found.run.rows)}
+    assert against == {"autoregressive": "1.000", "nanospec": "2.000", hot[0]: "1.000", hot[1]: "2.000"}
 
 
 def test_prompts_that_one_configuration_lacks_are_left_out() -> None:

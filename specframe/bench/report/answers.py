@@ -8,7 +8,7 @@ import attrs
 
 from specframe.bench.report.analysis import Analysis
 from specframe.bench.report.bootstrap import Estimate
-from specframe.bench.report.run import FULL, OVERALL
+from specframe.bench.report.run import OVERALL
 
 Verdict = Literal["faster", "slower", "no clear difference", "too few prompts to say"]
 
@@ -19,7 +19,7 @@ class Answer:
 
     Attributes:
         configuration: label.
-        baseline: ``full`` for pruned configurations, else the run's first baseline.
+        baseline: ``full`` for pruned configurations, else the autoregressive one.
         ratio: tokens/s against it, overall.
         verdict: what the interval says.
     """
@@ -43,7 +43,7 @@ def answers(analysis: Analysis) -> list[Answer]:
     """Return what can be said of every drafting configuration; full itself is compared with the baseline."""
     found = []
     for label in analysis.run.drafting:
-        for baseline in (FULL, *analysis.run.baselines):
+        for baseline in reversed(analysis.run.baselines):
             ratio = overall(analysis, label, baseline)
             if ratio is not None:
                 found.append(Answer(label, baseline, ratio, verdict(ratio)))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import attrs
 
+from specframe.bench.configurations import plain_name
 from specframe.bench.rows import BenchRow
 from specframe.config import AUTOREGRESSIVE
 
@@ -40,9 +41,13 @@ class Run:
 
     @property
     def baselines(self) -> list[str]:
-        """What others are compared with: autoregressive and full, or the first where there is neither."""
+        """What others are compared with: autoregressive and full, or the first where there is neither.
+
+        Each once per sampling parameters that it was run with.
+        """
         labels = self.configurations
-        return [name for name in (AUTOREGRESSIVE, FULL) if name in labels] or labels[:1]
+        plain = [label for name in (AUTOREGRESSIVE, FULL) for label in labels if plain_name(label) == name]
+        return plain or labels[:1]
 
     @property
     def drafting(self) -> list[str]:
@@ -62,10 +67,11 @@ class Run:
         """Return the rows of a configuration, each with the baseline's row of the same prompt.
 
         Prompts that only one of the two has are left out: an interrupted run is compared where it can be.
+        So are pairs with different sampling parameters.
         """
         of_baseline = {(row.task, row.id): row for row in self.of(baseline, task)}
         return [
-            (row, of_baseline[row.task, row.id])
+            (row, base)
             for row in self.of(configuration, task)
-            if (row.task, row.id) in of_baseline
+            if (base := of_baseline.get((row.task, row.id))) and base.sampling == row.sampling
         ]
