@@ -1,10 +1,13 @@
+import itertools
 import json
 import math
+import shlex
 
 import pytest
 import torch
 from tiny_models import tiny_model, tiny_target, tiny_tokenizer
 
+from specframe.bench.configurations import parse_configurations
 from specframe.components import TrainRequest
 from specframe.errors import UsageError
 from specframe.options import build_options
@@ -76,13 +79,22 @@ def test_the_frequencies_are_those_of_the_text(trained):
 def test_the_report_has_chain_and_tree_for_every_kind_of_prompt(trained):
     record = json.loads((trained / "training.json").read_text())
     rows = {(row["shape"], row["task"]): row for row in record["drafting"]}
-    kinds = ("held-out conversations", "task0", "task1", "all")
+    kinds = ("held-out conversations", "task0", "task1", "held-out prompts")
     assert set(rows) == {(shape, kind) for shape in SHAPES for kind in kinds}
     for row in rows.values():
         assert math.isclose(row["tau"], 1 + sum(row["accept_by_depth"]), abs_tol=0.1)
     card = (trained / "README.md").read_text()
     assert record["command"] in card
     assert "chain of 3" in card
+
+
+def test_the_card_says_how_to_measure_every_shape_again(trained):
+    command = shlex.split((trained / "README.md").read_text().split("specframe bench ")[1].split("```")[0])
+    strategies = [text for flag, text in itertools.pairwise(command) if flag == "-s"]
+    configurations = parse_configurations(strategies)
+    assert [one.options.get("drafter", {}) for one in configurations] == [
+        {name: str(value) for name, value in shape.items()} for shape in SHAPES.values()
+    ]
 
 
 def test_the_run_folder_has_settings_and_curves(trained):

@@ -77,7 +77,10 @@ def test_the_label_is_what_was_typed() -> None:
         ("autoregressive:drafter=eagle", "autoregressive has no drafter"),
         ("hf-greedy:drafter.nodes=3", "hf-greedy has no drafter"),
         ("hf-greedy:sampling.temperature=1", "hf-greedy has no sampling"),
-        ("nanospec:sampling.heat=1", "unknown sampling parameter in .* 'heat'; known: min_p, repetition_penalty"),
+        (
+            "nanospec:sampling.heat=1",
+            "unknown sampling parameter in .* 'heat'; known: min_p, repetition_penalty",
+        ),
         ("nanospec:sampling.top_k=1.5", r"sampling.top_k = '1.5' of .* must be a whole number"),
     ],
 )

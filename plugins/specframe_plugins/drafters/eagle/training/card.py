@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import json
+import shlex
 from pathlib import Path
 
 import attrs
 
-from specframe_plugins.drafters.eagle.training.decoding import Drafting
+from specframe_plugins.drafters.eagle.training.decoding import SHAPES, Drafting
 from specframe_plugins.drafters.eagle.training.heldout import ChainAcceptance
 from specframe_plugins.drafters.eagle.training.trainer import Evaluation
-from specframe_plugins.drafters.eagle.training.validation import CHAIN_LENGTH
+from specframe_plugins.drafters.eagle.training.validation import CHAIN_LENGTH, NEW_TOKENS
 
 
 @attrs.frozen(kw_only=True)
@@ -116,11 +117,17 @@ not write itself. With every position of the answers as the start of a greedy ch
 | held-out conversations | {forced.starts:,} | {_shares(forced.by_depth)} | {forced.tau(CHAIN_LENGTH):.2f} |
 | held-out prompts | {real.starts:,} | {_shares(real.by_depth)} | {real.tau(CHAIN_LENGTH):.2f} |
 
-Decoded in the engine, greedy, strategy `full`:
+Decoded in the engine, greedy, strategy `full`, {NEW_TOKENS} new tokens:
 
 | shape | prompts | tau | acceptance by depth | target passes |
 |---|---|---|---|---|
 {rows}
+
+What it drafts for the built-in prompts on your machine:
+
+```
+{_bench(record)}
+```
 
 ## Limits
 
@@ -128,6 +135,18 @@ The head learnt the target's own text, mistakes included: it drafts worse where 
 text that the data covers, and where they are longer than its conversations. A head never changes what the
 target emits, only how many target passes that takes.
 """
+
+
+def _bench(record: TrainingRecord) -> str:
+    """The command that measures tau again; HEAD is where the head is."""
+    lines = [
+        f"specframe bench --model {shlex.quote(record.target)} --drafter {record.drafter}",
+        f"-o drafter.checkpoint=HEAD --limit-per-task 2 --max-new-tokens {NEW_TOKENS}",
+    ]
+    for options in SHAPES.values():
+        chosen = ",".join(f"drafter.{name}={value}" for name, value in options.items())
+        lines.append(f"-s full:{chosen}" if chosen else "-s full")
+    return " \\\n  ".join(lines)
 
 
 def _times(record: TrainingRecord) -> str:

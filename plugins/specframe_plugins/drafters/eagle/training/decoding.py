@@ -20,6 +20,9 @@ from specframe_plugins.drafters.eagle.training.validation import CHAIN_LENGTH, N
 
 _T = TypeVar("_T")
 
+CONVERSATIONS = "held-out conversations"
+PROMPTS = "held-out prompts"
+
 _FIXED_SIZE = {"node_gain": 0, "level_gain": 0}
 SHAPES: dict[str, dict[str, int]] = {
     f"chain of {CHAIN_LENGTH}": {
@@ -52,7 +55,7 @@ class Drafting:
 
     Attributes:
         shape: chain or tree.
-        task: the task, or "all".
+        task: the task, ``CONVERSATIONS``, or ``PROMPTS`` for the prompts of all tasks together.
         tau: tokens per target pass.
         accept_by_depth: share of target passes that accepted a drafted token at depth 1, 2, ...
         target_passes: how many passes the figures come from.
@@ -72,7 +75,7 @@ def held_out_prompts(shards: ShardSet, numbers: list[int], count: int) -> list[P
         sequence = shards[number]
         answer = (sequence.roles == ANSWER).nonzero()
         if len(answer):
-            prompts.append(Prompt("held-out conversations", sequence.tokens[: int(answer[0])].long()))
+            prompts.append(Prompt(CONVERSATIONS, sequence.tokens[: int(answer[0])].long()))
     return prompts
 
 
@@ -122,8 +125,9 @@ def decode(
             reports.setdefault(prompt.task, []).append(engine.generate(prompt.ids))
             done += 1
             report(done)
-        if len(reports) > 1:
-            reports["all"] = [found for of_task in reports.values() for found in of_task]
+        of_tasks = [found for task, those in reports.items() if task != CONVERSATIONS for found in those]
+        if of_tasks:
+            reports[PROMPTS] = of_tasks
         results += [_sum_up(shape, task, found) for task, found in reports.items()]
     return results
 
