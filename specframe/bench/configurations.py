@@ -134,9 +134,9 @@ def _sampling_value(label: str, name: str, value: str) -> float:
     """Return a sampling parameter of a configuration; the config checks its range."""
     if name not in SAMPLING_PARAMETERS:
         raise unknown_name(f"sampling parameter in {label!r}", name, SAMPLING_PARAMETERS)
-    kind = type(attrs.fields_dict(RunConfig)[name].default)
+    kind = int if type(attrs.fields_dict(RunConfig)[name].default) is int else float
     try:
-        return kind(value)  # type: ignore[no-any-return]  # int or float, by the field
+        return kind(value)
     except ValueError:
         what = "a whole number" if kind is int else "a number"
         raise UsageError(f"sampling.{name} = {value!r} of {label!r} must be {what}") from None
