@@ -63,13 +63,13 @@ class TorchAdmitter:
         check_range(ids, len(self._active.slot_of))
         ids = self._last_occurrences(ids)
         slots = self._active.slot_of[ids]
-        ids, slots = ids[(slots < 0) | (slots >= self._pinned)], slots[(slots < 0) | (slots >= self._pinned)]
         if self._eviction == "fifo":
             new = ids[slots < 0][-self._ring :]
             offset = torch.arange(self._admitted, self._admitted + len(new), device=new.device)
             new_slots = self._pinned + offset % self._ring
         else:
-            ids, slots = ids[-self._ring :], slots[-self._ring :]
+            unpinned = (slots < 0) | (slots >= self._pinned)
+            ids, slots = ids[unpinned][-self._ring :], slots[unpinned][-self._ring :]
             new = ids[slots < 0]
             seen = self._clock + 1 + torch.arange(len(ids), device=ids.device)
             self._clock += len(ids)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import attrs
 import torch
 from torch import Tensor
@@ -11,6 +13,10 @@ from specframe.components import BuildContext, Component
 from specframe.head import OutputHead
 from specframe.packed_linear import PackedLinear
 from specframe.row_maxima import row_topk
+
+# On the CPU a product of a width that was not there before costs ten times as much: code is made for it. An
+# active set grows with almost every pass, so its width is rounded up to a multiple of this.
+_WIDTH_STEP = 256
 
 
 @attrs.frozen(slots=True)
@@ -22,8 +28,8 @@ class TorchGather:
     """Gathers rows with ``index_select`` and multiplies by the packed copy.
 
     Source: NanoSpec (2026), packed vocabulary. Rows from the active count on hold what earlier tokens left
-    there, so they must never be seen. On the CPU the matrix is cut at the count. On other devices reading
-    the count would stall the stream: there every slot is multiplied and the stale ones are masked.
+    there, so they must never be seen: their logits are masked. On the CPU few of them are multiplied. On
+    other devices reading the count would stall the stream, so there every slot is.
 
     Rows that never change, those of a static map, are kept in the order that the CPU multiplies by, if the
     full head is: for rows that do change, reordering takes longer than it saves (docs/performance.md).
@@ -65,7 +71,7 @@ class TorchGather:
         peak = best[:, :1]
         total = logits.sub_(peak).exp_().sum(dim=-1, keepdim=True)
         log_probs, ids = best - peak - total.log(), self._token_ids(slots)
-        if self._active is not None and not self._reads_count:
+        if self._active is not None:
             stale = slots >= self._active.count
             log_probs = log_probs.masked_fill(stale, -torch.inf)
             ids = ids.masked_fill(stale, -1)
@@ -80,20 +86,18 @@ class TorchGather:
         return logits if self._active is None else logits[:, : int(self._active.count)]
 
     def _logits(self, hidden: Tensor) -> Tensor:
-        """Return logits [N, K] float32 on the CPU, [N, capacity] with -inf in stale slots elsewhere."""
+        """Return logits by slot [N, K or more] float32, with -inf in stale slots."""
         if self._active is None:
             return self._head.logits(hidden).float()
         if self._product is not None:
             return self._head.finish(self._product(hidden)).float()
-        weight, bias = self._weight, self._bias
+        width = self._weight.shape[0]
         if self._reads_count:
-            count = int(self._active.count)
-            weight, bias = weight[:count], None if bias is None else bias[:count]
-        logits = self._head.finish(torch.nn.functional.linear(hidden, weight, bias)).float()
-        if not self._reads_count:
-            stale = torch.arange(logits.shape[1], device=logits.device) >= self._active.count
-            logits = logits.masked_fill_(stale, -torch.inf)
-        return logits
+            width = min(math.ceil(int(self._active.count) / _WIDTH_STEP) * _WIDTH_STEP, width)
+        bias = None if self._bias is None else self._bias[:width]
+        logits = self._head.finish(torch.nn.functional.linear(hidden, self._weight[:width], bias)).float()
+        stale = torch.arange(width, device=logits.device) >= self._active.count
+        return logits.masked_fill_(stale, -torch.inf)
 
     def _token_ids(self, slots: Tensor) -> Tensor:
         return slots if self._active is None else self._active.token_of[slots].long()
