@@ -24,7 +24,7 @@ from specframe.testing import ReferenceGather, check_drafter
 from specframe.tree_kinds import TREE_KINDS, TreeKind
 from specframe.types import DraftTree, Verdict
 from specframe_plugins.drafters.draft_model.drafter import DraftModelDrafter
-from specframe_plugins.drafters.eagle.shape import TreeSampling, TreeShape
+from specframe_plugins.drafters.trees.shape import TreeSampling, TreeShape
 
 # "relu" is left to the decoder of transformers; the others run lean.
 KINDS: dict[str, dict[str, Any]] = {

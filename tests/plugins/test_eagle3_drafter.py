@@ -23,11 +23,11 @@ from specframe.target import Target
 from specframe.testing import ReferenceGather, check_drafter
 from specframe.translated_head import TranslatedHead
 from specframe_plugins.drafters.eagle.drafter import EagleDrafter
-from specframe_plugins.drafters.eagle.shape import TreeShape
 from specframe_plugins.drafters.eagle3.cached import CachedEagle3
 from specframe_plugins.drafters.eagle3.checkpoint import save_head
 from specframe_plugins.drafters.eagle3.drafter import COMPONENT
 from specframe_plugins.drafters.eagle3.model import Eagle3Head, for_target
+from specframe_plugins.drafters.trees.shape import TreeShape
 
 PROMPT = torch.tensor([5, 17, 42, 8, 33, 12, 70, 64, 21, 9, 11])
 TOKENS = torch.arange(1, VOCAB_SIZE, 2)  # the odd ones, EOS among them

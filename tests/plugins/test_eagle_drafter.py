@@ -23,7 +23,7 @@ from specframe_plugins.drafters.eagle.cached import CachedHead
 from specframe_plugins.drafters.eagle.checkpoint import save_head
 from specframe_plugins.drafters.eagle.drafter import COMPONENT, EagleDrafter, EagleOptions
 from specframe_plugins.drafters.eagle.model import EagleConfig, EagleHead
-from specframe_plugins.drafters.eagle.shape import TreeShape, sweep
+from specframe_plugins.drafters.trees.shape import TreeShape, sweep
 
 PROMPT = torch.tensor([5, 17, 42, 8, 33, 12, 70, 64, 21, 9, 11])
 # Low enough for a random head, which hardly prefers any token.

@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from specframe.types import DraftTree
-from specframe_plugins.drafters.eagle.shape import TreeShape
-from specframe_plugins.drafters.eagle.tree import DynamicTree
+from specframe_plugins.drafters.trees.shape import TreeShape
+from specframe_plugins.drafters.trees.tree import DynamicTree
 
 ROOT = 7
 unhurried = settings(deadline=None)  # the first call into torch may take a second

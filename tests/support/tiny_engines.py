@@ -16,7 +16,7 @@ from specframe.vocabulary_store import VocabularyStore
 from specframe_plugins.drafters.eagle.cached import CachedHead
 from specframe_plugins.drafters.eagle.drafter import EagleDrafter
 from specframe_plugins.drafters.eagle.model import EagleConfig, EagleHead
-from specframe_plugins.drafters.eagle.shape import TreeShape
+from specframe_plugins.drafters.trees.shape import TreeShape
 from specframe_plugins.gathers.torch import TorchGather
 from specframe_plugins.verifiers.greedy import GreedyVerifier
 from specframe_plugins.vocabularies.nanospec import NanospecOptions, NanospecVocabulary

@@ -18,9 +18,9 @@ from specframe.types import DraftTree, Verdict
 from specframe_plugins.drafters.draft_model.backbone import ModelBackbone
 from specframe_plugins.drafters.draft_model.diagnosis import SUBJECT, WHY, diagnose, predictor
 from specframe_plugins.drafters.draft_model.loading import load
-from specframe_plugins.drafters.eagle.shape import TREES, TreeOptions, TreeSampling, TreeShape, sweep
-from specframe_plugins.drafters.eagle.tree_drafter import TreeDrafter
 from specframe_plugins.drafters.probe import warn_unless_it_predicts
+from specframe_plugins.drafters.trees.shape import TREES, TreeOptions, TreeSampling, TreeShape, sweep
+from specframe_plugins.drafters.trees.tree_drafter import TreeDrafter
 
 
 @attrs.frozen(slots=True, kw_only=True)

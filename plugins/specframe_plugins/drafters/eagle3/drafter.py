@@ -16,7 +16,6 @@ from specframe.errors import UsageError
 from specframe.graphs import CapturedSteps
 from specframe.options import option
 from specframe_plugins.drafters.eagle.drafter import EagleDrafter
-from specframe_plugins.drafters.eagle.shape import TREES, TreeOptions, sweep
 from specframe_plugins.drafters.eagle.training import data_commands
 from specframe_plugins.drafters.eagle3.cached import CachedEagle3
 from specframe_plugins.drafters.eagle3.checkpoint import load_head
@@ -30,6 +29,7 @@ from specframe_plugins.drafters.eagle3.diagnosis import (
 from specframe_plugins.drafters.eagle3.training import train
 from specframe_plugins.drafters.eagle3.training.options import Eagle3TrainOptions
 from specframe_plugins.drafters.probe import warn_unless_it_predicts
+from specframe_plugins.drafters.trees.shape import TREES, TreeOptions, sweep
 
 _log = logging.getLogger(__name__)
 

@@ -11,11 +11,11 @@ from specframe.clock import PhaseClock
 from specframe.head import OutputHead
 from specframe.protocols import GatherBackend
 from specframe.types import DraftTree
-from specframe_plugins.drafters.eagle.backbone import Backbone
-from specframe_plugins.drafters.eagle.sampled_step import SampledStep
-from specframe_plugins.drafters.eagle.shape import TreeSampling, TreeShape
-from specframe_plugins.drafters.eagle.step import DraftStep
-from specframe_plugins.drafters.eagle.tree import DynamicTree
+from specframe_plugins.drafters.trees.backbone import Backbone
+from specframe_plugins.drafters.trees.sampled_step import SampledStep
+from specframe_plugins.drafters.trees.shape import TreeSampling, TreeShape
+from specframe_plugins.drafters.trees.step import DraftStep
+from specframe_plugins.drafters.trees.tree import DynamicTree
 
 
 class TreeDrafter:

@@ -12,8 +12,8 @@ from torch import Tensor
 
 from specframe.clock import Phase
 from specframe.protocols import GatherBackend
-from specframe_plugins.drafters.eagle.backbone import Backbone
-from specframe_plugins.drafters.eagle.tree import DynamicTree
+from specframe_plugins.drafters.trees.backbone import Backbone
+from specframe_plugins.drafters.trees.tree import DynamicTree
 
 
 class DraftStep:

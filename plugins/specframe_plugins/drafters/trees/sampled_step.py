@@ -10,8 +10,8 @@ from specframe.clock import Phase
 from specframe.protocols import GatherBackend
 from specframe.sampled_tree import SampledTree
 from specframe.types import DraftTree
-from specframe_plugins.drafters.eagle.backbone import Backbone
-from specframe_plugins.drafters.eagle.shape import TreeSampling
+from specframe_plugins.drafters.trees.backbone import Backbone
+from specframe_plugins.drafters.trees.shape import TreeSampling
 
 
 class SampledStep:

@@ -13,7 +13,7 @@ import attrs
 import torch
 from torch import Tensor
 
-from specframe_plugins.drafters.eagle.shape import TreeShape
+from specframe_plugins.drafters.trees.shape import TreeShape
 
 
 @attrs.frozen(slots=True, eq=False)

@@ -1,0 +1,1 @@
+"""Draft trees: their options, and how drafters of any kind grow them."""
