@@ -1,7 +1,8 @@
 """Does a packed head gain from the order of weights that oneDNN multiplies by, and what does reordering cost?
 
 Per number of rows: the three products of a draft step, with 1, 3 and 3 hidden states, through PyTorch's own
-linear and through ``PackedLinear``, the caches emptied before; and one reordering. Medians in milliseconds.
+linear and through ``PackedLinear``, the caches emptied before; and one reordering. Then one product of a
+number of rows that there was no product of before, and of one that there was. Medians in milliseconds.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from specframe.packed_linear import PackedLinear
 
 _ROWS = (720, 2048, 8192, 32768)
 _EVICTED_BYTES = 96 << 20
+_WIDTHS = 60
 
 
 def main() -> None:
@@ -44,6 +46,14 @@ def main() -> None:
             times["reordering"].append(_seconds(partial(PackedLinear, weight)))
         linear, ordered, reordering = (1000 * statistics.median(taken) for taken in times.values())
         print(f"{rows:<7} {linear:<7.2f} {ordered:<7.2f} {reordering:.2f}")
+    weight = torch.randn(_ROWS[0], arguments.hidden).bfloat16()
+    print("states  new width  known width")
+    for n, x in zip((1, 3), hidden[:2], strict=True):
+        new, known = [], []
+        for rows in range(1, _WIDTHS + 1):
+            for taken in (new, known):
+                taken.append(_seconds(partial(_linear, weight[_ROWS[0] // 2 + rows :], x)))
+        print(f"{n:<7} {1000 * statistics.median(new):<10.2f} {1000 * statistics.median(known):.2f}")
 
 
 def _linear(weight: Tensor, x: Tensor) -> Tensor:
