@@ -4,7 +4,8 @@ import json
 
 import pytest
 import torch
-from tiny_models import tiny_model, tiny_target, tiny_tokenizer
+from tiny_models import tiny_target
+from tiny_training import SETTINGS, save_target, save_tasks
 
 from specframe.components import TrainRequest
 from specframe.errors import UsageError
@@ -28,37 +29,16 @@ def target():
 
 @pytest.fixture(scope="module")
 def model_dir(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("tiny")
-    tiny_model(num_hidden_layers=LAYERS).save_pretrained(folder)
-    tiny_tokenizer().save_pretrained(folder)
-    return folder
+    return save_target(tmp_path_factory.mktemp("tiny"), num_hidden_layers=LAYERS)
 
 
 @pytest.fixture(scope="module")
 def tasks(tmp_path_factory):
-    path = tmp_path_factory.mktemp("tasks") / "tasks.jsonl"
-    lines = [{"id": str(n), "task": "task", "turns": [f"w{n + 5} w9 w8"]} for n in range(2)]
-    path.write_text("\n".join(map(json.dumps, lines)) + "\n")
-    return path
+    return save_tasks(tmp_path_factory.mktemp("tasks") / "tasks.jsonl", ["task", "task"])
 
 
 def options(**changes):
-    settings = {
-        "tokens": 2500,
-        "workers": 1,
-        "rows": 8,
-        "max_request": 8,
-        "max_answer": 16,
-        "max_length": 60,
-        "dtype": "float32",
-        "epochs": 2,
-        "batch_tokens": 200,
-        "frequent_tokens": 40,
-        "random_tokens": 8,
-        "heldout_prompts": 2,
-        "patience": 0,
-    }
-    return Eagle3TrainOptions(**{**settings, **changes})
+    return Eagle3TrainOptions(**{**SETTINGS, **changes})
 
 
 @pytest.fixture(scope="module", params=["target", "own"])

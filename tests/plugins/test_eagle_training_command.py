@@ -5,7 +5,8 @@ import shlex
 
 import pytest
 import torch
-from tiny_models import tiny_model, tiny_target, tiny_tokenizer
+from tiny_models import tiny_target, tiny_tokenizer
+from tiny_training import SETTINGS, save_target, save_tasks
 
 from specframe.bench.configurations import parse_configurations
 from specframe.components import TrainRequest
@@ -24,37 +25,16 @@ from specframe_plugins.vocabularies.frequencies import read_frequencies
 
 @pytest.fixture(scope="module")
 def model_dir(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("tiny")
-    tiny_model().save_pretrained(folder)
-    tiny_tokenizer().save_pretrained(folder)
-    return folder
+    return save_target(tmp_path_factory.mktemp("tiny"))
 
 
 @pytest.fixture(scope="module")
 def tasks(tmp_path_factory):
-    path = tmp_path_factory.mktemp("tasks") / "tasks.jsonl"
-    lines = [{"id": str(n), "task": f"task{n % 2}", "turns": [f"w{n + 5} w9 w8"]} for n in range(4)]
-    path.write_text("\n".join(map(json.dumps, lines)) + "\n")
-    return path
+    return save_tasks(tmp_path_factory.mktemp("tasks") / "tasks.jsonl", ["task0", "task1"] * 2)
 
 
 def options(**changes):
-    settings = {
-        "tokens": 2500,
-        "workers": 1,
-        "rows": 8,
-        "max_request": 8,
-        "max_answer": 16,
-        "max_length": 60,
-        "dtype": "float32",
-        "epochs": 2,
-        "batch_tokens": 200,
-        "frequent_tokens": 40,
-        "random_tokens": 8,
-        "heldout_prompts": 2,
-        "patience": 0,
-    }
-    return TrainOptions(**{**settings, **changes})
+    return TrainOptions(**{**SETTINGS, **changes})
 
 
 @pytest.fixture(scope="module")
@@ -195,9 +175,7 @@ def test_a_share_that_is_none_is_refused_and_nothing_is_written(cli, trained, tm
 
 
 def test_data_of_two_targets_cannot_be_merged(cli, model_dir, tmp_path):
-    other = tmp_path / "other"
-    tiny_model(seed=1).save_pretrained(other)
-    tiny_tokenizer().save_pretrained(other)
+    other = save_target(tmp_path / "other", seed=1)
     for name, model in (("a", model_dir), ("b", other)):
         settings = options(tokens=100)
         TokenData().top_up(TrainRequest(model=str(model), out=tmp_path / name, options=settings))
