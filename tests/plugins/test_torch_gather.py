@@ -132,6 +132,24 @@ def test_on_an_accelerator_nothing_is_read_on_the_host() -> None:
     assert log_probs.shape == token_ids.shape == (4, 12)
 
 
+def test_a_growing_active_set_has_products_of_few_widths(monkeypatch: pytest.MonkeyPatch) -> None:
+    head, gather = random_head(vocab_size=700), TorchGather()
+    store = make_store(head, gather, capacity=600)
+    widths = set()
+    product = torch.nn.functional.linear
+
+    def watched(hidden: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        widths.add(len(weight))
+        return product(hidden, weight, bias)
+
+    monkeypatch.setattr(torch.nn.functional, "linear", watched)
+    for count in range(1, 700, 9):
+        store.admit(torch.arange(count))
+        _, token_ids = gather.topk(torch.ones(1, 8), 4)
+        assert int(token_ids.max()) < count
+    assert widths == {256, 512, 600}
+
+
 def test_logits_are_in_the_order_of_the_slots() -> None:
     head, gather, reference = random_head(), TorchGather(), ReferenceGather()
     store = make_store(head, gather)
