@@ -166,7 +166,7 @@ def _type_name(param: click.ParamType[Any], optional: bool) -> str:
         ]
         name = " ".join([kind, *filter(None, bounds)])
     else:
-        name = {"float": "number"}.get(param.name, param.name)
+        name = {"float": "number", "boolean": "true|false"}.get(param.name, param.name)
     return f"{name} or none" if optional else name
 
 

@@ -128,7 +128,7 @@ def test_every_option_is_described_with_type_default_unit_and_help() -> None:
     }
     assert described["capacity"] == ("integer >= 1 <= 100", "8", "tokens", "slots")
     assert described["eviction"] == ("fifo|lru", "fifo", "", "what leaves")
-    assert described["context"][:2] == ("boolean", "true")
+    assert described["context"][:2] == ("true|false", "true")
     assert described["file"][:2] == ("path or none", "none")
 
 
