@@ -1,1 +1,1 @@
-"""The EAGLE drafter: architecture, checkpoints, draft tree and training."""
+"""The EAGLE drafter: architecture, checkpoints and training."""
