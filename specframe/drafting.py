@@ -11,6 +11,7 @@ from specframe.faults import BrokenContract
 from specframe.head import OutputHead
 from specframe.memory import MemoryUse, measure
 from specframe.protocols import (
+    CopiesContext,
     Drafter,
     DrawsTrees,
     GatherBackend,
@@ -134,6 +135,8 @@ class Drafting(Autoregressive):
         self.max_depth, self.max_nodes = drafter.max_depth, drafter.max_nodes
         if isinstance(drafter, ReadsLayers):
             self.feature_layers = drafter.feature_layers
+        if isinstance(drafter, CopiesContext):
+            drafter.propose_among(self.covered)
         self._keeps_active_set = bool(getattr(strategy, "keeps_active_set", False))
         if store is not None:
             self.harvest_topk, self.prompt_window = strategy.harvest_topk, strategy.prompt_window

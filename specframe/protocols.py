@@ -246,12 +246,27 @@ class PausableDrafter(Protocol):
     """
 
     def skip(self, token_ids: Tensor, features: Tensor) -> None:
-        """Take over n tokens as ``draft`` would, and draft nothing; no ``commit`` follows.
+        """Take over n tokens as ``draft`` would, and draft nothing.
+
+        A ``commit`` follows only where something else drafted a tree below the last of them.
 
         Args:
             token_ids: the tokens accepted at the last commit, if nothing came after it, and then every token
                 that was emitted without a draft; the last of them was a root [n] int64.
             features: the target's features at the positions before each of them [n, F].
+        """
+        ...
+
+
+@runtime_checkable
+class CopiesContext(Protocol):
+    """What a drafter has besides that proposes tokens which no head has scored."""
+
+    def propose_among(self, are_active: Callable[[tuple[int, ...]], Tensor]) -> None:
+        """Take what says which tokens may be proposed; comes once, before the first request.
+
+        Args:
+            are_active: returns for token ids whether each is active now [n] bool, on the device.
         """
         ...
 

@@ -17,6 +17,7 @@ from specframe.active_set import ActiveSet
 from specframe.clock import PhaseClock
 from specframe.head import OutputHead
 from specframe.protocols import (
+    CopiesContext,
     Drafter,
     DrawsTrees,
     Eviction,
@@ -437,7 +438,9 @@ def _drafts(
 
 
 def _give_source(drafter: Drafter, allowed: set[int]) -> None:
-    """Begin a request of a drafter that draws its trees from the ``allowed`` tokens."""
+    """Begin a request of a drafter that draws or copies its trees from the ``allowed`` tokens."""
+    if isinstance(drafter, CopiesContext):
+        drafter.propose_among(lambda ids: torch.tensor([token_id in allowed for token_id in ids]))
     if isinstance(drafter, DrawsTrees):
         active_ids = torch.tensor(sorted(allowed), device=drafter.output_head.weight.device)
         drafter.draw_from(_generator(), lambda count: active_ids[:count])

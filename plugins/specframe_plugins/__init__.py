@@ -28,12 +28,13 @@ def specframe_gather_backends() -> Iterable[Component]:
 
 @hookimpl
 def specframe_drafters() -> Iterable[Component]:
-    """Return the drafters ``draft-model``, ``eagle`` and ``eagle3``."""
+    """Return the drafters ``draft-model``, ``eagle``, ``eagle3`` and ``lookup``."""
     from specframe_plugins.drafters.draft_model import drafter as draft_model
     from specframe_plugins.drafters.eagle import drafter as eagle
     from specframe_plugins.drafters.eagle3 import drafter as eagle3
+    from specframe_plugins.drafters.lookup import drafter as lookup
 
-    return [draft_model.COMPONENT, eagle.COMPONENT, eagle3.COMPONENT]
+    return [draft_model.COMPONENT, eagle.COMPONENT, eagle3.COMPONENT, lookup.COMPONENT]
 
 
 @hookimpl

@@ -18,6 +18,7 @@ from specframe.types import DraftTree, Verdict
 from specframe_plugins.drafters.draft_model.backbone import ModelBackbone
 from specframe_plugins.drafters.draft_model.diagnosis import SUBJECT, WHY, diagnose, predictor
 from specframe_plugins.drafters.draft_model.loading import load
+from specframe_plugins.drafters.lookup.drafter import Pausable, with_lookup
 from specframe_plugins.drafters.probe import warn_unless_it_predicts
 from specframe_plugins.drafters.trees.shape import TREES, TreeOptions, TreeSampling, TreeShape, sweep
 from specframe_plugins.drafters.trees.tree_drafter import TreeDrafter
@@ -122,7 +123,7 @@ class DraftModelDrafter(TreeDrafter):
         return self._drafts
 
 
-def create(options: DraftModelOptions, context: BuildContext) -> DraftModelDrafter:
+def create(options: DraftModelOptions, context: BuildContext) -> Pausable:
     """Return the drafter for a target.
 
     Raises:
@@ -133,7 +134,8 @@ def create(options: DraftModelOptions, context: BuildContext) -> DraftModelDraft
     model = load(options.model, options.layers, target)
     warn_unless_it_predicts(SUBJECT, predictor(model), target, why=WHY)
     shape = options.shape(target.device, context.tree)
-    return DraftModelDrafter(model, shape, options.sampling(context))
+    drafter = DraftModelDrafter(model, shape, options.sampling(context))
+    return with_lookup(drafter, options.lookup_length(context))
 
 
 COMPONENT = Component(

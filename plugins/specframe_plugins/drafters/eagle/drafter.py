@@ -25,6 +25,7 @@ from specframe_plugins.drafters.eagle.diagnosis import diagnose, predictor
 from specframe_plugins.drafters.eagle.inputs import StepInputs
 from specframe_plugins.drafters.eagle.training import data_commands, train
 from specframe_plugins.drafters.eagle.training.options import TrainOptions
+from specframe_plugins.drafters.lookup.drafter import Pausable, with_lookup
 from specframe_plugins.drafters.probe import warn_unless_it_predicts
 from specframe_plugins.drafters.trees.backbone import PairBackbone
 from specframe_plugins.drafters.trees.shape import TREES, TreeOptions, TreeSampling, TreeShape, sweep
@@ -173,7 +174,7 @@ def _no_lap(phase: Phase) -> None:
     """Nothing can be timed inside a graph."""
 
 
-def create(options: EagleOptions, context: BuildContext) -> EagleDrafter:
+def create(options: EagleOptions, context: BuildContext) -> Pausable:
     """Return the drafter for a target.
 
     Raises:
@@ -186,7 +187,7 @@ def create(options: EagleOptions, context: BuildContext) -> EagleDrafter:
     shape = options.shape(target.device, context.tree, cuda_graph=context.cuda_graph)
     sampling = options.sampling(context)
     beams = shape.branching if sampling is None else sampling.shape.beams
-    return EagleDrafter(
+    drafter = EagleDrafter(
         CachedHead(head, beams=beams, levels=shape.drafted_levels),
         target.embed_tokens,
         target.output_head,
@@ -194,6 +195,7 @@ def create(options: EagleOptions, context: BuildContext) -> EagleDrafter:
         graphs=CapturedSteps(target.device) if context.cuda_graph else None,
         sampling=sampling,
     )
+    return with_lookup(drafter, options.lookup_length(context))
 
 
 COMPONENT = Component(

@@ -28,6 +28,7 @@ from specframe_plugins.drafters.eagle3.diagnosis import (
 )
 from specframe_plugins.drafters.eagle3.training import train
 from specframe_plugins.drafters.eagle3.training.options import Eagle3TrainOptions
+from specframe_plugins.drafters.lookup.drafter import Pausable, with_lookup
 from specframe_plugins.drafters.probe import warn_unless_it_predicts
 from specframe_plugins.drafters.trees.shape import TREES, TreeOptions, sweep
 
@@ -43,7 +44,7 @@ class Eagle3Options(TreeOptions):
     )
 
 
-def create(options: Eagle3Options, context: BuildContext) -> EagleDrafter:
+def create(options: Eagle3Options, context: BuildContext) -> Pausable:
     """Return the drafter for a target.
 
     Raises:
@@ -61,7 +62,7 @@ def create(options: Eagle3Options, context: BuildContext) -> EagleDrafter:
     shape = options.shape(target.device, context.tree, cuda_graph=context.cuda_graph)
     sampling = options.sampling(context)
     beams = shape.branching if sampling is None else sampling.shape.beams
-    return EagleDrafter(
+    drafter = EagleDrafter(
         CachedEagle3(loaded.head, beams=beams, levels=shape.drafted_levels),
         embedding_of(loaded, target),
         loaded.output_head(target),
@@ -70,6 +71,7 @@ def create(options: Eagle3Options, context: BuildContext) -> EagleDrafter:
         graphs=CapturedSteps(target.device) if context.cuda_graph else None,
         sampling=sampling,
     )
+    return with_lookup(drafter, options.lookup_length(context))
 
 
 COMPONENT = Component(

@@ -74,6 +74,8 @@ class TreeShape:
 _CPU_SHAPE = TreeShape(depth=6, branching=4, nodes=16, free_nodes=6, node_gain=0.1, level_gain=0.7)
 _CPU_DRAWN_SHAPE = TreeShape(depth=3, branching=3, nodes=8)
 _GPU_SHAPE = TreeShape(depth=6, branching=10, nodes=60)
+# A path of tokens that the context has said before costs no draft, but the host has to read the tree.
+_CPU_LOOKUP = 32
 
 
 @attrs.frozen(slots=True)
@@ -134,6 +136,13 @@ class TreeOptions:
         maximum=1,
     )
 
+    lookup: int | None = option(
+        None,
+        help="most tokens to draft from where the context said the same before; 0: none; "
+        f"none: {_CPU_LOOKUP} on a CPU, 0 on a GPU and if drawn",
+        unit="tokens",
+        minimum=0,
+    )
     tree: Literal["auto", "top-k", "chain", "paths", "without-replacement"] = option(
         "auto",
         help="most likely tokens, or drawn ones: one path, independent paths, or children without "
@@ -174,6 +183,23 @@ class TreeOptions:
             )
         return shape
 
+    def lookup_length(self, context: BuildContext) -> int:
+        """Return how many tokens to draft at most from where the context said the same before.
+
+        Raises:
+            UsageError: it was asked for beside drawn trees.
+        """
+        drawn = context.tree != "top-k"
+        if self.lookup is not None:
+            if self.lookup and drawn:
+                raise UsageError(
+                    "lookup adds tokens that were not drawn, which is not exact for drawn trees; allowed: 0, "
+                    "or -o drafter.tree=top-k"
+                )
+            return self.lookup
+        on_cpu = context.target.device.type == "cpu"
+        return _CPU_LOOKUP if on_cpu and not drawn and self.shape(context.target.device).levels else 0
+
     def sampling(self, context: BuildContext) -> TreeSampling | None:
         """Return how trees are drawn for a verifier, or None for the most likely tokens."""
         if context.tree == "top-k":
@@ -193,6 +219,7 @@ def sweep(setting: Setting) -> Sequence[str]:
         "node_gain=0.05|0.2,level_gain=0.5|0.7|0.9",
         "level_gain=0.5|0.9",
         "branching=3|6",
+        "lookup=0|8|16",
         "node_gain=0,level_gain=0,depth=2|3,nodes=6|8|12",
     )
 

@@ -1,0 +1,206 @@
+"""The drafter ``lookup``, and what lets others use it: drafts what the context has said before.
+
+A path of the tokens that followed the last time is grafted onto the tree of another drafter, and stands alone
+where it is likely enough that more would not pay. Source: prompt lookup decoding (Saxena 2023); SAM decoding
+(arXiv 2411.10666) chooses between the two by the length of the match, where here its measured rate decides.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Protocol
+
+import attrs
+import torch
+from torch import Tensor
+
+from specframe.clock import PhaseClock
+from specframe.components import BuildContext, Component
+from specframe.head import OutputHead
+from specframe.options import option
+from specframe.protocols import Drafter, GatherBackend, PausableDrafter, ResumableDrafter
+from specframe.types import DraftTree, Verdict
+from specframe_plugins.drafters.lookup.context import Continuation, TextIndex
+from specframe_plugins.drafters.lookup.graft import graft
+from specframe_plugins.drafters.lookup.rates import RepetitionRates
+
+# A path that is less likely is not worth its node in a target pass.
+_LEAST_LIKELY = 0.05
+# Another drafter's tree is not worth its time where the path's first token is likelier than this.
+_LIKELY_ENOUGH = 0.6
+
+
+class Pausable(Drafter, PausableDrafter, ResumableDrafter, Protocol):
+    """What a drafter must offer so that it need not be asked for every tree."""
+
+
+class LookupDrafter:
+    """Drafts what followed the last time that the text ended like this, beside another drafter's tree.
+
+    It proposes nothing before it knows what is active, and nothing of a path behind the first token that is
+    not.
+
+    Args:
+        inner: the other drafter, of trees of the most likely tokens.
+        length: tokens of the path at most.
+
+    Attributes:
+        output_head: the other drafter's LM head.
+        branching: the other drafter's.
+        max_depth: the deepest level of its trees.
+        max_nodes: N of its trees, the root included.
+        feature_layers: the other drafter's.
+    """
+
+    def __init__(self, inner: Pausable, length: int) -> None:
+        self._inner, self._length = inner, length
+        self.output_head: OutputHead = inner.output_head
+        self.branching = inner.branching
+        self.max_depth = max(inner.max_depth, length)
+        self.max_nodes = inner.max_nodes + length
+        self.feature_layers: tuple[int, ...] = getattr(inner, "feature_layers", ())
+        self._are_active: Callable[[tuple[int, ...]], Tensor] | None = None
+        self._begin([])
+
+    def propose_among(self, are_active: Callable[[tuple[int, ...]], Tensor]) -> None:
+        """Take what says which tokens may be proposed, as in ``CopiesContext``."""
+        self._are_active = are_active
+
+    def start(self, prompt_ids: Tensor, features: Tensor) -> None:
+        """Begin a request with a prompt [T]; the other drafter reads its features [T, F]."""
+        self._inner.start(prompt_ids, features)
+        self._begin(prompt_ids.tolist())
+
+    @property
+    def remembered(self) -> int:
+        """How much the other drafter remembers."""
+        return self._inner.remembered
+
+    def resume(self, prompt_ids: Tensor, features: Tensor, kept: int) -> None:
+        """Begin a request of which the other drafter has read the first ``kept`` positions."""
+        self._inner.resume(prompt_ids, features, kept)
+        self._begin(prompt_ids.tolist())
+
+    def skip(self, token_ids: Tensor, features: Tensor) -> None:
+        """Take over tokens [n] that were emitted without a draft, as in ``PausableDrafter``."""
+        self._inner.skip(token_ids, features)
+        ids, pending = token_ids.tolist(), len(self._accepted_ids) + 1
+        self._read(ids[:pending])
+        for token_id in ids[pending:]:
+            self._read([token_id])
+
+    def draft(self, root: int, features: Tensor, head: GatherBackend, clock: PhaseClock) -> DraftTree:
+        """Draft from ``root``: the path alone where it is likely, else beside the other drafter's tree.
+
+        Args:
+            root: the last emitted token.
+            features: at the positions committed since the last draft [n, F].
+            head: log-softmax and top-k over the active set, for the other drafter.
+            clock: laps the phases of the other drafter; the path is part of ``draft_tree``.
+        """
+        emitted = (*self._accepted_ids, root)
+        self._read(emitted)
+        token_ids, log_probs = self._path(self._continuation)
+        clock.lap("draft_tree")
+        if log_probs and log_probs[0] >= math.log(_LIKELY_ENOUGH):
+            self._inner.skip(torch.tensor(emitted, device=features.device), features)
+            clock.lap("draft_backbone")
+            tree = DraftTree.root_only(root, features.device)
+        else:
+            tree = self._inner.draft(root, features, head, clock)
+        tree = graft(tree, token_ids, log_probs) if token_ids else tree
+        clock.lap("draft_tree")
+        return tree
+
+    def commit(self, verdict: Verdict) -> None:
+        """Take over the accepted path; the other drafter does so too."""
+        self._inner.commit(verdict)
+        self._accepted_ids = verdict.accepted_ids
+
+    def _begin(self, prompt_ids: list[int]) -> None:
+        """Forget all that earlier requests said."""
+        self._text, self._rates = TextIndex(prompt_ids), RepetitionRates()
+        self._accepted_ids: tuple[int, ...] = ()
+        self._continuation = Continuation(0)
+
+    def _read(self, token_ids: Sequence[int]) -> None:
+        """Add what one target pass emitted, and learn from it how far the text repeated itself."""
+        self._rates.learn(self._continuation, token_ids)
+        self._text.extend(token_ids)
+        self._continuation = self._text.continuation(self._length)
+        self._accepted_ids = ()
+
+    def _path(self, continuation: Continuation) -> tuple[tuple[int, ...], list[float]]:
+        """Return the part of a continuation that is likely and active, and its log-probabilities."""
+        log_probs: list[float] = []
+        least = math.log(_LEAST_LIKELY)
+        for equal in range(continuation.equal, continuation.equal + len(continuation.token_ids)):
+            log_prob = math.log(self._rates.estimate(equal))
+            least -= log_prob
+            if least > 0.0:
+                break
+            log_probs.append(log_prob)
+        token_ids = continuation.token_ids[: len(log_probs)]
+        if not token_ids or self._are_active is None:
+            return (), []
+        active = self._are_active(token_ids).tolist()
+        allowed = active.index(False) if False in active else len(active)
+        return token_ids[:allowed], log_probs[:allowed]
+
+
+def with_lookup(drafter: Pausable, length: int) -> Pausable:
+    """Return the drafter with a path of up to ``length`` tokens in its trees; 0 leaves it as it is."""
+    return LookupDrafter(drafter, length) if length else drafter
+
+
+class _NothingElse:
+    """The other drafter of ``lookup`` alone: it drafts nothing and has nothing to remember.
+
+    Args:
+        output_head: the target's LM head, since an active set is one of LM-head rows.
+    """
+
+    branching = 1
+    max_depth = 0
+    max_nodes = 1
+
+    def __init__(self, output_head: OutputHead) -> None:
+        self.output_head = output_head
+        self.remembered = 0
+
+    def start(self, prompt_ids: Tensor, features: Tensor) -> None:
+        self.remembered = len(prompt_ids) - 1
+
+    def resume(self, prompt_ids: Tensor, features: Tensor, kept: int) -> None:
+        self.start(prompt_ids, features)
+
+    def skip(self, token_ids: Tensor, features: Tensor) -> None:
+        self.remembered += len(token_ids)
+
+    def draft(self, root: int, features: Tensor, head: GatherBackend, clock: PhaseClock) -> DraftTree:
+        self.remembered += len(features)
+        return DraftTree.root_only(root, features.device)
+
+    def commit(self, verdict: Verdict) -> None:
+        """Nothing was drafted."""
+
+
+@attrs.frozen(slots=True, kw_only=True)
+class LookupOptions:
+    """Options of the drafter ``lookup``."""
+
+    length: int = option(32, help="longest continuation to draft", unit="tokens", minimum=1)
+
+
+def create(options: LookupOptions, context: BuildContext) -> LookupDrafter:
+    """Return the drafter for a target."""
+    return LookupDrafter(_NothingElse(context.target.output_head), options.length)
+
+
+COMPONENT = Component(
+    name="lookup",
+    summary="no head: what followed the last time that the context said the same",
+    options=LookupOptions,
+    factory=create,
+)
