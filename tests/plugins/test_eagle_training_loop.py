@@ -157,13 +157,19 @@ def test_a_training_that_is_killed_at_any_moment_loses_at_most_the_batch(target,
     whole = trainer_for(target, shards, tmp_path / "whole.pt", recipe, evaluate)
     whole.run(lambda loss: None)
     victim = trainer_for(target, shards, path, recipe, evaluate)
-    step, place = rng.randrange(1, whole.total_steps), rng.choice(["before", "update", "save"])
-    update, replace = victim._optimizer.step, Path.replace
+    step, place = rng.randrange(1, whole.total_steps), rng.choice(["before", "update", "write", "save"])
+    update, write, replace = victim._optimizer.step, torch.save, Path.replace
 
     def dying_update():
         if place == "update" and victim.step == step:
             raise Killed
         update()
+
+    def dying_write(state, file):
+        if place == "write" and victim.step > step:
+            file.write(b"half a state")
+            raise Killed
+        write(state, file)
 
     def dying_replace(self, to):
         if place == "save" and victim.step > step:
@@ -179,6 +185,7 @@ def test_a_training_that_is_killed_at_any_moment_loses_at_most_the_batch(target,
     with pytest.MonkeyPatch.context() as patch:
         # As if saving took no time beside a batch, which on a real head it nearly does.
         patch.setattr("specframe_plugins.drafters.eagle.training.trainer._SAVING_SHARE", float("inf"))
+        patch.setattr(torch, "save", dying_write)
         patch.setattr(Path, "replace", dying_replace)
         save = victim.save
         patch.setattr(Trainer, "save", lambda self: None if sys.exc_info()[0] else save())
@@ -193,6 +200,19 @@ def test_a_training_that_is_killed_at_any_moment_loses_at_most_the_batch(target,
         whole.finished_head().parameters(), second.finished_head().parameters(), strict=True
     ):
         assert torch.equal(left, right)
+
+
+def test_the_state_is_written_over_the_one_before_the_last(target, shards, tmp_path):
+    path = tmp_path / "state.pt"
+    trainer = trainer_for(target, shards, path)
+    files = set()
+    for step in range(6):
+        trainer.step = step
+        trainer.save()
+        files.add(path.stat().st_ino)
+        assert trainer_for(target, shards, path).step == step
+    assert len(files) == 2
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["state.partial", "state.pt"]
 
 
 def test_training_ends_when_nothing_gets_better(target, shards, tmp_path):

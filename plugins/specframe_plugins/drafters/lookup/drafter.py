@@ -61,6 +61,7 @@ class LookupDrafter:
         self.max_nodes = inner.max_nodes + length
         self.feature_layers: tuple[int, ...] = getattr(inner, "feature_layers", ())
         self._are_active: Callable[[tuple[int, ...]], Tensor] | None = None
+        self._accepted_ids: tuple[int, ...] = ()
         self._begin([])
 
     def propose_among(self, are_active: Callable[[tuple[int, ...]], Tensor]) -> None:
@@ -121,7 +122,7 @@ class LookupDrafter:
     def _begin(self, prompt_ids: list[int]) -> None:
         """Forget all that earlier requests said."""
         self._text, self._rates = TextIndex(prompt_ids), RepetitionRates()
-        self._accepted_ids: tuple[int, ...] = ()
+        self._accepted_ids = ()
         self._continuation = Continuation(0)
 
     def _read(self, token_ids: Sequence[int]) -> None:

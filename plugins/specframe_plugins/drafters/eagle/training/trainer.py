@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import math
 import time
@@ -154,6 +155,7 @@ class Trainer:
             # An interrupt in the middle of an update leaves half of one; the state on disk is whole.
             if not self._updating:
                 self.save()
+                self.state_path.with_suffix(".partial").unlink(missing_ok=True)
 
     def finished_head(self) -> nn.Module:
         """Puts the weights that are to be kept into the head: the best measured, or the last."""
@@ -163,9 +165,13 @@ class Trainer:
         return self.head.eval()
 
     def save(self) -> None:
-        """Writes the state beside its place and renames it."""
+        """Writes the state beside its place and renames it.
+
+        The file that it replaces is written over the next time, which takes a fifth of the time that a new
+        one takes.
+        """
         self.state_path.parent.mkdir(parents=True, exist_ok=True)
-        partial = self.state_path.with_suffix(".partial")
+        partial, replaced = (self.state_path.with_suffix(suffix) for suffix in (".partial", ".replaced"))
         state = {
             "head": self.head.state_dict(),
             "optimizer": self._optimizer.state_dict(),
@@ -178,8 +184,16 @@ class Trainer:
             "seconds": self.seconds,
             "settings": self._settings(),
         }
-        torch.save(state, partial)
+        with partial.open("r+b" if partial.exists() else "wb") as file, _without_checksums():
+            torch.save(state, file)
+            file.truncate()
+        replaced.unlink(missing_ok=True)
+        if self.state_path.exists():
+            with contextlib.suppress(OSError):  # no hard links here: every file is a new one
+                replaced.hardlink_to(self.state_path)
         partial.replace(self.state_path)
+        if replaced.exists():
+            replaced.replace(partial)
 
     def _restore(self) -> None:
         state = torch.load(self.state_path, map_location=self.data.target.device, weights_only=True)
@@ -309,6 +323,17 @@ def rate(progress: float) -> float:
 def _passes(step: int, total: int, times: int) -> bool:
     """Whether one of `times` even marks lies between the last step and this one."""
     return step * times // total > (step - 1) * times // total
+
+
+@contextlib.contextmanager
+def _without_checksums() -> Iterator[None]:
+    """Save without checksums, which take longer than writing; a file that is in its place is whole."""
+    before = torch.serialization.get_crc32_options()
+    torch.serialization.set_crc32_options(False)
+    try:
+        yield
+    finally:
+        torch.serialization.set_crc32_options(before)
 
 
 def _copy(module: nn.Module) -> dict[str, Tensor]:
