@@ -49,11 +49,11 @@ class NanospecOptions:
         tune=(1, 2, 3, 4, 5, 6, 8),
     )
     prompt_window: int = option(
-        64,
+        32,
         help="how many of the last prompt positions to harvest",
         unit="positions",
         minimum=0,
-        tune=(0, 16, 64, 256),
+        tune=(0, 16, 32, 64, 256),
     )
     use_context: bool = option(True, help="admit the tokens of the prompt and of the output")
     use_extension: bool = option(True, help="admit drafted tokens and the target's top tokens")

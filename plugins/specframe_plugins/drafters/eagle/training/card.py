@@ -145,7 +145,7 @@ def _bench(record: TrainingRecord) -> str:
     ]
     for options in SHAPES.values():
         chosen = ",".join(f"drafter.{name}={value}" for name, value in options.items())
-        lines.append(f"-s full:{chosen}" if chosen else "-s full")
+        lines.append(f"-s full:{chosen}")
     return " \\\n  ".join(lines)
 
 

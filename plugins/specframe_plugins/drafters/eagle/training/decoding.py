@@ -23,7 +23,9 @@ _T = TypeVar("_T")
 CONVERSATIONS = "held-out conversations"
 PROMPTS = "held-out prompts"
 
-_FIXED_SIZE = {"node_gain": 0, "level_gain": 0}
+# What the context said before says nothing about the head.
+_HEAD_ALONE = {"lookup": 0}
+_FIXED_SIZE = {"node_gain": 0, "level_gain": 0, **_HEAD_ALONE}
 SHAPES: dict[str, dict[str, int]] = {
     f"chain of {CHAIN_LENGTH}": {
         "depth": CHAIN_LENGTH,
@@ -32,7 +34,7 @@ SHAPES: dict[str, dict[str, int]] = {
         **_FIXED_SIZE,
     },
     "tree of 16 nodes": {"depth": 5, "branching": 4, "nodes": 16, **_FIXED_SIZE},
-    "default tree": {},
+    "default tree": _HEAD_ALONE,
 }
 
 
