@@ -166,7 +166,7 @@ def engine_for(target: Target, tmp_path: Path, strategy: str = "full", **drafter
         frequencies = tmp_path / "by-falling-frequency.json"
         frequencies.write_text(json.dumps(list(range(VOCAB_SIZE))))
         vocabulary = {"size": 60, "frequencies": str(frequencies)}
-    options = {"drafter": {"node_gain": 0, "level_gain": 0, **drafter}, "vocabulary": vocabulary}
+    options = {"drafter": {"node_gain": 0, "level_gain": 0, "lookup": 0, **drafter}, "vocabulary": vocabulary}
     config = RunConfig(strategy=strategy, drafter="draft-model", dtype="float32", options=options)
     return build_engine(config, target=target)
 
@@ -180,8 +180,8 @@ def saved(path: Path, *, rows: int = VOCAB_SIZE, tokens: int = VOCAB_SIZE, **ove
 
 @pytest.mark.parametrize(
     "tree",
-    [{}, {"branching": 1, "depth": 4}, {"node_gain": 0.02, "level_gain": 0.3}],
-    ids=["tree", "chain", "confident"],
+    [{}, {"branching": 1, "depth": 4}, {"node_gain": 0.02, "level_gain": 0.3}, {"lookup": 8}],
+    ids=["tree", "chain", "confident", "lookup"],
 )
 @pytest.mark.parametrize("strategy", ["full", "static", "nanospec"])
 @pytest.mark.parametrize("model_type", MODEL_TYPES)

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 from specframe_plugins.drafters.lookup.context import MOST_EQUAL, Continuation
 
-# A text is expected to repeat itself in two of three cases, with the weight of three observations: the mean
-# over tasks and models at the matches that are tried first (docs/drafters.md).
+# A text is expected to repeat itself in two of three cases, with the weight of three observations: between
+# what short matches and long ones show (docs/drafters.md), and soon replaced by what this text does.
 _HITS, _TRIALS = 2.0, 3.0
 
 
