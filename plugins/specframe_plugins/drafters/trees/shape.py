@@ -138,7 +138,7 @@ class TreeOptions:
 
     lookup: int | None = option(
         None,
-        help="most tokens to draft from where the context said the same before; 0: none; "
+        help="most tokens to draft from where the context said the same before, 0 drafts none; "
         f"none: {_CPU_LOOKUP} on a CPU, 0 on a GPU and if drawn",
         unit="tokens",
         minimum=0,
