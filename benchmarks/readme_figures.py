@@ -1,0 +1,93 @@
+"""What README and docs quote from a run of `specframe bench`, beside what the command itself prints.
+
+python benchmarks/readme_figures.py rows.jsonl
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+
+from specframe.bench.report.bootstrap import Estimate, geometric_mean
+from specframe.bench.rows import BenchRow, read_rows
+
+Speeds = dict[str, dict[tuple[str, str], float]]
+
+# What `nanospec` is told apart from when a controller chooses.
+CHOICES = ("full", "nanospec", "autoregressive")
+SAMPLED = ":sampling."
+
+
+def main() -> None:
+    """Print a table of all configurations, ratios by task, the controller's, and what sampling keeps."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("rows", type=Path, help="what `specframe bench --json` wrote")
+    rows = read_rows(parser.parse_args().rows)
+    speeds: Speeds = {}
+    for row in rows:
+        speeds.setdefault(row.configuration, {})[row.task, row.id] = row.tokens_per_s
+    tasks = list(dict.fromkeys(row.task for row in rows))
+
+    for name, of in speeds.items():
+        print(_table_row(name, [row for row in rows if row.configuration == name], speeds))
+        assert of.keys() == next(iter(speeds.values())).keys(), "an interrupted run"
+    for name in speeds:
+        if name != "nanospec" and SAMPLED not in name:
+            print(f"nanospec / {name}: {_by_task(speeds, 'nanospec', name, tasks)}")
+    for name in speeds:
+        if name.endswith("controller=on"):
+            for task in tasks:
+                best = max(CHOICES, key=lambda choice: _ratio(speeds, choice, "autoregressive", task).value)
+                print(f"{name}, {task}: {_ratio(speeds, name, best, task).value:.3f} of {best}")
+        plain, _, sampling = name.partition(SAMPLED)
+        alone = f"autoregressive{SAMPLED}{sampling.split(',')[0]}"
+        greedy = ":".join([plain, *sampling.split(",")[1:]])
+        if sampling and name != alone and alone in speeds and greedy in speeds:
+            kept = geometric_mean(
+                [
+                    speed / speeds[alone][prompt] * speeds["autoregressive"][prompt] / speeds[greedy][prompt]
+                    for prompt, speed in speeds[name].items()
+                ]
+            )
+            print(f"{name} / {alone}: {_by_task(speeds, name, alone, tasks)}")
+            print(f"{name}: keeps {_shown(kept)} of the speed-up of {greedy}")
+
+
+def _table_row(name: str, rows: Sequence[BenchRow], speeds: Speeds) -> str:
+    """Return a row of a markdown table: size, tau, coverage, milliseconds a pass, ratios."""
+    passes = sum(row.target_passes for row in rows)
+    tokens = sum(row.new_tokens - 1 for row in rows)
+    steps = [row.steps for row in rows if row.steps is not None]
+
+    def ms(values: Sequence[float | None]) -> str:
+        return f"{1e3 * sum(value or 0.0 for value in values) / passes:.1f} ms"
+
+    cells = [name, "", f"{tokens / passes:.2f}", "", "", ""]
+    if rows[0].drafter is not None:
+        cells[1] = f"{sum(sum(step.active_size) for step in steps) / passes:,.0f}"
+        cells[3] = f"{sum(sum(step.covered) for step in steps) / tokens:.2f}"
+        cells[4], cells[5] = ms([row.draft_head_s for row in rows]), ms([row.draft_s for row in rows])
+    cells.append("" if rows[0].verify_s is None else ms([row.verify_s for row in rows]))
+    cells += [_shown(_ratio(speeds, name, baseline)) for baseline in CHOICES if baseline in speeds]
+    return f"| {' | '.join(cells)} |"
+
+
+def _ratio(speeds: Speeds, name: str, baseline: str, task: str | None = None) -> Estimate:
+    prompts = [prompt for prompt in speeds[name] if task in (None, prompt[0])]
+    return geometric_mean([speeds[name][prompt] / speeds[baseline][prompt] for prompt in prompts])
+
+
+def _by_task(speeds: Speeds, name: str, baseline: str, tasks: Sequence[str]) -> str:
+    parts = [f"{task} {_ratio(speeds, name, baseline, task).value:.2f}" for task in tasks]
+    return f"{_shown(_ratio(speeds, name, baseline))}; {', '.join(parts)}"
+
+
+def _shown(found: Estimate) -> str:
+    if found.low is None or found.high is None:
+        return f"{found.value:.2f}"
+    return f"{found.value:.2f} [{found.low:.2f}, {found.high:.2f}]"
+
+
+if __name__ == "__main__":
+    main()
