@@ -165,6 +165,11 @@ def test_autoregressive_has_no_drafter(tiny: CommandLine, greedy_ids: list[int])
     assert (report["drafter"], report["tau"], report["token_ids"]) == (None, 1.0, greedy_ids)
 
 
+def test_drafting_from_the_context_needs_no_head(tiny: CommandLine, greedy_ids: list[int]) -> None:
+    report = printed(tiny("--drafter", "lookup", "-o", "vocabulary.capacity=64", "--json"))
+    assert (report["drafter"], report["token_ids"]) == ("lookup", greedy_ids)
+
+
 def test_the_text_comes_first_and_then_the_table(drafted: CommandLine) -> None:
     text, _, table = drafted().out.partition("\n\n")
     assert text == printed(drafted("--json"))["text"]
@@ -262,10 +267,11 @@ def test_a_drafter_checkpoint_of_another_model_is_one_line(
     assert "needs [32, 64]" in outcome.complaint
 
 
-def test_a_model_that_a_drafter_does_not_ship_for_names_the_way_to_train_one(tiny: CommandLine) -> None:
+@pytest.mark.parametrize("way", ["`specframe train` makes one", "--drafter lookup needs no head"])
+def test_a_model_that_a_drafter_does_not_ship_for_is_told_what_to_do(tiny: CommandLine, way: str) -> None:
     outcome = tiny("-o", "vocabulary.capacity=64")
     assert outcome.exit_code == 2
-    assert "specframe train" in outcome.complaint
+    assert way in outcome.complaint
 
 
 def test_a_drafter_that_cannot_be_trained_names_those_that_can(

@@ -292,3 +292,10 @@ def test_without_a_shipped_head_the_error_says_which_ones_exist(tmp_path: Path, 
     save_head(head_for(target, tokenizer_fingerprint="0123", target_name="elsewhere"), tmp_path / "other")
     with pytest.raises(SpecframeError, match="heads ship for: elsewhere; `specframe train` makes one"):
         find_head(target, tmp_path)
+
+
+def test_without_a_shipped_head_the_error_names_a_drafter_that_needs_none(
+    tmp_path: Path, target: Target
+) -> None:
+    with pytest.raises(SpecframeError, match="; --drafter lookup needs no head"):
+        find_head(target, tmp_path)

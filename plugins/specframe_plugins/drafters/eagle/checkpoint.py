@@ -88,7 +88,7 @@ def find_head(target: Target, root: Path = SHIPPED_HEADS) -> Path:
         names.append(config.target_name)
     raise UsageError(
         f"no EAGLE head ships for {target.name}; heads ship for: {', '.join(names) or '(none)'}; "
-        "`specframe train` makes one, and the option checkpoint names it"
+        "`specframe train` makes one, and the option checkpoint names it; --drafter lookup needs no head"
     )
 
 
