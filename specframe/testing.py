@@ -174,6 +174,8 @@ def check_drafter(drafter: Drafter, feature_size: int) -> None:
             _check_resuming(drafter, gather, feature_size, allowed)
         if isinstance(drafter, PausableDrafter):
             _check_pausing(drafter, gather, feature_size, allowed)
+        if isinstance(drafter, CopiesContext):
+            _check_copying(drafter, gather, feature_size, allowed)
 
 
 def check_verifier(verifier: Verifier, trees: Iterable[TreeKind] = ("top-k",)) -> None:
@@ -446,6 +448,13 @@ def _give_source(drafter: Drafter, allowed: set[int]) -> None:
         drafter.draw_from(_generator(), lambda count: active_ids[:count])
 
 
+def _text_for(drafter: Drafter, length: int, source: torch.Generator) -> Tensor:
+    """Return random token ids [length], which repeat themselves for a drafter that copies."""
+    head, period = drafter.output_head, 7 if isinstance(drafter, CopiesContext) else length
+    ids = torch.randint(head.vocab_size, (period,), generator=source)
+    return ids.repeat(length // period + 1)[:length].to(head.weight.device)
+
+
 def _check_resuming(
     drafter: ResumableDrafter, gather: GatherBackend, feature_size: int, allowed: set[int]
 ) -> None:
@@ -454,11 +463,12 @@ def _check_resuming(
     source, head, clock = _generator(), drafter.output_head, PhaseClock()
     clock.start()
     known, length = 9, 15
-    prompt_ids = torch.randint(head.vocab_size, (length,), generator=source).to(head.weight.device)
+    prompt_ids = _text_for(drafter, length + 1, source)
+    prompt_ids, root = prompt_ids[:length], int(prompt_ids[length])
     features = torch.randn(length, feature_size, generator=source).to(head.weight)
     _give_source(drafter, allowed)
     drafter.start(prompt_ids, features)
-    expected = drafter.draft(0, features[-1:], gather, clock)
+    expected = drafter.draft(root, features[-1:], gather, clock)
     for kept in (known, 4, 1):
         drafter.start(prompt_ids[:known], features[:known])
         drafter.draft(int(prompt_ids[known]), features[known - 1 : known], gather, clock)
@@ -468,7 +478,7 @@ def _check_resuming(
         if kept:
             _give_source(drafter, allowed)
             drafter.resume(prompt_ids, features[kept:], kept)
-            tree = drafter.draft(0, features[-1:], gather, clock)
+            tree = drafter.draft(root, features[-1:], gather, clock)
             _require(
                 torch.equal(tree.token_ids, expected.token_ids)
                 and torch.equal(tree.parents, expected.parents),
@@ -486,9 +496,9 @@ def _check_pausing(
     trees = []
     for pauses in (False, True):
         source = _generator()
-        prompt_ids = torch.randint(head.vocab_size, (7,), generator=source).to(head.weight.device)
+        text = _text_for(drafter, 13, source)
+        prompt_ids, roots = text[:7], text[7:].tolist()
         features = torch.randn(12, feature_size, generator=source).to(head.weight)
-        roots = torch.randint(head.vocab_size, (6,), generator=source).tolist()
         _give_source(drafter, allowed)
         drafter.start(prompt_ids, features[:7])
         for step in range(5):
@@ -509,6 +519,21 @@ def _check_pausing(
             torch.equal(found.token_ids, expected.token_ids) and torch.equal(found.parents, expected.parents),
             "after skip() it drafts another tree than after drafts that were rejected",
         )
+
+
+def _check_copying(drafter: Drafter, gather: GatherBackend, feature_size: int, allowed: set[int]) -> None:
+    """Check the trees that follow a text that says the same again and again, in tokens active and not."""
+    source, head, clock = _generator(), drafter.output_head, PhaseClock()
+    clock.start()
+    # The last ids are active in every active set, the first ones in none but the full vocabulary.
+    cycle = (head.vocab_size - 1, 0, head.vocab_size - 2, 1)
+    text = torch.tensor(cycle, device=head.weight.device).repeat(4)
+    features = torch.randn(len(text), feature_size, generator=source).to(head.weight)
+    for length in range(2 * len(cycle), 3 * len(cycle)):
+        _give_source(drafter, allowed)
+        drafter.start(text[:length], features[:length])
+        root = int(text[length])
+        _check_tree(drafter.draft(root, features[length - 1 : length], gather, clock), root, drafter, allowed)
 
 
 def _check_tree(tree: DraftTree, root: int, drafter: Drafter, allowed: set[int]) -> None:
