@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import torch
 from scripted import ScriptedDrafter
-from tiny_engines import PROMPT, drafting_engine, eagle, endless_target, nanospec
+from tiny_engines import PROMPT, drafting_engine, eagle, endless_target, nanospec, repetitive_target
 from tiny_models import MODEL_TYPES, reference_greedy
 from torch import Tensor
 
@@ -26,6 +26,7 @@ from specframe.protocols import GatherBackend
 from specframe.target import Prefill, Target
 from specframe.types import Arm, DraftTree, PassesPerArm, Verdict
 from specframe.vocabulary_store import VocabularyStore
+from specframe_plugins.drafters.lookup.drafter import LookupDrafter
 from specframe_plugins.gathers.torch import TorchGather
 from specframe_plugins.vocabularies.full import FullVocabulary
 from specframe_plugins.vocabularies.nanospec import NanospecOptions, NanospecVocabulary
@@ -73,7 +74,7 @@ def controlled(
 
 
 def controlled_engine(target: Target, arms: list[Arm] | None = None, **parts: Any) -> Engine:
-    engine = drafting_engine(target)
+    engine = drafting_engine(target, drafter=parts.get("drafter"))
     engine.drafting = controlled(target, arms, **parts)
     return engine
 
@@ -93,6 +94,18 @@ def test_any_choice_at_any_pass_leaves_the_output_as_it_is(target: Target, seed:
     source = random.Random(seed)
     arms = [source.choice(ARMS) for _ in range(97)]
     report = controlled_engine(target, arms).generate(PROMPT, 60)
+    assert report.token_ids == reference_greedy(target.model, torch.tensor(PROMPT), 60)
+
+
+@pytest.mark.parametrize("model_type", MODEL_TYPES)
+@pytest.mark.parametrize("seed", range(2))
+def test_any_choice_at_any_pass_leaves_the_output_as_it_is_where_text_is_copied(
+    model_type: str, seed: int
+) -> None:
+    source, target = random.Random(seed), repetitive_target(model_type)
+    arms = [source.choice(ARMS) for _ in range(97)]
+    engine = controlled_engine(target, arms, drafter=LookupDrafter(eagle(target), 32))
+    report = engine.generate(PROMPT, 60)
     assert report.token_ids == reference_greedy(target.model, torch.tensor(PROMPT), 60)
 
 

@@ -12,6 +12,7 @@ import attrs
 import pytest
 import torch
 from tiny_models import tiny_target
+from torch import Tensor
 
 from specframe.assembly import build_engine
 from specframe.config import RunConfig
@@ -23,6 +24,8 @@ from specframe_plugins.drafters.eagle.model import EagleConfig, EagleHead
 
 VOCAB_SIZE, LENGTH, GENERATIONS = 8, 4, 300
 PROMPT = torch.tensor([5, 3, 6, 3])
+# Any two tokens stand side by side somewhere: whatever comes next, it came before.
+EVERY_PAIR = torch.tensor([id for a in range(VOCAB_SIZE) for b in range(a, VOCAB_SIZE) for id in (a, b)])
 
 
 @pytest.fixture(scope="module")
@@ -34,12 +37,12 @@ def target() -> Target:
     return target
 
 
-def own_distribution(target: Target, config: RunConfig) -> dict[tuple[int, ...], float]:
+def own_distribution(target: Target, config: RunConfig, prompt: Tensor) -> dict[tuple[int, ...], float]:
     """Return the probability of every continuation, from the model and transformers' processors alone."""
     processors = logits_processors(config)
     sequences: dict[tuple[int, ...], float] = {(): 1.0}
     for _ in range(LENGTH):
-        ids = torch.stack([torch.cat([PROMPT, torch.tensor(tokens).long()]) for tokens in sequences])
+        ids = torch.stack([torch.cat([prompt, torch.tensor(tokens).long()]) for tokens in sequences])
         with torch.inference_mode():
             logits = target.model(input_ids=ids).logits[:, -1].float()
         rows = torch.softmax(processors(ids, logits), dim=-1).tolist()  # type: ignore[arg-type]
@@ -53,15 +56,21 @@ def own_distribution(target: Target, config: RunConfig) -> dict[tuple[int, ...],
 
 
 @pytest.mark.parametrize(
-    ("verifier", "parameters"),
+    ("verifier", "parameters", "prompt"),
     [
-        ("multi-round", {"top_k": 2, "repetition_penalty": 1.4}),
-        ("spectr-gbv", {"top_p": 0.4}),
-        ("gbv", {"top_k": 2}),
+        ("multi-round", {"top_k": 2, "repetition_penalty": 1.4}, PROMPT),
+        ("spectr-gbv", {"top_p": 0.4}, PROMPT),
+        ("gbv", {"top_k": 2}, PROMPT),
+        ("sampling", {"top_k": 3}, EVERY_PAIR),
     ],
+    ids=["multi-round", "spectr-gbv", "gbv", "sampling with copied paths"],
 )
 def test_generations_follow_the_models_own_distribution(
-    target: Target, verifier: str, parameters: dict[str, float], tmp_path_factory: pytest.TempPathFactory
+    target: Target,
+    verifier: str,
+    parameters: dict[str, float],
+    prompt: Tensor,
+    tmp_path_factory: pytest.TempPathFactory,
 ) -> None:
     torch.manual_seed(3)
     head = tmp_path_factory.mktemp("tiny") / "head"
@@ -85,6 +94,7 @@ def test_generations_follow_the_models_own_distribution(
         **parameters,  # type: ignore[arg-type]
     )
     engine = build_engine(attrs.evolve(config, max_new_tokens=LENGTH), target=target)
-    counts = Counter(tuple(engine.generate(PROMPT, seed=seed).token_ids) for seed in range(GENERATIONS))
-    fit = fit_to(counts, own_distribution(target, config))
+    counts = Counter(tuple(engine.generate(prompt, seed=seed).token_ids) for seed in range(GENERATIONS))
+    fit = fit_to(counts, own_distribution(target, config, prompt))
     assert fit.p_value > 1e-3, fit
+    assert any(step.tree_nodes > 5 for step in engine.steps) == (prompt is EVERY_PAIR)

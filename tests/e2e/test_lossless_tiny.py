@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
+from typing import Any
+
 import pytest
 import torch
 from scripted import ScriptedDrafter
+from tiny_engines import repetitive_target
 from tiny_models import EOS_ID, MODEL_TYPES, reference_greedy, tiny_target
 
+from specframe.assembly import build_engine
 from specframe.config import RunConfig
 from specframe.drafting import Autoregressive, Drafting
 from specframe.engine import Engine
 from specframe.observers import Observers
 from specframe.target import Target
+from specframe.types import GenerationReport
+from specframe_plugins.drafters.eagle.checkpoint import save_head
+from specframe_plugins.drafters.eagle.model import EagleConfig, EagleHead
 from specframe_plugins.gathers.torch import TorchGather
 from specframe_plugins.verifiers.greedy import GreedyVerifier
 from specframe_plugins.vocabularies.full import FullVocabulary
@@ -100,3 +109,56 @@ def test_autoregressive_decoding_emits_one_token_per_target_pass(target: Target)
     ).generate(PROMPT, 10)
     assert (report.tau, report.target_passes, report.drafter) == (1.0, 9, None)
     assert report.token_ids == reference_greedy(target.model, PROMPT, 10)
+
+
+@pytest.fixture(scope="module", params=MODEL_TYPES)
+def repetitive(request: pytest.FixtureRequest) -> Target:
+    return repetitive_target(request.param)
+
+
+def generate(
+    target: Target, folder: Path, strategy: str, drafter: str, max_new_tokens: int = 60, **options: Any
+) -> GenerationReport:
+    """Generate with components by name; an EAGLE head is a random one."""
+    if drafter == "eagle":
+        torch.manual_seed(0)
+        save_head(EagleHead(EagleConfig.for_target(target.config)), folder / "head")
+        options["checkpoint"] = str(folder / "head")
+    (folder / "ids.json").write_text(json.dumps(list(range(3, 101))), encoding="utf-8")
+    vocabulary: dict[str, dict[str, Any]] = {
+        "full": {},
+        "static": {"size": 80, "frequencies": str(folder / "ids.json")},
+        "nanospec": {"capacity": 60},
+    }
+    config = RunConfig(
+        strategy=strategy,
+        drafter=drafter,
+        dtype="float32",
+        options={"vocabulary": vocabulary[strategy], "drafter": options},
+    )
+    return build_engine(config, target=target).generate(PROMPT, max_new_tokens)
+
+
+@pytest.mark.parametrize("drafter", ["eagle", "lookup"])
+@pytest.mark.parametrize("strategy", ["full", "static", "nanospec"])
+def test_text_that_is_copied_from_the_context_never_changes_the_output(
+    repetitive: Target, strategy: str, drafter: str, tmp_path: Path
+) -> None:
+    report = generate(repetitive, tmp_path, strategy, drafter)
+    assert report.token_ids == reference_greedy(repetitive.model, PROMPT, 60)
+    assert report.tau > 1.15, "the text was meant to repeat itself"
+
+
+@pytest.mark.parametrize("strategy", ["full", "static", "nanospec"])
+def test_a_text_that_repeats_itself_takes_fewer_passes_with_a_copied_path(
+    strategy: str, tmp_path: Path
+) -> None:
+    target = repetitive_target()
+    without, copied = (generate(target, tmp_path, strategy, "eagle", lookup=lookup) for lookup in (0, 32))
+    assert copied.tau > without.tau + 0.1
+
+
+def test_a_copied_path_may_lead_beyond_the_last_position(tmp_path: Path) -> None:
+    target = repetitive_target("qwen2", max_position_embeddings=len(PROMPT) + 40)
+    report = generate(target, tmp_path, "full", "lookup", 40)
+    assert report.token_ids == reference_greedy(target.model, PROMPT, 40)

@@ -63,6 +63,15 @@ def test_a_tree_that_a_verifier_cannot_verify_is_refused_with_what_to_use(drafte
     )
 
 
+def test_a_copied_path_in_drawn_trees_is_refused_with_what_to_use(drafted: CommandLine) -> None:
+    outcome = drafted("--temperature", 1, "--verifier", "multi-round", "-o", "drafter.lookup=4")
+    assert outcome.exit_code == 2
+    assert outcome.complaint.endswith(
+        "lookup adds tokens that were not drawn, which is not exact for drawn trees; allowed: 0, "
+        "or -o drafter.tree=top-k"
+    )
+
+
 @pytest.mark.parametrize(("verifier", "temperature"), [("typical", 1), ("loose", 0)])
 def test_a_lossy_verifier_runs_only_where_it_is_allowed(
     drafted: CommandLine, verifier: str, temperature: int

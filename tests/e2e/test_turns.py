@@ -7,7 +7,15 @@ from typing import Any
 
 import pytest
 import torch
-from tiny_engines import PROMPT, autoregressive_engine, drafting_engine, endless_target, nanospec
+from tiny_engines import (
+    PROMPT,
+    autoregressive_engine,
+    drafting_engine,
+    eagle,
+    endless_target,
+    nanospec,
+    repetitive_target,
+)
 from tiny_models import MODEL_TYPES, reference_greedy
 
 from specframe.conversation import Conversation
@@ -15,6 +23,7 @@ from specframe.engine import Engine
 from specframe.errors import SpecframeError, UsageError
 from specframe.target import Target
 from specframe.types import GenerationReport
+from specframe_plugins.drafters.lookup.drafter import LookupDrafter
 
 TURNS = ([12, 13, 14], [77, 5, 5, 60, 31], [9], [44, 3, 21, 8, 8, 8, 90])
 
@@ -72,6 +81,28 @@ def test_the_statistics_of_a_turn_are_those_of_a_fresh_request(llama: Target) ->
         assert [getattr(carried, name) for name in names] == [getattr(fresh, name) for name in names]
         said += carried.token_ids
     assert carried.kept_tokens
+
+
+@pytest.mark.parametrize("model_type", MODEL_TYPES)
+def test_turns_that_copy_what_was_said_answer_as_fresh_requests_do(model_type: str) -> None:
+    target = repetitive_target(model_type)
+    reports = converse(drafting_engine(target, drafter=LookupDrafter(eagle(target), 32)))
+    assert [report.token_ids for report in reports] == expected(target)
+    assert reports[-1].kept_tokens > len(PROMPT)
+
+
+def test_a_turn_copies_from_all_that_was_said_before() -> None:
+    target, other, key = repetitive_target(), repetitive_target(), object()
+    engine, said = drafting_engine(target, drafter=LookupDrafter(eagle(target), 32)), [*PROMPT]
+    names = ("token_ids", "target_passes", "accept_by_depth", "active_mean", "coverage")
+    for turn in TURNS:
+        said += turn
+        carried = engine.generate(said, 10, turn_of=key)
+        fresh = drafting_engine(other, drafter=LookupDrafter(eagle(other), 32)).generate(said, 10)
+        assert [getattr(carried, name) for name in names] == [getattr(fresh, name) for name in names]
+        said += carried.token_ids
+    assert carried.kept_tokens
+    assert len(carried.accept_by_depth) > 3, "deeper than the trees of the head: something was copied"
 
 
 def test_a_strategy_may_keep_the_active_set_between_turns(llama: Target) -> None:

@@ -32,6 +32,11 @@ def endless_target(model_type: str = "llama", **overrides: Any) -> Target:
     return target
 
 
+def repetitive_target(model_type: str = "llama", **overrides: Any) -> Target:
+    """Return a tiny target whose greedy text often, and not always, goes on as it did before."""
+    return endless_target(model_type, initializer_range=0.05, **overrides)
+
+
 def eagle(target: Target) -> EagleDrafter:
     torch.manual_seed(0)
     head = EagleHead(EagleConfig.for_target(target.config)).requires_grad_(False)
