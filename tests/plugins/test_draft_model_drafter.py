@@ -195,8 +195,7 @@ def test_the_output_is_the_one_of_transformers(
 
 @pytest.mark.parametrize("model_type", MODEL_TYPES)
 def test_the_whole_target_as_its_own_draft_model_is_always_right(tmp_path: Path, model_type: str) -> None:
-    shape = {"branching": 1, "depth": 4, "nodes": 5, "lookup": 0}
-    engine = engine_for(endless_target(model_type), tmp_path, layers=3, **shape)
+    engine = engine_for(endless_target(model_type), tmp_path, layers=3, branching=1, depth=4, nodes=5)
     report = engine.generate(PROMPT, 51)
     assert (report.target_passes, report.tau) == (10, 5)
 
@@ -218,7 +217,7 @@ def test_vocabularies_that_are_padded_to_other_sizes_fit(tmp_path: Path, strateg
 def test_beyond_the_positions_of_the_draft_model_nothing_is_drafted(tmp_path: Path) -> None:
     target = endless_target()
     model = saved(tmp_path / "draft", max_position_embeddings=32)
-    engine = engine_for(target, tmp_path, model=model, depth=4, branching=1, nodes=5, lookup=0)
+    engine = engine_for(target, tmp_path, model=model, depth=4, branching=1, nodes=5)
     report = engine.generate(PROMPT, 60)
     assert report.token_ids == reference_greedy(target.model, torch.tensor(PROMPT), 60)
     sizes = [step.tree_nodes for step in engine.steps]
