@@ -168,6 +168,13 @@ def test_a_path_that_hardly_ever_follows_is_left_out(target: Target) -> None:
     assert sizes[-1] == 1
 
 
+def test_a_path_is_as_likely_as_paths_after_matches_of_its_length_were(target: Target) -> None:
+    request = Request(alone(target), [*range(60, 70), *MISSED])
+    request.emit(*AFTER_A_MISS, *range(60, 66))
+    # Two of three from the start, and three hits after four to six equal tokens.
+    assert float(request.draft(66).log_probs[1].exp()) == pytest.approx(5 / 6)
+
+
 @pytest.mark.parametrize("accepted", [0, 3, LENGTH])
 @torch.inference_mode()
 def test_after_paths_alone_the_other_drafter_drafts_as_if_it_had_always_been_asked(
