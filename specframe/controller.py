@@ -46,6 +46,8 @@ _EXPIRY = 512
 # Tokens outside the active set are rare ones, which a drafter finds less often than others: on the trace of
 # docs/strategies.md the full vocabulary gains 0.034 tokens per pass where its other hits suggest 0.057.
 _RARE = 0.6
+# Levels that a head drafts at most, as far as the worth of a token goes; copies of the context reach deeper.
+_DEEPEST = 6
 # However well a text goes, the next token may be a miss.
 _SUREST = 0.95
 # A grown active set is taken to spare this share of the OOV rejections; there a core of 2,048 tokens leaves
@@ -137,7 +139,7 @@ class Controller:
     def __init__(self, arms: Sequence[Arm], max_depth: int, *, can_stop: bool) -> None:
         self._drafting = tuple(arms)
         self._usual = arms[0]
-        self._max_depth = max_depth
+        self._max_depth = min(max_depth, _DEEPEST)
         self._can_stop = can_stop
         self._now = 0  # target passes
         self._since_drafted = 0

@@ -33,6 +33,7 @@ class TraceTap(Autoregressive):
         self.inner = inner
         self.branching = inner.branching
         self.max_depth, self.max_nodes = inner.max_depth, inner.max_nodes
+        self.feature_layers = inner.feature_layers
         self.harvest_topk = max(topk, inner.harvest_topk)
         self.prompt_window = max(prompt_window, inner.prompt_window)
         self._passes: list[TracedPass] = []

@@ -19,6 +19,8 @@ from specframe.config import RunConfig
 from specframe.errors import UsageError
 from specframe.head import OutputHead
 from specframe.reduced_vocabulary import ReducedVocabulary
+from specframe.replay.recording import TraceRecorder
+from specframe.replay.trace_file import read_trace
 from specframe.target import Target
 from specframe.testing import ReferenceGather, check_drafter
 from specframe.translated_head import TranslatedHead
@@ -128,6 +130,18 @@ def run_config(checkpoint: Path, strategy: str, tmp_path: Path) -> RunConfig:
     drafter = {"checkpoint": str(checkpoint), "node_gain": 0, "level_gain": 0}
     options = {"drafter": drafter, "vocabulary": vocabulary}
     return RunConfig(strategy=strategy, drafter="eagle3", dtype="float32", gather="torch", options=options)
+
+
+def test_a_trace_of_its_drafts_is_recorded_with_the_features_that_it_reads(tmp_path: Path) -> None:
+    target = tiny_target()
+    save_head(random_head(target), None, tmp_path / "head")
+    engine = build_engine(run_config(tmp_path / "head", "full", tmp_path), target=target)
+    expected = engine.generate(PROMPT, 20)
+    with TraceRecorder(engine, tmp_path / "trace", topk=2, prompt_window=4, strategy="full") as recorder:
+        found = engine.generate(PROMPT, 20, id="0", task="task")
+        recorder.add()
+    assert (found.token_ids, found.target_passes) == (expected.token_ids, expected.target_passes)
+    assert len(read_trace(tmp_path / "trace").requests[0].passes) == expected.target_passes
 
 
 def test_ids_that_the_head_has_no_row_for_are_reported_and_never_covered(tmp_path: Path) -> None:

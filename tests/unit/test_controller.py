@@ -119,6 +119,13 @@ def test_a_captured_step_counts_as_a_head() -> None:
     assert chosen.cost("pruned") == pytest.approx(1.1)
 
 
+def test_trees_that_copy_the_context_deep_down_make_no_token_worth_more() -> None:
+    world = World(hit=0.85, oov=0.02, rest=rest(0.006, 0.03, 0.0085))
+    chosen = [Controller(ARMS, depth, can_stop=True) for depth in (6, 38)]
+    shallow, deep = (run(one, world, 600).arms for one in chosen)
+    assert shallow == deep
+
+
 def test_a_drafter_that_cannot_pause_is_never_stopped() -> None:
     done = run(controller(can_stop=False), World(hit=0.02), 300)
     assert done.share("stopped") == 0

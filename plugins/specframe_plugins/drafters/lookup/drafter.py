@@ -107,6 +107,7 @@ class LookupDrafter:
         if log_probs and log_probs[0] >= math.log(_LIKELY_ENOUGH):
             self._inner.skip(torch.tensor(emitted, device=features.device), features)
             clock.lap("draft_backbone")
+            clock.lap("draft_head")  # nothing: only a captured step has no time of its head
             tree = DraftTree.root_only(root, features.device)
         else:
             tree = self._inner.draft(root, features, head, clock)
