@@ -17,6 +17,8 @@ Speeds = dict[str, dict[tuple[str, str], float]]
 # What `nanospec` is told apart from when a controller chooses.
 CHOICES = ("full", "nanospec", "autoregressive")
 SAMPLED = ":sampling."
+# Drafts without what the context said before; compared with each other.
+HEAD_ALONE = "drafter.lookup=0"
 
 
 def main() -> None:
@@ -32,9 +34,10 @@ def main() -> None:
     for name, of in speeds.items():
         print(_table_row(name, [row for row in rows if row.configuration == name], speeds))
         assert of.keys() == next(iter(speeds.values())).keys(), "an interrupted run"
-    for name in speeds:
-        if name != "nanospec" and SAMPLED not in name:
-            print(f"nanospec / {name}: {_by_task(speeds, 'nanospec', name, tasks)}")
+    for mine in ("nanospec", f"nanospec:{HEAD_ALONE}"):
+        for name in speeds:
+            if mine in speeds and name != mine and SAMPLED not in name:
+                print(f"{mine} / {name}: {_by_task(speeds, mine, name, tasks)}")
     for name in speeds:
         if name.endswith("controller=on"):
             for task in tasks:
@@ -69,7 +72,8 @@ def _table_row(name: str, rows: Sequence[BenchRow], speeds: Speeds) -> str:
         cells[3] = f"{sum(sum(step.covered) for step in steps) / tokens:.2f}"
         cells[4], cells[5] = ms([row.draft_head_s for row in rows]), ms([row.draft_s for row in rows])
     cells.append("" if rows[0].verify_s is None else ms([row.verify_s for row in rows]))
-    cells += [_shown(_ratio(speeds, name, baseline)) for baseline in CHOICES if baseline in speeds]
+    full = f"full:{HEAD_ALONE}" if HEAD_ALONE in name else "full"
+    cells += [_shown(_ratio(speeds, name, base)) for base in (full, "autoregressive") if base in speeds]
     return f"| {' | '.join(cells)} |"
 
 
