@@ -14,9 +14,11 @@ import torch
 from specframe.assembly import DTYPES
 from specframe.models import load_pretrained
 from specframe.target import Target
+from specframe_plugins.vocabularies.nanospec import NanospecOptions
 
 # Top ids per position, and for how many of the last positions: none, and what `nanospec` asks for.
-HARVESTS = {"none": (0, 0), "nanospec": (3, 64)}
+_DEFAULTS = NanospecOptions()
+HARVESTS = {"none": (0, 0), "nanospec": (_DEFAULTS.harvest_topk, _DEFAULTS.prompt_window)}
 
 
 def main() -> None:
