@@ -50,8 +50,8 @@ _RARE = 0.6
 _DEEPEST = 6
 # However well a text goes, the next token may be a miss.
 _SUREST = 0.95
-# A grown active set is taken to spare this share of the OOV rejections; there a core of 2,048 tokens leaves
-# 2.7 % of the text uncovered where one of 512 leaves 4.6 %.
+# A grown active set is taken to spare this share of the OOV rejections; on that trace a core of 2,048 tokens
+# leaves 2.7 % of the text uncovered where one of 512 leaves 4.6 %.
 _SPARED = 0.5
 
 _NO_COST: tuple[Phase, ...] = ("prefill", "consumer")

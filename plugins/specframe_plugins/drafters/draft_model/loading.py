@@ -43,7 +43,7 @@ def load(spec: str | None, layers: int | None, target: Target) -> LanguageModel:
     check_tokenizers(language_model, target)
     if language_model.max_positions < target.max_positions:
         _log.warning(
-            "draft model %s has %d positions and %s has %d: nothing is drafted beyond them",
+            "draft model %s has %d positions and %s has %d: it drafts nothing beyond its own",
             name,
             language_model.max_positions,
             target.name,

@@ -25,6 +25,8 @@ from specframe_plugins.drafters.lookup.context import Continuation, TextIndex
 from specframe_plugins.drafters.lookup.graft import graft
 from specframe_plugins.drafters.lookup.rates import RepetitionRates
 
+# Tokens of a path at most.
+LONGEST = 32
 # A path that is less likely is not worth its node in a target pass.
 _LEAST_LIKELY = 0.05
 # Another drafter's tree is not worth its time where the path's first token is likelier than this.
@@ -192,7 +194,7 @@ class _NothingElse:
 class LookupOptions:
     """Options of the drafter ``lookup``."""
 
-    length: int = option(32, help="longest continuation to draft", unit="tokens", minimum=1)
+    length: int = option(LONGEST, help="longest continuation to draft", unit="tokens", minimum=1)
 
 
 def create(options: LookupOptions, context: BuildContext) -> LookupDrafter:

@@ -24,6 +24,7 @@ from specframe.errors import UsageError
 from specframe.options import option
 from specframe.sampled_tree import SampledShape
 from specframe.tree_kinds import TreeKind
+from specframe_plugins.drafters.lookup.drafter import LONGEST
 
 
 @attrs.frozen(slots=True)
@@ -74,8 +75,6 @@ class TreeShape:
 _CPU_SHAPE = TreeShape(depth=6, branching=4, nodes=16, free_nodes=6, node_gain=0.1, level_gain=0.7)
 _CPU_DRAWN_SHAPE = TreeShape(depth=3, branching=3, nodes=8)
 _GPU_SHAPE = TreeShape(depth=6, branching=10, nodes=60)
-# A path of tokens that the context has said before costs no draft, but the host has to read the tree.
-_CPU_LOOKUP = 32
 
 
 @attrs.frozen(slots=True)
@@ -139,7 +138,7 @@ class TreeOptions:
     lookup: int | None = option(
         None,
         help="most tokens to draft from where the context said the same before, 0 drafts none; "
-        f"none: {_CPU_LOOKUP} on a CPU, 0 on a GPU and if drawn",
+        f"none: {LONGEST} on a CPU, 0 on a GPU and if drawn",
         unit="tokens",
         minimum=0,
     )
@@ -197,8 +196,9 @@ class TreeOptions:
                     "or -o drafter.tree=top-k"
                 )
             return self.lookup
+        # The path costs no draft, but the host has to read the tree.
         on_cpu = context.target.device.type == "cpu"
-        return _CPU_LOOKUP if on_cpu and not drawn and self.shape(context.target.device).levels else 0
+        return LONGEST if on_cpu and not drawn and self.shape(context.target.device).levels else 0
 
     def sampling(self, context: BuildContext) -> TreeSampling | None:
         """Return how trees are drawn for a verifier, or None for the most likely tokens."""

@@ -167,8 +167,7 @@ class Trainer:
     def save(self) -> None:
         """Writes the state beside its place and renames it.
 
-        The file that it replaces is written over the next time, which takes a fifth of the time that a new
-        one takes.
+        The file that it replaces is written over the next time, since a new one takes longer.
         """
         self.state_path.parent.mkdir(parents=True, exist_ok=True)
         partial, replaced = (self.state_path.with_suffix(suffix) for suffix in (".partial", ".replaced"))
