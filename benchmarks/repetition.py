@@ -1,61 +1,84 @@
-"""How often a text goes on as it did the last time, by how many tokens before were equal.
+"""How often a text goes on as it did the last time, and how often heads are right there, by equal tokens.
 
 specframe bench --strategies autoregressive --json rows.jsonl
-python benchmarks/repetition.py rows.jsonl
+python benchmarks/repetition.py rows.jsonl --head HEAD --head OTHER
+
+The first line of a configuration has the share of the output's positions, and how often the next token was
+the one that came the last time. One line for each EAGLE head follows: how often its first choice was right.
 """
 
 from __future__ import annotations
 
 import argparse
-from collections import Counter
+from collections import Counter, defaultdict
+from collections.abc import Iterator
 from pathlib import Path
 
 import torch
 
-from specframe.bench.rows import read_rows
+from specframe.bench.rows import BenchRow, read_rows
 from specframe.bench.tasks import built_in_tasks
 from specframe.models import load_pretrained
 from specframe.prompts import encode_prompt
+from specframe.target import Target
+from specframe_plugins.drafters.eagle.checkpoint import load_head
+from specframe_plugins.drafters.eagle.diagnosis import predictor
 from specframe_plugins.drafters.lookup.context import TextIndex
+from specframe_plugins.drafters.probe import Predict
 
-# Least number of equal tokens of each line.
-LENGTHS = (2, 3, 4, 8, 16)
+# Least number of equal tokens of each column.
+LENGTHS = (0, 2, 3, 4, 8, 16)
 
 
 def main() -> None:
-    """Print how often each configuration's output stood where it had been before, and what came then."""
+    """Print one line for the text, and one for each head, of each configuration."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("rows", type=Path, help="what `specframe bench --json` wrote, for built-in prompts")
-    rows = read_rows(parser.parse_args().rows)
+    parser.add_argument("--head", type=Path, action="append", default=[], help="an EAGLE-2 checkpoint")
+    arguments = parser.parse_args()
+    rows = read_rows(arguments.rows)
 
     prompts = {task.id: task.prompt for task in built_in_tasks()}
     (model,) = {row.model for row in rows}
-    tokenizer = load_pretrained(model, torch.bfloat16).tokenizer
+    target = Target.from_loaded(load_pretrained(model, torch.bfloat16))
+    predictors = {str(path): predictor(load_head(path, target), target) for path in arguments.head}
     trials: Counter[tuple[str, int]] = Counter()
-    hits: Counter[tuple[str, int]] = Counter()
-    positions: Counter[str] = Counter()
+    hits: dict[str, Counter[tuple[str, int]]] = defaultdict(Counter)
     for row in rows:
-        text = TextIndex(encode_prompt(tokenizer, prompts[row.id]).tolist())
-        positions[row.configuration] += len(row.token_ids)
-        for token_id in row.token_ids:
-            found = text.continuation(1)
-            for length in LENGTHS:
-                if found.equal >= length and (length == LENGTHS[-1] or found.equal < _next(length)):
-                    trials[row.configuration, length] += 1
-                    hits[row.configuration, length] += found.token_ids[0] == token_id
-            text.extend([token_id])
-    print(f"{model}: share of the output's positions, and how often the next token was the same again")
-    for configuration, total in positions.items():
-        cells = [
-            f"{length}+: {trials[configuration, length] / total:5.1%} "
-            f"{hits[configuration, length] / max(trials[configuration, length], 1):.2f}"
-            for length in LENGTHS
-        ]
-        print(f"{configuration:40} {'   '.join(cells)}")
+        prompt_ids = encode_prompt(target.tokenizer, prompts[row.id]).tolist()
+        columns = list(_columns(prompt_ids, row, hits["the same again"]))
+        trials.update((row.configuration, column) for column in columns)
+        for name, predict in predictors.items():
+            right = _right(predict, target, prompt_ids, row)
+            hits[name].update((row.configuration, columns[n]) for n, hit in enumerate(right) if hit)
+    for configuration in dict.fromkeys(row.configuration for row in rows):
+        total = sum(trials[configuration, length] for length in LENGTHS)
+        shares = [f"{length}+: {trials[configuration, length] / total:5.1%}" for length in LENGTHS]
+        print(f"{model}, {configuration}: {total:,} positions".ljust(48), "  ".join(shares))
+        for name, found in hits.items():
+            counts = [(found[configuration, length], trials[configuration, length]) for length in LENGTHS]
+            print(name[-48:].ljust(48), "  ".join(f"{hit / max(n, 1):10.2f}" for hit, n in counts))
 
 
-def _next(length: int) -> int:
-    return LENGTHS[LENGTHS.index(length) + 1]
+def _columns(prompt_ids: list[int], row: BenchRow, hits: Counter[tuple[str, int]]) -> Iterator[int]:
+    """Yield the column of each output position, and count where the text went on as the last time."""
+    text = TextIndex(prompt_ids)
+    for token_id in row.token_ids:
+        found = text.continuation(1)
+        column = max(length for length in LENGTHS if found.equal >= length)
+        hits[row.configuration, column] += bool(column) and found.token_ids[0] == token_id
+        yield column
+        text.extend([token_id])
+
+
+@torch.inference_mode()
+def _right(predict: Predict, target: Target, prompt_ids: list[int], row: BenchRow) -> list[bool]:
+    """Return whether a head's first choice for each output position is the token that came."""
+    ids = torch.tensor([*prompt_ids, *row.token_ids])
+    target.begin(len(ids))
+    features = target.prefill(ids, harvest_topk=1, harvest_window=1).features
+    first_choices = predict(ids[:-1], features[:-2])
+    return (first_choices == ids[2:])[len(prompt_ids) - 2 :].tolist()
 
 
 if __name__ == "__main__":

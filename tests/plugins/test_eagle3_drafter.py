@@ -72,6 +72,7 @@ HEADS: dict[str, dict[str, Any]] = {
     "norm before the residual": {"norm_before_residual": True},
     "of another width": {"hidden_size": 32, "head_dim": 8, "own_embedding": True},
     "with biases": {"fc_bias": True, "attention_bias": True},
+    "with an induction head": {"num_attention_heads": 6, "num_key_value_heads": 3, "induction_groups": 1},
 }
 
 

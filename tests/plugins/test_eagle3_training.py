@@ -11,6 +11,7 @@ from specframe.components import TrainRequest
 from specframe.errors import UsageError
 from specframe_plugins.drafters.eagle.training.command import FREQUENCIES
 from specframe_plugins.drafters.eagle.training.features import TrainingData, keep_features
+from specframe_plugins.drafters.eagle.training.induction import with_induction
 from specframe_plugins.drafters.eagle.training.shards import ShardSet, features_path
 from specframe_plugins.drafters.eagle.training.unroll import unroll
 from specframe_plugins.drafters.eagle.training.workers import GenerationJob, generate
@@ -91,6 +92,16 @@ def test_a_training_starts_from_a_checkpoint(trained, model_dir, target, lm_head
         assert torch.equal(tensor, again[name])
 
 
+def test_a_checkpoint_without_induction_heads_gets_them(trained, model_dir, target, lm_head, tmp_path):
+    before = load_head(trained, target).head.config.induction_groups
+    data = trained.with_name("head.work") / "shards"
+    settings = options(
+        start=trained, data=data, lm_head=lm_head, epochs=1, evaluations=0, induction_groups=before + 1
+    )
+    train(TrainRequest(model=str(model_dir), out=tmp_path / "next", options=settings))
+    assert load_head(tmp_path / "next", target).head.config.induction_groups == before + 1
+
+
 def test_a_training_from_a_checkpoint_of_another_kind_is_refused(trained, model_dir, lm_head, tmp_path):
     other = "own" if lm_head == "target" else "target"
     settings = options(start=trained, data=trained.with_name("head.work") / "shards", lm_head=other)
@@ -98,9 +109,11 @@ def test_a_training_from_a_checkpoint_of_another_kind_is_refused(trained, model_
         train(TrainRequest(model=str(model_dir), out=tmp_path / "next", options=settings))
 
 
-def test_unrolling_computes_what_drafting_computes(target):
+@pytest.mark.parametrize("induction_groups", [0, 1])
+def test_unrolling_computes_what_drafting_computes(target, induction_groups):
     torch.manual_seed(0)
-    head = Eagle3Head(for_target(target.config))
+    head = with_induction(Eagle3Head(for_target(target.config)), induction_groups)
+    torch.nn.init.normal_(head.attention.o_proj.weight)
     length, steps = 9, 4
     embeddings = torch.randn(2, length, 64)
     with torch.no_grad():

@@ -18,6 +18,8 @@ VARIANTS = {
     "biased": {"attention_bias": True, "hidden_act": "gelu_pytorch_tanh"},
     "one key head": {"num_key_value_heads": 1},
     "no shared keys": {"num_key_value_heads": 4},
+    "one induction head": {"num_attention_heads": 6, "num_key_value_heads": 3, "induction_groups": 1},
+    "induction heads alone": {"induction_groups": 2},
 }
 
 
@@ -127,6 +129,19 @@ def test_drafted_levels_leave_no_trace(head: EagleHead) -> None:
         runner.cached.extend_level(*pairs(2), torch.tensor([1, 0]), level)
     predicted = runner.extend(embeddings[4:], features[4:])
     torch.testing.assert_close(predicted, forward(head, embeddings, features)[-1:])
+
+
+@pytest.mark.parametrize("kept", [1, 4, 6])
+def test_kept_pairs_are_attended_to_as_if_they_were_read_anew(head: EagleHead, kept: int) -> None:
+    runner = Runner(head)
+    embeddings, features = pairs(7)
+    runner.extend(embeddings, features)
+    runner.cached.extend_level(*pairs(2), torch.tensor([0, 0]), 1)
+    runner.cached.keep(kept)
+    others, of_others = pairs(3)
+    predicted = runner.extend(others, of_others)
+    whole = torch.cat((embeddings[:kept], others)), torch.cat((features[:kept], of_others))
+    torch.testing.assert_close(predicted, forward(head, *whole)[-1:])
 
 
 def test_values_of_an_earlier_sequence_that_are_not_finite_do_not_spread(head: EagleHead) -> None:

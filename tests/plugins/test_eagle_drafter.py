@@ -33,7 +33,12 @@ LOW_GAINS = (0.02, 0.3)
 def random_head(target: Target) -> EagleHead:
     torch.manual_seed(0)
     config = EagleConfig.for_target(
-        target.config, target_name=target.name, tokenizer_fingerprint=target.tokenizer_fingerprint
+        target.config,
+        target_name=target.name,
+        tokenizer_fingerprint=target.tokenizer_fingerprint,
+        num_attention_heads=6,
+        num_key_value_heads=3,
+        induction_groups=1,
     )
     return EagleHead(config).to(target.dtype).eval().requires_grad_(False)
 

@@ -1,7 +1,7 @@
 import torch
 from transformers import Gemma3TextConfig, LlamaConfig
 
-from specframe_plugins.drafters.eagle.model import EagleConfig, EagleHead, rotary_tables, rotate
+from specframe_plugins.drafters.eagle.model import Attention, EagleConfig, EagleHead, rotary_tables, rotate
 
 SIZES = {
     "vocab_size": 32,
@@ -44,6 +44,20 @@ def test_options_add_three_norms_and_the_attention_biases():
     names = dict(random_head(attention_bias=True).named_parameters())
     assert {"embedding_norm.weight", "feature_norm.weight", "norm.weight"} < set(names)
     assert names["layers.0.self_attn.k_proj.bias"].shape == (8,)
+
+
+def test_an_induction_head_finds_what_followed_the_last_time():
+    attention = Attention(
+        EagleConfig(**{**SIZES, "num_attention_heads": 1, "num_key_value_heads": 1}, induction_groups=1), 4
+    )
+    with torch.no_grad():
+        for projection, scale in ((attention.q_proj, 9.0), (attention.k_proj, 9.0), (attention.v_proj, 1.0)):
+            projection.weight.copy_(scale * torch.eye(4))
+        attention.o_proj.weight.copy_(torch.eye(16, 4))
+    text = torch.eye(4)[[0, 1, 2, 3, 0, 1]]
+    cos, sin = rotary_tables(EagleConfig(**SIZES), torch.arange(len(text)))
+    found = attention(text[None], cos, sin, None)[0, :, :4]
+    torch.testing.assert_close(found[4:], text[[1, 2]])
 
 
 def test_without_a_mask_no_position_sees_a_later_one():

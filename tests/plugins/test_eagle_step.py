@@ -57,7 +57,8 @@ def make_drafting(
 ) -> Drafting:
     torch.manual_seed(0)
     shape = TreeShape(depth=4, branching=3, nodes=12)
-    head = EagleHead(EagleConfig.for_target(target.config)).eval().requires_grad_(False)
+    induction = {"num_attention_heads": 6, "num_key_value_heads": 3, "induction_groups": 1}
+    head = EagleHead(EagleConfig.for_target(target.config, **induction)).eval().requires_grad_(False)
     drafter = EagleDrafter(
         CachedHead(head, beams=shape.branching, levels=shape.drafted_levels),
         target.embed_tokens,

@@ -103,6 +103,15 @@ def test_a_training_starts_from_a_checkpoint(trained, model_dir, tmp_path):
         assert torch.equal(tensor, load_head(tmp_path / "next", tiny_target()).state_dict()[name])
 
 
+@pytest.mark.parametrize(("asked", "found"), [(None, 4), (0, 0)])
+def test_a_fresh_head_has_induction_heads_unless_none_are_wanted(trained, model_dir, tmp_path, asked, found):
+    settings = options(
+        data=trained.with_name("head.work") / "shards", epochs=1, evaluations=0, induction_groups=asked
+    )
+    train(TrainRequest(model=str(model_dir), out=tmp_path / "next", options=settings))
+    assert load_head(tmp_path / "next", tiny_target()).config.induction_groups == found
+
+
 def test_the_card_does_not_claim_a_time_for_data_that_came_from_elsewhere(cli, trained, model_dir, tmp_path):
     data = tmp_path / "data"
     cli("train", "data", "merge", data, trained.with_name("head.work") / "shards")

@@ -16,6 +16,7 @@ from specframe_plugins.drafters.eagle.training.architecture import Eagle2Archite
 from specframe_plugins.drafters.eagle.training.exact import best
 from specframe_plugins.drafters.eagle.training.features import TrainingData
 from specframe_plugins.drafters.eagle.training.heldout import best_ids, chain_acceptance
+from specframe_plugins.drafters.eagle.training.induction import with_induction
 from specframe_plugins.drafters.eagle.training.objective import (
     choose_subset,
     head_loss,
@@ -75,9 +76,9 @@ def shards(target, tmp_path_factory):
     return ShardSet.open(folder)
 
 
-def head_for(target, seed=0):
-    torch.manual_seed(seed)
-    return EagleHead(EagleConfig.for_target(target.config))
+def head_for(target, induction_groups=1):
+    torch.manual_seed(0)
+    return with_induction(EagleHead(EagleConfig.for_target(target.config)), induction_groups)
 
 
 def trainer_for(target, shards, path, recipe=RECIPE, evaluate=None):
@@ -292,9 +293,11 @@ def test_the_rate_warms_up_and_falls():
     assert all(late <= early for early, late in pairwise(values[40:]))
 
 
-def test_unrolling_computes_what_drafting_computes(target):
-    head, length, steps = head_for(target), 9, 4
+@pytest.mark.parametrize("induction_groups", [0, 1])
+def test_unrolling_computes_what_drafting_computes(target, induction_groups):
+    head, length, steps = head_for(target, induction_groups), 9, 4
     torch.manual_seed(1)
+    torch.nn.init.normal_(head.attention.o_proj.weight)
     embeddings, features = torch.randn(2, length, 64), torch.randn(2, length, 64)
     with torch.no_grad():
         unrolled = list(unroll(head, embeddings, features, steps))

@@ -6,7 +6,7 @@ attention and no MLP.
 The cache has two parts. Drafted nodes stand in front, at columns that depend on their level alone, the first
 level next to the committed pairs; committed pairs follow in order. So a level attends to one contiguous
 range, whose size changes only when the committed pairs outgrow a span, and every shape of a draft step is
-known beforehand.
+known beforehand. An induction head's key belongs to the pair after it: a pair writes it one column on.
 Shapes: n pairs, P pairs of a step at most, b beams, L levels, S = b * L drafted nodes, H hidden.
 """
 
@@ -59,9 +59,12 @@ class CachedLayer(ABC):
         self.feature_size = feature_size
         self._mlp_norm = weights["post_attention_layernorm.weight"]
         self.device, self.dtype = self._mlp_norm.device, self._mlp_norm.dtype
+        self._groups = config.num_key_value_heads
+        self._ordinary = self._groups - config.induction_groups
+        self._shared = config.num_attention_heads // self._groups  # query heads per key head
         self._qkv = PackedLinear(
-            torch.cat([weights[f"self_attn.{x}_proj.weight"] for x in "qkv"]),
-            torch.cat([weights[f"self_attn.{x}_proj.bias"] for x in "qkv"])
+            self._rotated_first([weights[f"self_attn.{x}_proj.weight"] for x in "qkv"]),
+            self._rotated_first([weights[f"self_attn.{x}_proj.bias"] for x in "qkv"])
             if config.attention_bias
             else None,
         )
@@ -69,13 +72,11 @@ class CachedLayer(ABC):
         self._gate_up = PackedLinear(torch.cat([weights[f"mlp.{x}_proj.weight"] for x in ("gate", "up")]))
         self._down = PackedLinear(weights["mlp.down_proj.weight"])
         self._activation = ACTIVATIONS[config.hidden_act]
-        self._groups = config.num_key_value_heads
-        self._shared = config.num_attention_heads // self._groups  # query heads per key head
         self._beams = beams
         self.front = beams * levels
         self.length = 0
         self._cache = torch.zeros(
-            2, self._groups, self.front, config.head_dim, dtype=self.dtype, device=self.device
+            2, self._groups, self.front + 1, config.head_dim, dtype=self.dtype, device=self.device
         )
         self._eye = self._floor(~torch.eye(beams, dtype=torch.bool, device=self.device))[:, None]
         self._allocate(span_of(_INITIAL_CAPACITY))
@@ -99,13 +100,16 @@ class CachedLayer(ABC):
     def keep(self, length: int) -> None:
         """Forget all but the first ``length`` committed pairs."""
         self.length = length
+        following = self._induction_keys[:, self.front + length].clone()
         # What a mask hides must be finite.
         self._cache[:, :, : self.front] = 0
         self._cache[:, :, self.front + length :] = 0
+        if length:
+            self._induction_keys[:, self.front + length] = following
 
     def reserve(self, pairs: int) -> bool:
         """Make room for ``pairs`` more; return whether the cache had to move."""
-        needed = self.length + pairs
+        needed = self.length + pairs + 1  # the last one writes one column on
         if needed <= self._capacity:
             return False
         self._allocate(span_of(max(needed, 2 * self._capacity)))
@@ -115,9 +119,11 @@ class CachedLayer(ABC):
         """Commit n pairs, embeddings [n, H] and the target's features [n, F], without predicting anything."""
         n = len(embeddings)
         self.reserve(n)
-        columns = slice(self.front + self.length, self.front + self.length + n)
-        _, _, key, value = self._project(embeddings, self.fuse(features), self._rotations[columns])
-        self._keys[:, columns], self._values[:, columns] = key, value
+        first, end = self.front + self.length, self.front + self.length + n
+        _, _, key, value = self._project(embeddings, self.fuse(features), self._rotations[first:end])
+        self._values[:, first:end] = value
+        self._ordinary_keys[:, first:end] = key[: self._ordinary]
+        self._induction_keys[:, first + 1 : end + 1] = key[self._ordinary :]
         self.length += n
 
     def commit(self, embeddings: Tensor, features: Tensor, inputs: StepInputs, span: int) -> Tensor:
@@ -138,8 +144,11 @@ class CachedLayer(ABC):
         rotations = self._step_rotations[: inputs.pairs]
         x, query, key, value = self._project(embeddings, self.fuse(features), rotations)
         columns = inputs.columns[: inputs.pairs]
-        self._keys.index_copy_(1, columns, key)
         self._values.index_copy_(1, columns, value)
+        self._ordinary_keys.index_copy_(1, columns, key[: self._ordinary])
+        if self._ordinary < self._groups:
+            self._induction_keys.index_copy_(1, columns + 1, key[self._ordinary :])
+            self._following = self._induction_keys.index_select(1, inputs.committed)
         self._pairs = inputs.pairs
         return self._predict(
             x.index_select(0, inputs.last), query.index_select(0, inputs.last), self.front, self._mask[:1]
@@ -158,7 +167,12 @@ class CachedLayer(ABC):
         first = end - beams
         rotation = self._step_rotations[self._pairs + level - 1]
         x, query, key, value = self._project(embeddings, features, rotation)
-        self._keys[:, first:end], self._values[:, first:end] = key, value
+        self._values[:, first:end] = value
+        self._ordinary_keys[:, first:end] = key[: self._ordinary]
+        if self._ordinary < self._groups:
+            following = self._following if level == 1 else self._following.index_select(1, rows)
+            self._induction_keys[:, first:end] = following
+            self._following = key[self._ordinary :]
         if level > 1:
             ancestors = self._mask[:, 0, end : self.front].index_select(0, rows)
             self._mask[:, :, end : self.front] = ancestors[:, None]
@@ -181,13 +195,27 @@ class CachedLayer(ABC):
         x, joined = self._join(embeddings, features)
         heads = config.num_attention_heads
         qkv = self._qkv(joined).view(len(x), heads + 2 * self._groups, config.head_dim)
+        queries, keys = self._ordinary * self._shared, self._ordinary
+        rotated, query, key, value = qkv.split(
+            [queries + keys, heads - queries, self._groups - keys, self._groups], dim=1
+        )
         # The sign of the swapped half is in the sines.
-        rotated = qkv[:, : heads + self._groups]
         swapped = rotated.roll(config.head_dim // 2, dims=-1)
         cos, sin = rotations.split(config.head_dim, dim=-1)
         rotated = torch.addcmul(rotated * cos, swapped, sin)
-        key, value = rotated[:, heads:], qkv[:, heads + self._groups :]
-        return x, rotated[:, :heads], key.transpose(0, 1), value.transpose(0, 1)
+        if keys == self._groups:
+            query, key = rotated.split([queries, keys], dim=1)
+        else:
+            query = torch.cat((rotated[:, :queries], query), dim=1)
+            key = torch.cat((rotated[:, queries:], key), dim=1)
+        return x, query, key.transpose(0, 1), value.transpose(0, 1)
+
+    def _rotated_first(self, qkv: list[Tensor]) -> Tensor:
+        """Return the rows of the projections [heads * head_dim, ...] as one: those that are rotated first."""
+        query, key, value = qkv
+        rows = self._ordinary * self._config.head_dim
+        queries = rows * self._shared
+        return torch.cat((query[:queries], key[:rows], query[queries:], key[rows:], value))
 
     def _predict(self, x: Tensor, query: Tensor, first: int, mask: Tensor) -> Tensor:
         """Return the features [n, H] for the layer's input [n, H] and its queries [n, heads, head_dim].
@@ -225,10 +253,11 @@ class CachedLayer(ABC):
         """Make room for ``capacity`` pairs, keeping the committed ones, and tabulate their rotations."""
         config, columns = self._config, self.front + capacity
         cache = self._cache.new_zeros(2, self._groups, columns, config.head_dim)
-        used = slice(self.front, self.front + self.length)
+        used = slice(self.front, self.front + self.length + 1)
         cache[:, :, used] = self._cache[:, :, used]
         self._capacity, self._cache = capacity, cache
         self._keys, self._values = cache[0], cache[1]
+        self._ordinary_keys, self._induction_keys = self._keys[: self._ordinary], self._keys[self._ordinary :]
         self._columns = torch.arange(self.front, columns, device=self.device)
         self._mask = torch.zeros(self._beams, self._shared, columns, dtype=self.dtype, device=self.device)
         cos, sin = rotary_tables(

@@ -188,6 +188,10 @@ def check_sizes(config: EagleConfig, path: Path) -> None:
         raise CheckpointError(
             f"{path / CONFIG} has num_key_value_heads {groups!r}; allowed: a divisor of {heads}"
         )
+    if not isinstance(config.induction_groups, int) or not 0 <= config.induction_groups <= groups:
+        raise CheckpointError(
+            f"{path / CONFIG} has induction_groups {config.induction_groups!r}; allowed: 0 to {groups}"
+        )
     if config.head_dim % 2:
         raise CheckpointError(f"{path / CONFIG} has head_dim {config.head_dim}; allowed: even")
     if config.hidden_act not in ACTIVATIONS:

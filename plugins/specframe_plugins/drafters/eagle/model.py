@@ -41,6 +41,7 @@ class EagleConfig:
         input_norms: RMSNorm on the embedding and on the feature before ``fc``.
         output_norm: RMSNorm on the output, which then has the scale of a feature after the final norm.
         hidden_act: activation of the MLP.
+        induction_groups: how many of the key and value heads, the last ones, are induction heads.
         target_name: the target it was trained for.
         tokenizer_fingerprint: fingerprint of the target's tokenizer; None when the checkpoint has none.
     """
@@ -59,6 +60,7 @@ class EagleConfig:
     input_norms: bool = True
     output_norm: bool = True
     hidden_act: str = "silu"
+    induction_groups: int = 0
     target_name: str = ""
     tokenizer_fingerprint: str | None = None
 
@@ -183,7 +185,12 @@ class _Layer(nn.Module):
 
 
 class Attention(nn.Module):
-    """Grouped-query attention with rotary positions.
+    """Grouped-query attention with rotary positions, some of whose heads may be induction heads.
+
+    An induction head finds what followed the last time. One layer can do that if the keys come from the
+    position before (Olsson et al., arXiv 2209.11895, the "smeared key" architecture): a query like an earlier
+    pair then meets the pair after that one. Positions do not matter to it, so nothing is rotated. The first
+    pair has none before it, and a key of zeros.
 
     Args:
         config: the head's sizes.
@@ -193,6 +200,8 @@ class Attention(nn.Module):
     def __init__(self, config: EagleConfig, input_size: int) -> None:
         super().__init__()
         self.head_dim = config.head_dim
+        self.ordinary_groups = config.num_key_value_heads - config.induction_groups
+        self.shared = config.num_attention_heads // config.num_key_value_heads
         bias = config.attention_bias
         query_width = config.num_attention_heads * config.head_dim
         key_width = config.num_key_value_heads * config.head_dim
@@ -203,13 +212,10 @@ class Attention(nn.Module):
 
     def forward(self, x: Tensor, cos: Tensor, sin: Tensor, attention_mask: Tensor | None) -> Tensor:
         """Return what each position [B, T, H] gathers for inputs [B, T, input size]."""
-        query, key, value = (
-            projection(x).unflatten(-1, (-1, self.head_dim)).transpose(1, 2)
-            for projection in (self.q_proj, self.k_proj, self.v_proj)
-        )
+        query, key, value = self.project(x, cos, sin)
         mixed = F.scaled_dot_product_attention(
-            rotate(query, cos, sin),
-            rotate(key, cos, sin),
+            query,
+            self.following(key, key),
             value,
             attn_mask=attention_mask,
             is_causal=attention_mask is None,
@@ -217,6 +223,34 @@ class Attention(nn.Module):
         )
         out: Tensor = self.o_proj(mixed.transpose(1, 2).flatten(2))
         return out
+
+    def project(self, x: Tensor, cos: Tensor, sin: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Return queries, keys and values [B, heads or groups, T, head_dim] of inputs [B, T, input size]."""
+        query, key, value = (
+            projection(x).unflatten(-1, (-1, self.head_dim)).transpose(1, 2)
+            for projection in (self.q_proj, self.k_proj, self.v_proj)
+        )
+        groups = self.ordinary_groups
+        query = _rotate_first(query, groups * self.shared, cos, sin)
+        return query, _rotate_first(key, groups, cos, sin), value
+
+    def following(self, key: Tensor, before: Tensor) -> Tensor:
+        """Return the keys to attend to: those of induction heads are of the position before.
+
+        Args:
+            key: of every position [B, groups, T, head_dim].
+            before: keys of which those of position t - 1 belong to position t [B, groups, T, head_dim].
+        """
+        groups = self.ordinary_groups
+        if groups == key.shape[1]:
+            return key
+        return torch.cat((key[:, :groups], F.pad(before[:, groups:, :-1], (0, 0, 1, 0))), dim=1)
+
+
+def _rotate_first(x: Tensor, heads: int, cos: Tensor, sin: Tensor) -> Tensor:
+    """Return ``x`` [B, all heads, T, head_dim] with the first heads rotated."""
+    rotated = rotate(x[:, :heads], cos.to(x.dtype), sin.to(x.dtype))
+    return rotated if heads == x.shape[1] else torch.cat((rotated, x[:, heads:]), dim=1)
 
 
 class GatedMlp(nn.Module):

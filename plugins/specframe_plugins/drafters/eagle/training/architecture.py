@@ -14,6 +14,7 @@ from specframe.head import OutputHead
 from specframe.target import Target
 from specframe_plugins.drafters.eagle.checkpoint import load_head, save_head
 from specframe_plugins.drafters.eagle.model import EagleConfig, EagleHead
+from specframe_plugins.drafters.eagle.training.induction import with_induction
 from specframe_plugins.drafters.eagle.training.objective import rows_of
 from specframe_plugins.drafters.eagle.training.unroll import unroll
 
@@ -70,8 +71,13 @@ class Architecture(Protocol):
 
 @frozen
 class Eagle2Architecture:
-    """EAGLE-2: one layer on the target's last features, and the target's own LM head, frozen."""
+    """EAGLE-2: one layer on the target's last features, and the target's own LM head, frozen.
 
+    Attributes:
+        induction_groups: key and value heads that are induction heads, see `with_induction`.
+    """
+
+    induction_groups: int | None = None
     drafter: str = "eagle"
     predicts_features: bool = True
 
@@ -92,11 +98,12 @@ class Eagle2Architecture:
                 # Gemma's norms multiply by 1 + weight.
                 offset = 1.0 if "Gemma" in type(norm).__name__ else 0.0
                 head.norm.weight.copy_(weight.float() + offset)
-        return head
+        return with_induction(head, self.induction_groups)
 
     def load(self, checkpoint: Path, target: Target) -> EagleHead:
         """See `Architecture`."""
-        return load_head(checkpoint, target).to(target.device, torch.float32).requires_grad_()
+        head = load_head(checkpoint, target).to(target.device, torch.float32).requires_grad_()
+        return with_induction(head, self.induction_groups)
 
     def unroll(
         self, head: nn.Module, embeddings: Tensor, features: Tensor, steps: int, dropout: Dropout | None

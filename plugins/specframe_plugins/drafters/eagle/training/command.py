@@ -51,8 +51,8 @@ def train(request: TrainRequest, architecture: Architecture | None = None) -> No
         UsageError: the place is taken, or the run folder or the data belong to something else.
         SpecframeError: a worker died.
     """
-    architecture = architecture or Eagle2Architecture()
     options: TrainOptions = request.options
+    architecture = architecture or Eagle2Architecture(options.induction_groups)
     out = request.out
     if out.exists() and not (out.is_dir() and (not any(out.iterdir()) or (out / "config.json").is_file())):
         raise UsageError(f"{out} exists and is no checkpoint; allowed: a new directory")

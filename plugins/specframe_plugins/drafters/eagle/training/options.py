@@ -42,6 +42,12 @@ class TrainOptions:
     device: str = option("cpu", help="torch device")
     seed: int = option(0, help="seed of the conversations and of the training", minimum=0)
     start: Path | None = option(None, help="checkpoint to start from; none: a fresh head")
+    induction_groups: int | None = option(
+        None,
+        help="key and value heads that find what followed the last time; those that `start` lacks are added; "
+        "0: the published layer; none: enough for 256 dimensions",
+        minimum=0,
+    )
     epochs: int = option(5, help="passes over the data", minimum=1)
     batch_tokens: int = option(1536, help="size of a batch, padding included", unit="tokens", minimum=1)
     learning_rate: float = option(1e-3, help="peak of warm-up and cosine", minimum=0)

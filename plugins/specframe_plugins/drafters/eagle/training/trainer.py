@@ -18,6 +18,7 @@ from specframe.errors import UsageError
 from specframe_plugins.drafters.eagle.training.architecture import Architecture, Dropout
 from specframe_plugins.drafters.eagle.training.batches import Batch, load_batches, plan_epoch
 from specframe_plugins.drafters.eagle.training.features import TrainingData
+from specframe_plugins.drafters.eagle.training.induction import LIKENESS_SHARE, hold_likeness
 from specframe_plugins.drafters.eagle.training.objective import (
     choose_subset,
     head_loss,
@@ -213,6 +214,7 @@ class Trainer:
         """What must be the same when a training goes on."""
         return {
             **asdict(self.recipe),
+            "parameters": sum(parameter.numel() for parameter in self.head.parameters()),
             "frequent_tokens": len(self.frequent),
             "conversations": len(self.numbers),
             "training tokens": self.total_tokens,
@@ -239,6 +241,8 @@ class Trainer:
         )
         self._optimizer.zero_grad()
         loss.backward()
+        if self.step < LIKENESS_SHARE * self.total_steps:
+            hold_likeness(self.head)
         torch.nn.utils.clip_grad_norm_(self.head.parameters(), _CLIP)
         self._updating = True
         self._optimizer.step()

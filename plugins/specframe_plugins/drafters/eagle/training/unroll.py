@@ -18,7 +18,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from specframe_plugins.drafters.eagle.model import Attention, EagleConfig, rotary_tables, rotate
+from specframe_plugins.drafters.eagle.model import Attention, EagleConfig, rotary_tables
 
 
 class Unrollable(Protocol):
@@ -70,6 +70,7 @@ def unroll(
     distance = positions[0, :, None] - positions[0, None, :]
     keys: list[Tensor] = []
     values: list[Tensor] = []
+    before: Tensor | None = None
     current = features
     for step in range(steps):
         residual, read = head.read(embeddings, current)
@@ -77,16 +78,14 @@ def unroll(
         residual = residual.to(features.dtype)
         if dropout is not None:
             read = dropout(read)
-        query, key, value = (
-            projection(read).unflatten(-1, (-1, head.config.head_dim)).transpose(1, 2)
-            for projection in (attention.q_proj, attention.k_proj, attention.v_proj)
-        )
-        table = cos.to(query.dtype), sin.to(query.dtype)
-        keys.append(rotate(key, *table))
+        query, key, value = attention.project(read, cos, sin)
+        # A drafted pair follows the one that was drafted before it.
+        keys.append(attention.following(key, key if before is None else before))
+        before = key
         values.append(value)
         seen = [distance >= step, *(distance == step - later for later in range(1, step + 1))]
         mixed = F.scaled_dot_product_attention(
-            rotate(query, *table),
+            query,
             torch.cat(keys, dim=2),
             torch.cat(values, dim=2),
             attn_mask=torch.cat(seen, dim=1) | _self_at_start(distance, step),

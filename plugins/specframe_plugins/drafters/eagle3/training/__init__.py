@@ -11,4 +11,8 @@ def train(request: TrainRequest) -> None:
     from specframe_plugins.drafters.eagle.training import command
     from specframe_plugins.drafters.eagle3.training.architecture import Eagle3Architecture
 
-    command.train(request, Eagle3Architecture(own_lm_head=request.options.lm_head == "own"))
+    options = request.options
+    command.train(
+        request,
+        Eagle3Architecture(own_lm_head=options.lm_head == "own", induction_groups=options.induction_groups),
+    )

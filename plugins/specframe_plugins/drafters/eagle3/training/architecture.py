@@ -18,6 +18,7 @@ from specframe.errors import UsageError
 from specframe.head import OutputHead
 from specframe.target import Target
 from specframe_plugins.drafters.eagle.training.architecture import Dropout
+from specframe_plugins.drafters.eagle.training.induction import with_induction
 from specframe_plugins.drafters.eagle.training.objective import rows_of
 from specframe_plugins.drafters.eagle.training.unroll import unroll
 from specframe_plugins.drafters.eagle3.checkpoint import load_head, save_head
@@ -30,9 +31,11 @@ class Eagle3Architecture:
 
     Attributes:
         own_lm_head: train an LM head too.
+        induction_groups: key and value heads that are induction heads, see `with_induction`.
     """
 
     own_lm_head: bool = False
+    induction_groups: int | None = None
     drafter: str = "eagle3"
     predicts_features: bool = False
 
@@ -52,7 +55,7 @@ class Eagle3Architecture:
         if self.own_lm_head:
             with torch.no_grad():
                 head.lm_head.weight.copy_(target.output_head.weight)
-        return head
+        return with_induction(head, self.induction_groups)
 
     def load(self, checkpoint: Path, target: Target) -> Eagle3Head:
         """See `Architecture`.
@@ -67,7 +70,8 @@ class Eagle3Architecture:
                 f"{checkpoint} cannot be trained further like this; allowed: the full vocabulary, the "
                 f"target's embedding, and lm_head={'own' if config.own_lm_head else 'target'}"
             )
-        return loaded.head.to(target.device, torch.float32).requires_grad_()
+        head = loaded.head.to(target.device, torch.float32).requires_grad_()
+        return with_induction(head, self.induction_groups)
 
     def unroll(
         self, head: nn.Module, embeddings: Tensor, features: Tensor, steps: int, dropout: Dropout | None
