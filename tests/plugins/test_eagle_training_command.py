@@ -110,6 +110,7 @@ def test_a_fresh_head_has_induction_heads_unless_none_are_wanted(trained, model_
     )
     train(TrainRequest(model=str(model_dir), out=tmp_path / "next", options=settings))
     assert load_head(tmp_path / "next", tiny_target()).config.induction_groups == found
+    assert f"induction\nheads: {found}." in (tmp_path / "next" / "README.md").read_text()
 
 
 def test_the_card_does_not_claim_a_time_for_data_that_came_from_elsewhere(cli, trained, model_dir, tmp_path):

@@ -27,6 +27,7 @@ class TrainingRecord:
         tokens: of all conversations, template included.
         written_tokens: of the training part, only what the target wrote.
         parameters: of the head.
+        induction_groups: how many of its key and value heads are induction heads.
         epochs: passes over the data.
         steps: batches.
         generation_s: wall time of the generation, all runs together; None for data that came from elsewhere.
@@ -45,6 +46,7 @@ class TrainingRecord:
     tokens: int
     written_tokens: int
     parameters: int
+    induction_groups: int
     epochs: int
     steps: int
     generation_s: float | None
@@ -90,7 +92,8 @@ def _card(record: TrainingRecord) -> str:
     return f"""# Head of the drafter `{record.drafter}` for {record.target}
 
 One decoder layer with {record.parameters:,} parameters that drafts for {record.target} in specframe.
-What it has no weights for is the target's. Weights are bfloat16.
+What it has no weights for is the target's. Weights are bfloat16. Key and value heads that are induction
+heads: {record.induction_groups}.
 
 ## How it was made
 

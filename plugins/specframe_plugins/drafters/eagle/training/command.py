@@ -27,6 +27,7 @@ from specframe_plugins.drafters.eagle.training.decoding import (
 )
 from specframe_plugins.drafters.eagle.training.features import TrainingData
 from specframe_plugins.drafters.eagle.training.heldout import chain_acceptance
+from specframe_plugins.drafters.eagle.training.induction import induction_groups
 from specframe_plugins.drafters.eagle.training.options import TrainOptions
 from specframe_plugins.drafters.eagle.training.progress import ProgressLine
 from specframe_plugins.drafters.eagle.training.recipe import Recipe
@@ -95,6 +96,7 @@ def train(request: TrainRequest, architecture: Architecture | None = None) -> No
         tokens=shards.token_count,
         written_tokens=statistics.written_tokens,
         parameters=sum(parameter.numel() for parameter in head.parameters()),
+        induction_groups=induction_groups(head),
         epochs=options.epochs,
         steps=trainer.step,
         generation_s=generation_seconds(folder),

@@ -66,6 +66,13 @@ def with_induction(head: Head, groups: int | None) -> Head:
     return result
 
 
+def induction_groups(head: nn.Module) -> int:
+    """Returns how many of a head's key and value heads are induction heads."""
+    described: Any = head
+    groups: int = described.config.induction_groups
+    return groups
+
+
 def hold_likeness(head: nn.Module) -> None:
     """Drops the gradients of the queries and keys of induction heads."""
     described: Any = head
