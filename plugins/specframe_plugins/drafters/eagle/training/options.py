@@ -45,7 +45,7 @@ class TrainOptions:
     induction_groups: int | None = option(
         None,
         help="key and value heads that find what followed the last time; those that `start` lacks are added; "
-        "0: the published layer; none: enough for 256 dimensions",
+        "none: enough for 256 dimensions",
         minimum=0,
     )
     epochs: int = option(5, help="passes over the data", minimum=1)
