@@ -1,4 +1,5 @@
 import itertools
+import math
 import random
 import sys
 from itertools import pairwise
@@ -81,13 +82,13 @@ def head_for(target, induction_groups=1):
     return with_induction(EagleHead(EagleConfig.for_target(target.config)), induction_groups)
 
 
-def trainer_for(target, shards, path, recipe=RECIPE, evaluate=None):
+def trainer_for(target, shards, path, recipe=RECIPE, evaluate=None, induction_groups=1):
     numbers, _ = split(shards)
     data = TrainingData(shards, target)
     statistics = read_statistics(data, numbers)
     return Trainer(
         architecture=Eagle2Architecture(),
-        head=head_for(target),
+        head=head_for(target, induction_groups),
         data=data,
         numbers=numbers,
         frequent=statistics.frequent(40),
@@ -266,6 +267,25 @@ def test_other_settings_are_refused(target, shards, tmp_path):
     changed = attrs.evolve(RECIPE, learning_rate=1e-4)
     with pytest.raises(UsageError, match=r"learning_rate 0\.003, not 0\.0001"):
         trainer_for(target, shards, tmp_path / "state.pt", changed)
+
+
+def test_a_head_of_another_size_is_refused(target, shards, tmp_path):
+    trainer_for(target, shards, tmp_path / "state.pt").save()
+    with pytest.raises(UsageError, match=r"parameters \d+, not \d+"):
+        trainer_for(target, shards, tmp_path / "state.pt", induction_groups=2)
+
+
+def test_queries_and_keys_of_induction_heads_stay_what_they_begin_as_for_a_fifth(target, shards, tmp_path):
+    trainer = trainer_for(target, shards, tmp_path / "state.pt", attrs.evolve(RECIPE, weight_decay=0.0))
+    rows = trainer.head.attention.head_dim
+    begin = trainer.head.attention.k_proj.weight[-rows:].detach().clone()
+    moved = []
+
+    def compare(loss):
+        moved.append(not torch.equal(trainer.head.attention.k_proj.weight[-rows:], begin))
+
+    trainer.run(compare)
+    assert moved.index(True) == math.ceil(0.2 * trainer.total_steps)
 
 
 def test_training_makes_the_head_draft_better(target, shards, tmp_path):
