@@ -13,6 +13,7 @@ import torch
 from specframe.components import BuildContext, Component, Kind, Setting
 from specframe.config import AUTO, AUTOREGRESSIVE, RunConfig
 from specframe.controlled_drafting import ControlledDrafting
+from specframe.cpu import multiplies_bfloat16
 from specframe.drafting import Autoregressive, Drafting
 from specframe.engine import Engine
 from specframe.errors import UsageError, blame_one, unknown_name
@@ -51,6 +52,8 @@ def build_engine(
         UsageError: a name, an option, a checkpoint or a combination is not allowed.
     """
     manager = manager or create_plugin_manager()
+    if target is not None and config.dtype == AUTO:
+        config = attrs.evolve(config, dtype=name_of(target.dtype))
     config, chosen = check_config(config, manager)
 
     if target is None:
@@ -84,12 +87,14 @@ def check_config(
     """Check everything that can be checked without the model.
 
     Returns:
-        The config with its gather backend chosen, and per kind the component with its options.
+        The config with its dtype, verifier and gather backend chosen, and per kind the component with its
+        options.
 
     Raises:
         UsageError: a name, an option or a combination is not allowed.
     """
     registry = build_registry(manager)
+    config = resolve_dtype(config)
     device, dtype = find_device(config.device), find_dtype(config.dtype)
     drafts = config.strategy != AUTOREGRESSIVE
     if drafts and config.strategy not in registry.names("vocabulary"):
@@ -192,8 +197,23 @@ def find_dtype(name: str) -> torch.dtype:
         UsageError: weights of that dtype are not supported.
     """
     if name not in DTYPES:
-        raise unknown_name("dtype", name, DTYPES)
+        raise unknown_name("dtype", name, [*DTYPES, AUTO])
     return DTYPES[name]
+
+
+def name_of(dtype: torch.dtype) -> str:
+    """Return what a dtype of ``DTYPES`` is called."""
+    return str(dtype).removeprefix("torch.")
+
+
+def resolve_dtype(config: RunConfig) -> RunConfig:
+    """Replace ``auto`` by bfloat16 where the device multiplies it in hardware, and by float32 elsewhere."""
+    if config.dtype != AUTO:
+        return config
+    device = find_device(config.device)
+    dtype = "bfloat16" if device.type != "cpu" or multiplies_bfloat16() else "float32"
+    _log.info("dtype on %s: %s", device, dtype)
+    return attrs.evolve(config, dtype=dtype)
 
 
 def wants_cuda_graph(config: RunConfig, device: torch.device) -> bool:

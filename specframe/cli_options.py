@@ -92,7 +92,8 @@ def _run_config(
     dtype: Annotated[
         str | None,
         option(
-            "Weights and activations: float32, bfloat16 or float16.",
+            "Weights and activations: float32, bfloat16 or float16; `auto` takes bfloat16 where the device "
+            "multiplies it, float32 elsewhere.",
             default=DEFAULTS["dtype"],
             metavar="DTYPE",
         ),

@@ -37,7 +37,8 @@ class RunConfig:
         gather: gather backend name, or ``auto``.
         options: option values per component kind.
         max_new_tokens: length limit, tokens.
-        dtype: ``float32``, ``bfloat16`` or ``float16``.
+        dtype: ``float32``, ``bfloat16``, ``float16``, or ``auto`` for bfloat16 where the device multiplies it
+            in hardware and float32 elsewhere.
         device: torch device.
         seed: seed of the generator that verifiers and drafters draw from.
         temperature: the target's logits are divided by it; 0 decodes greedily.
@@ -56,10 +57,10 @@ class RunConfig:
     strategy: str = "nanospec"
     drafter: str = "eagle"
     verifier: str = AUTO
-    gather: str = "auto"
+    gather: str = AUTO
     options: Mapping[str, Mapping[str, Any]] = attrs.field(factory=dict)
     max_new_tokens: int = attrs.field(default=128)
-    dtype: str = "bfloat16"
+    dtype: str = AUTO
     device: str = "cpu"
     seed: int = 0
     temperature: float = 0.0

@@ -37,7 +37,7 @@ class DoctorOptions:
 
     Attributes:
         device: torch device.
-        dtype: ``float32``, ``bfloat16`` or ``float16``.
+        dtype: as in ``RunConfig``.
         compile_targets: devices to compile the kernels for.
         model: the target to load and to check things against.
         drafter: the drafter to check.
@@ -66,8 +66,11 @@ def examine(options: DoctorOptions) -> list[Finding]:
     findings = list(_packages())
     if is_broken(findings):
         return findings
-    from specframe.assembly import find_device, find_dtype
+    from specframe.assembly import find_device, find_dtype, resolve_dtype
 
+    options = attrs.evolve(
+        options, dtype=resolve_dtype(RunConfig(device=options.device, dtype=options.dtype)).dtype
+    )
     request = DoctorRequest(
         device=find_device(options.device),
         dtype=find_dtype(options.dtype),

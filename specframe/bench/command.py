@@ -1,4 +1,4 @@
-"""From what was typed after ``specframe bench`` to what is run; nothing here needs torch."""
+"""From what was typed after ``specframe bench`` to what is run; what needs torch comes last."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from specframe.bench.configurations import (
     parse_configurations,
 )
 from specframe.bench.tasks import BUILT_IN, Task, built_in_tasks, choose, read_tasks
-from specframe.config import RunConfig
-from specframe.errors import UsageError
+from specframe.config import AUTO, RunConfig
+from specframe.errors import UsageError, unknown_name
 
 # Largest margin that passes for a tie, in logits. Two passes of different shape round differently: float32
 # by about 1e-5 of a logit; bfloat16 keeps 8 bits, so that logits near 20 are 0.125 apart, and float16 11.
@@ -89,9 +89,12 @@ def prepare(arguments: BenchArguments, base: RunConfig) -> BenchOptions:
     )
     if not configurations:
         raise UsageError("--strategies is empty; allowed: at least one name")
-    if base.dtype not in TOLERANCES and arguments.tolerance is None:
-        raise UsageError(f"unknown dtype {base.dtype!r}; known: {', '.join(sorted(TOLERANCES))}")
+    if base.dtype not in (AUTO, *TOLERANCES):
+        raise unknown_name("dtype", base.dtype, [AUTO, *TOLERANCES])
     tasks, skipped = _tasks(arguments)
+    from specframe.assembly import resolve_dtype
+
+    base = resolve_dtype(base)
     return BenchOptions(
         tasks=tasks,
         source=BUILT_IN if arguments.tasks is None else str(arguments.tasks),
