@@ -17,9 +17,9 @@ from time import perf_counter
 import torch
 from torch import Tensor
 
-from specframe.assembly import DTYPES
-from specframe.head import OutputHead
-from specframe.vocabulary_store import VocabularyStore
+from specframe.contracts.lm_head import OutputHead
+from specframe.engine.assembly import DTYPES
+from specframe.vocabulary.store import VocabularyStore
 from specframe_plugins.gathers.torch import TorchGather
 
 VOCABULARIES = (32_768, 65_536, 131_072, 262_144, 524_288, 1_048_576)

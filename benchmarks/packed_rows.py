@@ -16,7 +16,7 @@ from time import perf_counter
 import torch
 from torch import Tensor
 
-from specframe.packed_linear import PackedLinear
+from specframe.ops.packed_linear import PackedLinear
 
 _ROWS = (720, 2048, 8192, 32768)
 _EVICTED_BYTES = 96 << 20

@@ -11,9 +11,9 @@ import time
 
 import torch
 
-from specframe.assembly import DTYPES
-from specframe.models import load_pretrained
-from specframe.target import Target
+from specframe.engine.assembly import DTYPES
+from specframe.model.loading import load_pretrained
+from specframe.model.target import Target
 from specframe_plugins.vocabularies.nanospec import NanospecOptions
 
 # Top ids per position, and for how many of the last positions: none, and what `nanospec` asks for.

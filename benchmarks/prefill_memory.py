@@ -7,8 +7,8 @@ from pathlib import Path
 
 import torch
 
-from specframe.assembly import build_engine
 from specframe.config import RunConfig
+from specframe.engine.assembly import build_engine
 
 _STATUS = Path("/proc/self/status")
 

@@ -17,10 +17,10 @@ from pathlib import Path
 import torch
 
 from specframe.bench.rows import BenchRow, read_rows
-from specframe.bench.tasks import built_in_tasks
-from specframe.models import load_pretrained
-from specframe.prompts import encode_prompt
-from specframe.target import Target
+from specframe.model.loading import load_pretrained
+from specframe.model.target import Target
+from specframe.request.prompts import encode_prompt
+from specframe.request.tasks import built_in_tasks
 from specframe_plugins.drafters.eagle.checkpoint import load_head
 from specframe_plugins.drafters.eagle.diagnosis import predictor
 from specframe_plugins.drafters.lookup.context import TextIndex

@@ -10,7 +10,7 @@ from time import perf_counter
 
 import torch
 
-from specframe.row_maxima import row_max, row_topk
+from specframe.ops.row_maxima import row_max, row_topk
 
 _TOP = 3
 

@@ -13,10 +13,10 @@ from pathlib import Path
 import torch
 
 from specframe.bench.rows import read_rows
-from specframe.bench.tasks import built_in_tasks
-from specframe.models import load_pretrained
-from specframe.prompts import encode_prompt
-from specframe.target import Target
+from specframe.model.loading import load_pretrained
+from specframe.model.target import Target
+from specframe.request.prompts import encode_prompt
+from specframe.request.tasks import built_in_tasks
 
 # Children of a node.
 WIDTHS = (1, 2, 3, 4, 8)

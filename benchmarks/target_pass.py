@@ -13,11 +13,11 @@ from collections.abc import Callable
 import torch
 from torch.profiler import ProfilerActivity, profile
 
-from specframe.assembly import DTYPES
-from specframe.models import load_pretrained
-from specframe.packed_linear import PackedLinear
-from specframe.target import Target
-from specframe.types import DraftTree
+from specframe.contracts.tree import DraftTree
+from specframe.engine.assembly import DTYPES
+from specframe.model.loading import load_pretrained
+from specframe.model.target import Target
+from specframe.ops.packed_linear import PackedLinear
 
 
 def chain(target: Target, nodes: int) -> DraftTree:

@@ -16,19 +16,19 @@ from time import monotonic
 
 import attrs
 import torch
+from specframe_plugins.training.architecture import Eagle2Architecture
+from specframe_plugins.training.batches import load_batches, plan_epoch
+from specframe_plugins.training.command import build_trainer
+from specframe_plugins.training.features import TrainingData
+from specframe_plugins.training.generation import BatchedGenerator
+from specframe_plugins.training.options import TrainOptions
+from specframe_plugins.training.prompts import build_prompts
+from specframe_plugins.training.shards import Sequence, ShardSet, ShardWriter
+from specframe_plugins.training.statistics import read_statistics
+from specframe_plugins.training.trainer import Trainer
 
-from specframe.models import load_pretrained
-from specframe.target import Target
-from specframe_plugins.drafters.eagle.training.architecture import Eagle2Architecture
-from specframe_plugins.drafters.eagle.training.batches import load_batches, plan_epoch
-from specframe_plugins.drafters.eagle.training.command import build_trainer
-from specframe_plugins.drafters.eagle.training.features import TrainingData
-from specframe_plugins.drafters.eagle.training.generation import BatchedGenerator
-from specframe_plugins.drafters.eagle.training.options import TrainOptions
-from specframe_plugins.drafters.eagle.training.prompts import build_prompts
-from specframe_plugins.drafters.eagle.training.shards import Sequence, ShardSet, ShardWriter
-from specframe_plugins.drafters.eagle.training.statistics import read_statistics
-from specframe_plugins.drafters.eagle.training.trainer import Trainer
+from specframe.model.loading import load_pretrained
+from specframe.model.target import Target
 
 
 def main() -> None:

@@ -6,19 +6,17 @@ import math
 import tomllib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, get_args
 
 import attrs
 
-from specframe.components import KINDS
+from specframe.contracts.kinds import KINDS, ForwardName
 from specframe.errors import UsageError, unknown_name
-from specframe.models import default_model
 
 AUTOREGRESSIVE = "autoregressive"
 
 SAMPLING_PARAMETERS = ("temperature", "top_p", "top_k", "min_p", "repetition_penalty")
 
-ForwardName = Literal["auto", "lean", "transformers"]
 AUTO = "auto"
 
 # Below this, logits divided by the temperature leave the range of float32.
@@ -173,25 +171,3 @@ def merge_options(
 ) -> dict[str, dict[str, Any]]:
     """Return option values per kind where ``override`` wins over ``base`` key by key."""
     return {kind: {**base.get(kind, {}), **override.get(kind, {})} for kind in {*base, *override}}
-
-
-def resolve_config(
-    file: Path | None, settings: Mapping[str, Any], assignments: Iterable[str] = ()
-) -> RunConfig:
-    """Return the config of a run: the command line beats the TOML file, which beats the defaults.
-
-    Args:
-        file: TOML file, or None.
-        settings: ``RunConfig`` fields from the command line; None stands for "not given".
-        assignments: ``kind.name=value`` strings from the command line.
-
-    Raises:
-        UsageError: something is unknown or does not fit.
-    """
-    from_file = load_toml(file) if file is not None else {}
-    options_in_file: dict[str, Any] = {kind: from_file.pop(kind) for kind in KINDS if kind in from_file}
-    chosen = {**from_file, **{name: value for name, value in settings.items() if value is not None}}
-    options = merge_options(options_in_file, parse_options(assignments))
-    if "model" not in chosen:
-        chosen["model"] = default_model()
-    return RunConfig(**chosen, options=options)

@@ -25,12 +25,12 @@ from transformers import (
 from transformers.generation.streamers import BaseStreamer
 from transformers.generation.utils import GenerateDecoderOnlyOutput
 
-from specframe.assembly import DTYPES, build_engine
 from specframe.config import RunConfig
-from specframe.engine import Engine
+from specframe.engine.assembly import DTYPES, build_engine
+from specframe.engine.engine import Engine
 from specframe.errors import UsageError
-from specframe.request import Request
-from specframe.target import Target
+from specframe.model.target import Target
+from specframe.request.request import Request
 
 # Of each model the engine built last: its KV cache and its drafter are worth keeping, one at a time.
 _engines: WeakKeyDictionary[PreTrainedModel, tuple[RunConfig, Engine]] = WeakKeyDictionary()

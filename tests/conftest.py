@@ -13,8 +13,8 @@ import torch
 from command_line import CommandLine, command_line
 from tiny_models import tiny_model, tiny_target, tiny_tokenizer
 
-from specframe.models import load_pretrained
-from specframe.target import Target
+from specframe.model.loading import load_pretrained
+from specframe.model.target import Target
 from specframe_plugins.drafters.eagle.checkpoint import save_head
 from specframe_plugins.drafters.eagle.model import EagleConfig, EagleHead
 

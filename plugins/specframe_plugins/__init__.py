@@ -5,8 +5,8 @@ Components are imported inside the hooks, so that loading this plugin costs noth
 
 from collections.abc import Iterable
 
-from specframe.components import Component
-from specframe.hookspecs import hookimpl
+from specframe.registry.components import Component
+from specframe.registry.hookspecs import hookimpl
 
 
 @hookimpl

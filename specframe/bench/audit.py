@@ -11,9 +11,9 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from specframe.clock import Phase, PhaseClock
-from specframe.engine import Engine
-from specframe.head import OutputHead
+from specframe.contracts.clock import Phase, PhaseClock
+from specframe.contracts.lm_head import OutputHead
+from specframe.engine.engine import Engine
 
 # The target reads its own head here, and the drafter reads the prompt.
 _PHASES_OF_THE_TARGET: tuple[Phase, ...] = ("prefill", "target_pass")

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from specframe.bench.audit import head_reads
 from specframe.bench.rows import BenchRow, Steps
-from specframe.engine import Engine
+from specframe.engine.engine import Engine
 
 Check = Literal["head reads", "rows fetched", "isolation", "lossless"]
 

@@ -9,15 +9,10 @@ from pathlib import Path
 
 import attrs
 
-from specframe.bench.configurations import (
-    DEFAULT,
-    SWEPT_BY_DEFAULT,
-    Configuration,
-    parse_configurations,
-)
-from specframe.bench.tasks import BUILT_IN, Task, built_in_tasks, choose, read_tasks
+from specframe.bench.configurations import DEFAULT, SWEPT_BY_DEFAULT, Configuration, parse_configurations
 from specframe.config import AUTO, RunConfig
 from specframe.errors import UsageError, unknown_name
+from specframe.request.tasks import BUILT_IN, Task, built_in_tasks, choose, read_tasks
 
 # Largest margin that passes for a tie, in logits. Two passes of different shape round differently: float32
 # by about 1e-5 of a logit; bfloat16 keeps 8 bits, so that logits near 20 are 0.125 apart, and float16 11.
@@ -92,7 +87,7 @@ def prepare(arguments: BenchArguments, base: RunConfig) -> BenchOptions:
     if base.dtype not in (AUTO, *TOLERANCES):
         raise unknown_name("dtype", base.dtype, [AUTO, *TOLERANCES])
     tasks, skipped = _tasks(arguments)
-    from specframe.assembly import resolve_dtype
+    from specframe.engine.assembly import resolve_dtype
 
     base = resolve_dtype(base)
     return BenchOptions(

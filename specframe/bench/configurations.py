@@ -8,14 +8,8 @@ from typing import Any
 
 import attrs
 
-from specframe.components import KINDS
-from specframe.config import (
-    AUTOREGRESSIVE,
-    SAMPLING_PARAMETERS,
-    RunConfig,
-    merge_options,
-    split_assignment,
-)
+from specframe.config import AUTOREGRESSIVE, SAMPLING_PARAMETERS, RunConfig, merge_options, split_assignment
+from specframe.contracts.kinds import KINDS
 from specframe.errors import UsageError, unknown_name
 
 HF_GREEDY = "hf-greedy"

@@ -10,10 +10,10 @@ from torch import Tensor
 
 from specframe.bench.configurations import Configuration
 from specframe.bench.rows import BenchRow, Steps
-from specframe.bench.tasks import Task
-from specframe.engine import Engine
-from specframe.memory import MemoryUse
-from specframe.types import GenerationReport
+from specframe.contracts.report import GenerationReport
+from specframe.engine.engine import Engine
+from specframe.engine.memory import MemoryUse
+from specframe.request.tasks import Task
 
 # A test sees to it that no key of a report is missing among them.
 _KEYS = {field.name for field in attrs.fields(BenchRow)}

@@ -6,8 +6,8 @@ import torch
 from torch import Tensor
 
 from specframe.bench.rows import BenchRow, Losslessness
-from specframe.rescoring import margins
-from specframe.target import Target
+from specframe.model.rescoring import margins
+from specframe.model.target import Target
 
 
 class LosslessCheck:

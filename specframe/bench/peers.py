@@ -15,11 +15,11 @@ from transformers import GenerationConfig
 import specframe
 from specframe.bench.configurations import HF_GREEDY, HF_PROMPT_LOOKUP, Configuration
 from specframe.bench.rows import BenchRow
-from specframe.bench.tasks import Task
 from specframe.config import RunConfig
-from specframe.options import build_options, option
-from specframe.recorder import peak_rss_bytes
-from specframe.target import Target
+from specframe.contracts.options import build_options, option
+from specframe.engine.recorder import peak_rss_bytes
+from specframe.model.target import Target
+from specframe.request.tasks import Task
 
 
 @attrs.frozen(slots=True)

@@ -12,8 +12,8 @@ from typing import Any
 import attrs
 
 from specframe.config import SAMPLING_PARAMETERS
+from specframe.contracts.report import FinishReason, PassesPerArm, Rejection, StepStats
 from specframe.errors import SpecframeError
-from specframe.types import FinishReason, PassesPerArm, Rejection, StepStats
 
 
 @attrs.frozen(slots=True, kw_only=True)
@@ -87,7 +87,7 @@ class BenchRow:
     """One generation of one configuration, with the keys of ``run --json`` and some more.
 
     ``None`` stands for what is not known: a peer knows nothing of its steps. Times are seconds; the keys of
-    ``specframe.types.GenerationReport`` mean what they mean there.
+    ``specframe.contracts.tree.GenerationReport`` mean what they mean there.
 
     Attributes:
         configuration: label, as it was typed: ``nanospec:capacity=1024``.

@@ -14,7 +14,6 @@ import pluggy
 import torch
 from torch import Tensor
 
-from specframe.assembly import build_engine, check_config, find_device, find_dtype
 from specframe.bench.checks import (
     REPEATED_TOKENS,
     CheckResult,
@@ -40,13 +39,14 @@ from specframe.bench.progress import progress_bar
 from specframe.bench.resume import open_rows
 from specframe.bench.rows import BenchRow, Steps
 from specframe.bench.rows_file import RowsFile
-from specframe.bench.tasks import Task
 from specframe.config import AUTOREGRESSIVE, RunConfig
+from specframe.engine.assembly import build_engine, check_config, find_device, find_dtype
 from specframe.errors import UsageError, unknown_name
-from specframe.models import load_pretrained
-from specframe.plugins import build_registry, create_plugin_manager
-from specframe.prompts import encode_prompt
-from specframe.target import Target
+from specframe.model.loading import load_pretrained
+from specframe.model.target import Target
+from specframe.registry.manager import build_registry, create_plugin_manager
+from specframe.request.prompts import encode_prompt
+from specframe.request.tasks import Task
 
 _WARM_UP_PROMPT = "Say hello."
 _WARM_UP_TOKENS = 16

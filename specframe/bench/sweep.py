@@ -13,17 +13,17 @@ from pathlib import Path
 import attrs
 import pluggy
 
-from specframe.assembly import find_device, find_dtype, setting_for
 from specframe.bench.command import BenchOptions
 from specframe.bench.configurations import Configuration, parse_configurations
 from specframe.bench.report.run import Run
 from specframe.bench.report.standings import Standing, standing
 from specframe.bench.rows import BenchRow
 from specframe.bench.session import BenchResult, run_bench
-from specframe.bench.tasks import Task, choose
 from specframe.config import RunConfig
+from specframe.engine.assembly import find_device, find_dtype, resolve_dtype, setting_for
 from specframe.errors import UsageError
-from specframe.plugins import build_registry, create_plugin_manager
+from specframe.registry.manager import build_registry, create_plugin_manager
+from specframe.request.tasks import Task, choose
 
 # A round of at most so many configurations is the last one.
 FINALISTS = 5
@@ -99,7 +99,7 @@ def around(
     Raises:
         UsageError: there is nothing to compare it with.
     """
-    config = configuration.run_config(base)
+    config = resolve_dtype(configuration.run_config(base))
     offered: Sequence[str] = ()
     if not configuration.is_peer and config.strategy in build_registry(manager).names("vocabulary"):
         component = build_registry(manager).get("drafter", config.drafter)

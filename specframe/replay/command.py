@@ -13,19 +13,14 @@ import pluggy
 
 from specframe.bench.configurations import Configuration, parse_configurations
 from specframe.errors import SpecframeError, UsageError
-from specframe.plugins import create_plugin_manager
+from specframe.ops.tables import print_table
+from specframe.registry.manager import create_plugin_manager
 from specframe.replay.offline import OfflineStrategy
 from specframe.replay.progress import progress_bar
 from specframe.replay.scores import StrategyScores, pareto_front, score
-from specframe.replay.tables import (
-    HEADERS,
-    task_headers,
-    to_rows,
-    to_task_rows,
-)
+from specframe.replay.tables import HEADERS, task_headers, to_rows, to_task_rows
 from specframe.replay.trace import TraceHeader
 from specframe.replay.trace_file import Trace, read_trace
-from specframe.tables import print_table
 
 DEFAULT_STRATEGIES = ("full", "static", "nanospec")
 

@@ -15,13 +15,13 @@ from typing import Any
 import attrs
 import torch
 
-from specframe.assembly import find_dtype
+from specframe.contracts.lm_head import OutputHead
+from specframe.contracts.protocols import GatherBackend
+from specframe.engine.assembly import find_dtype
 from specframe.errors import SpecframeError, UsageError
-from specframe.head import OutputHead
-from specframe.plugins import build_registry, create_plugin_manager
-from specframe.protocols import GatherBackend
+from specframe.registry.manager import build_registry, create_plugin_manager
 from specframe.replay.trace import TraceHeader
-from specframe.vocabulary_store import VocabularyStore
+from specframe.vocabulary.store import VocabularyStore
 
 _SIZES = (64, 256, 512, 1024, 2048, 4096, 8192, 16384, 32768, 65536, 131072, 262144)
 _FETCHES = (1, 16, 64, 256, 1024)

@@ -9,24 +9,25 @@ import pluggy
 import torch
 from torch import Tensor
 
-from specframe.active_set import ActiveSet
-from specframe.assembly import bind_drafting, find_dtype, setting_for
-from specframe.clock import PhaseClock
-from specframe.components import BuildContext
 from specframe.config import AUTOREGRESSIVE, RunConfig
-from specframe.drafting import Drafting
+from specframe.contracts.active_set import ActiveSet
+from specframe.contracts.clock import PhaseClock
+from specframe.contracts.lm_head import OutputHead
+from specframe.contracts.options import build_options
+from specframe.contracts.protocols import GatherBackend, VocabularyBuilder
+from specframe.contracts.report import StepStats
+from specframe.contracts.row_map import ReducedVocabulary
+from specframe.contracts.tree import DraftTree, Verdict
+from specframe.engine.assembly import bind_drafting, find_dtype, setting_for
+from specframe.engine.drafting import Drafting
+from specframe.engine.faults import blame
+from specframe.engine.recorder import GenerationRecorder
 from specframe.errors import UsageError, blame_one, unknown_name
-from specframe.faults import blame
-from specframe.head import OutputHead
-from specframe.options import build_options
-from specframe.plugins import build_registry, create_plugin_manager
-from specframe.protocols import GatherBackend, VocabularyBuilder
-from specframe.recorder import GenerationRecorder
-from specframe.reduced_vocabulary import ReducedVocabulary
+from specframe.model.target import Prefill, Target
+from specframe.registry.components import BuildContext
+from specframe.registry.manager import build_registry, create_plugin_manager
 from specframe.replay.stand_in import TracedTarget
 from specframe.replay.trace import TracedRequest, TraceHeader
-from specframe.target import Prefill, Target
-from specframe.types import DraftTree, StepStats, Verdict
 
 
 class Bookkeeping:

@@ -8,16 +8,17 @@ from types import TracebackType
 import attrs
 from torch import Generator, Tensor
 
-from specframe.clock import PhaseClock
-from specframe.drafting import Autoregressive
-from specframe.engine import Engine
+from specframe.contracts.clock import PhaseClock
+from specframe.contracts.lm_head import OutputHead
+from specframe.contracts.report import Arm, GenerationReport, StepStats
+from specframe.contracts.tree import DraftTree, Verdict
+from specframe.engine.drafting import Autoregressive
+from specframe.engine.engine import Engine
+from specframe.engine.memory import MemoryUse
 from specframe.errors import UsageError
-from specframe.head import OutputHead
-from specframe.memory import MemoryUse
+from specframe.model.target import Prefill
 from specframe.replay.trace import TracedPass, TracedRequest, TraceHeader, from_passes
 from specframe.replay.trace_file import TraceWriter
-from specframe.target import Prefill
-from specframe.types import Arm, DraftTree, GenerationReport, StepStats, Verdict
 
 
 class TraceTap(Autoregressive):

@@ -9,12 +9,12 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
+from specframe.contracts.lm_head import OutputHead
 from specframe.errors import SpecframeError
-from specframe.head import OutputHead
-from specframe.models import load_tokenizer
+from specframe.model.loading import load_tokenizer
+from specframe.model.target import tokenizer_fingerprint
 from specframe.replay.trace import TraceHeader
 from specframe.replay.trace_file import TraceError
-from specframe.target import tokenizer_fingerprint
 
 
 class NotInTraceError(SpecframeError, AttributeError):
@@ -22,7 +22,7 @@ class NotInTraceError(SpecframeError, AttributeError):
 
 
 class TracedTarget:
-    """The part of ``specframe.target.Target`` that a strategy may ask for without a model.
+    """The part of ``specframe.model.target.Target`` that a strategy may ask for without a model.
 
     Args:
         header: of the trace.

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 import specframe
-from specframe.types import DraftTree, Verdict
+from specframe.contracts.tree import DraftTree, Verdict
 
 FORMAT = 1
 

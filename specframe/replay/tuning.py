@@ -22,9 +22,9 @@ from optuna.exceptions import ExperimentalWarning
 from optuna.samplers import TPESampler
 from optuna.trial import FrozenTrial, TrialState
 
+from specframe.contracts.options import search_space
 from specframe.errors import SpecframeError, UsageError
-from specframe.options import search_space
-from specframe.plugins import build_registry, create_plugin_manager
+from specframe.registry.manager import build_registry, create_plugin_manager
 from specframe.replay.costs import HeadCosts
 from specframe.replay.offline import OfflineStrategy, ReplayedRequest
 from specframe.replay.progress import progress_bar

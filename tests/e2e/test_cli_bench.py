@@ -27,8 +27,8 @@ OURS = "autoregressive,full,nanospec:capacity=64"
 _DOUBLES = """
 import attrs
 import torch
-from specframe.components import Component
-from specframe.hookspecs import hookimpl
+from specframe.registry.components import Component
+from specframe.registry.hookspecs import hookimpl
 
 NOTHING = torch.empty(0, dtype=torch.int64)
 
@@ -220,7 +220,7 @@ def rows_in(path: Path) -> int:
 def kill_at_work(arguments: list[str], out: Path) -> None:
     """Run the command line and kill it as soon as there are more rows than before."""
     before = rows_in(out)
-    command = [sys.executable, "-P", "-c", "from specframe.cli import main; main()", *arguments]
+    command = [sys.executable, "-P", "-c", "from specframe.cli.app import main; main()", *arguments]
     with subprocess.Popen([*command, "--json", str(out)], stdout=subprocess.DEVNULL) as process:
         deadline = time.monotonic() + 60
         while rows_in(out) <= before and process.poll() is None and time.monotonic() < deadline:

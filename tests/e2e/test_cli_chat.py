@@ -79,7 +79,7 @@ def test_a_model_without_a_chat_template_is_one_line(
 def test_an_interrupted_answer_ends_and_the_chat_goes_on(
     chat: CommandLine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from specframe.target import Target
+    from specframe.model.target import Target
 
     tree_pass, calls = Target.tree_pass, []
 

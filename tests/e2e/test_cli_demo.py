@@ -6,8 +6,8 @@ import json
 
 from command_line import CommandLine
 
-from specframe.prompts import BUILT_IN_PROMPT, encode_prompt
-from specframe.target import Target
+from specframe.model.target import Target
+from specframe.request.prompts import BUILT_IN_PROMPT, encode_prompt
 
 
 def test_the_demo_model_answers_the_built_in_prompt_as_a_chat(cli: CommandLine, smollm2: Target) -> None:

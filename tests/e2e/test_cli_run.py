@@ -26,12 +26,12 @@ PROMPT = "w5 w17 w42 w8"
 PROMPT_IDS = [5, 17, 42, 8]
 NEW_TOKENS = 12
 
-_SPECFRAME = (sys.executable, "-P", "-c", "from specframe.cli import main; main()")
+_SPECFRAME = (sys.executable, "-P", "-c", "from specframe.cli.app import main; main()")
 
 _UNTRAINABLE = """
 import attrs
-from specframe.components import Component
-from specframe.hookspecs import hookimpl
+from specframe.registry.components import Component
+from specframe.registry.hookspecs import hookimpl
 
 @attrs.frozen
 class Options:
@@ -44,8 +44,8 @@ def specframe_drafters():
 
 _RAISING = """
 import attrs
-from specframe.components import Component
-from specframe.hookspecs import hookimpl
+from specframe.registry.components import Component
+from specframe.registry.hookspecs import hookimpl
 
 @attrs.frozen
 class Options:
@@ -68,7 +68,7 @@ def specframe_vocabularies():
 
 _WATCHING = """
 import os
-from specframe.hookspecs import hookimpl
+from specframe.registry.hookspecs import hookimpl
 
 def note(word):
     with open(os.environ["WATCHING_LOG"], "a") as log:

@@ -15,17 +15,18 @@ from tiny_engines import PROMPT, drafting_engine, eagle, endless_target, nanospe
 from tiny_models import MODEL_TYPES, reference_greedy
 from torch import Tensor
 
-from specframe.assembly import build_engine
-from specframe.clock import PhaseClock
 from specframe.config import RunConfig
-from specframe.controlled_drafting import ControlledDrafting
-from specframe.controller import Controller
-from specframe.drafting import Drafting
-from specframe.engine import Engine
-from specframe.protocols import GatherBackend
-from specframe.target import Prefill, Target
-from specframe.types import Arm, DraftTree, PassesPerArm, Verdict
-from specframe.vocabulary_store import VocabularyStore
+from specframe.contracts.clock import PhaseClock
+from specframe.contracts.protocols import GatherBackend
+from specframe.contracts.report import Arm, PassesPerArm
+from specframe.contracts.tree import DraftTree, Verdict
+from specframe.engine.assembly import build_engine
+from specframe.engine.controlled_drafting import ControlledDrafting
+from specframe.engine.controller import Controller
+from specframe.engine.drafting import Drafting
+from specframe.engine.engine import Engine
+from specframe.model.target import Prefill, Target
+from specframe.vocabulary.store import VocabularyStore
 from specframe_plugins.drafters.lookup.drafter import LookupDrafter
 from specframe_plugins.gathers.torch import TorchGather
 from specframe_plugins.vocabularies.full import FullVocabulary

@@ -8,7 +8,7 @@ from typing import Any
 
 import attrs
 
-from specframe.request import Request
+from specframe.request.request import Request
 
 _PAGE = (Path(__file__).parents[2] / "docs" / "python.md").read_text(encoding="utf-8")
 

@@ -8,10 +8,10 @@ import pytest
 from seven_prompts import SEVEN_PROMPTS
 from tiny_models import reference_greedy
 
-from specframe.assembly import build_engine
 from specframe.config import RunConfig
-from specframe.prompts import encode_prompt
-from specframe.target import Target
+from specframe.engine.assembly import build_engine
+from specframe.model.target import Target
+from specframe.request.prompts import encode_prompt
 
 NEW_TOKENS = 24
 CHAIN = {"branching": 1, "depth": 4, "nodes": 5}

@@ -14,11 +14,11 @@ import torch
 from tiny_models import tiny_target
 from torch import Tensor
 
-from specframe.assembly import build_engine
 from specframe.config import RunConfig
-from specframe.exact_sampling import fit_to
-from specframe.target import Target
-from specframe.target_logits import logits_processors
+from specframe.engine.assembly import build_engine
+from specframe.model.target import Target
+from specframe.request.processors import logits_processors
+from specframe.testing.exact_sampling import fit_to
 from specframe_plugins.drafters.eagle.checkpoint import save_head
 from specframe_plugins.drafters.eagle.model import EagleConfig, EagleHead
 

@@ -12,10 +12,11 @@ import torch
 from tiny_engines import PROMPT, drafting_engine, eagle, endless_target, nanospec
 from tiny_models import reference_greedy
 
-from specframe.engine import Engine
+from specframe.contracts.report import GenerationReport
+from specframe.contracts.tree import DraftTree, Verdict
+from specframe.engine.engine import Engine
 from specframe.errors import SpecframeError
-from specframe.target import Prefill, Target, TreePass
-from specframe.types import DraftTree, GenerationReport, Verdict
+from specframe.model.target import Prefill, Target, TreePass
 from specframe_plugins.gathers.torch import TorchGather
 from specframe_plugins.verifiers.greedy import GreedyVerifier
 

@@ -15,9 +15,9 @@ from torch import Tensor
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from specframe.assembly import build_engine
 from specframe.config import RunConfig
-from specframe.tree_check import TreeCheck
+from specframe.engine.assembly import build_engine
+from specframe.engine.tree_check import TreeCheck
 from specframe_kernels.launch import Launch
 from specframe_plugins.drafters.eagle.checkpoint import save_head
 from specframe_plugins.drafters.eagle.model import EagleConfig, EagleHead

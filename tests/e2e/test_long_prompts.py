@@ -11,8 +11,8 @@ from tiny_models import reference_greedy
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from specframe.engine import Engine
-from specframe.target import Target
+from specframe.engine.engine import Engine
+from specframe.model.target import Target
 
 CHUNK = 32
 

@@ -9,12 +9,12 @@ import torch
 from seven_prompts import SEVEN_PROMPTS
 from tiny_models import reference_greedy
 
-from specframe.assembly import build_engine
 from specframe.config import RunConfig
-from specframe.engine import Engine
-from specframe.prompts import encode_prompt
-from specframe.rescoring import margins
-from specframe.target import Target
+from specframe.engine.assembly import build_engine
+from specframe.engine.engine import Engine
+from specframe.model.rescoring import margins
+from specframe.model.target import Target
+from specframe.request.prompts import encode_prompt
 
 NEW_TOKENS = 128
 STRATEGIES = ("full", "static", "nanospec")

@@ -12,13 +12,13 @@ from scripted import ScriptedDrafter
 from tiny_engines import repetitive_target
 from tiny_models import EOS_ID, MODEL_TYPES, reference_greedy, tiny_target
 
-from specframe.assembly import build_engine
 from specframe.config import RunConfig
-from specframe.drafting import Autoregressive, Drafting
-from specframe.engine import Engine
-from specframe.observers import Observers
-from specframe.target import Target
-from specframe.types import GenerationReport
+from specframe.contracts.report import GenerationReport
+from specframe.engine.assembly import build_engine
+from specframe.engine.drafting import Autoregressive, Drafting
+from specframe.engine.engine import Engine
+from specframe.model.target import Target
+from specframe.registry.observers import Observers
 from specframe_plugins.drafters.eagle.checkpoint import save_head
 from specframe_plugins.drafters.eagle.model import EagleConfig, EagleHead
 from specframe_plugins.gathers.torch import TorchGather

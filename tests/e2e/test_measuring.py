@@ -8,14 +8,14 @@ from time import perf_counter
 import torch
 from seven_prompts import SEVEN_PROMPTS
 
-from specframe.assembly import build_engine
-from specframe.clock import Phase, PhaseClock
 from specframe.config import RunConfig
-from specframe.drafting import Autoregressive
-from specframe.prompts import encode_prompt
-from specframe.recorder import GenerationRecorder
-from specframe.target import Target
-from specframe.types import DraftTree, Verdict
+from specframe.contracts.clock import Phase, PhaseClock
+from specframe.contracts.tree import DraftTree, Verdict
+from specframe.engine.assembly import build_engine
+from specframe.engine.drafting import Autoregressive
+from specframe.engine.recorder import GenerationRecorder
+from specframe.model.target import Target
+from specframe.request.prompts import encode_prompt
 
 
 class NotingClock(PhaseClock):

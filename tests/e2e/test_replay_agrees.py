@@ -10,15 +10,15 @@ import torch
 from seven_prompts import SEVEN_PROMPTS
 from traces import PROMPTS, autoregressive_engine, endless_target, record, scripted_engine
 
-from specframe.assembly import build_engine
 from specframe.config import RunConfig
-from specframe.engine import Engine
-from specframe.prompts import encode_prompt
+from specframe.contracts.report import StepStats
+from specframe.engine.assembly import build_engine
+from specframe.engine.engine import Engine
+from specframe.model.target import Target
 from specframe.replay.offline import OfflineStrategy
 from specframe.replay.recording import TraceRecorder
 from specframe.replay.trace_file import read_trace
-from specframe.target import Target
-from specframe.types import StepStats
+from specframe.request.prompts import encode_prompt
 
 
 @pytest.fixture(scope="module")

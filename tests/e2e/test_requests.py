@@ -10,11 +10,11 @@ import pytest
 import torch
 from tiny_engines import PROMPT, autoregressive_engine, drafting_engine, endless_target
 
-from specframe.engine import Engine
+from specframe.contracts.report import GenerationReport
+from specframe.engine.engine import Engine
 from specframe.errors import SpecframeError
-from specframe.request import Request
-from specframe.rescoring import margins
-from specframe.types import GenerationReport
+from specframe.model.rescoring import margins
+from specframe.request.request import Request
 
 _STATISTICS = (
     "token_ids",

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from command_line import CommandLine, Outcome
 
-from specframe.plugins import build_registry, create_plugin_manager
+from specframe.registry.manager import build_registry, create_plugin_manager
 
 PROMPT = "w5 w17 w42 w8 w33 w17 w42"
 EXACT = ("sampling", "multi-round", "block", "spectr", "spectr-gbv", "gbv")

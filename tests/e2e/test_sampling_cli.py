@@ -12,9 +12,9 @@ from command_line import CommandLine, Outcome
 from tiny_models import tiny_model, tiny_tokenizer
 from transformers import LogitsProcessorList, NoRepeatNGramLogitsProcessor
 
-from specframe.assembly import build_engine
 from specframe.config import RunConfig
-from specframe.target import Target
+from specframe.engine.assembly import build_engine
+from specframe.model.target import Target
 
 PROMPT_IDS = [5, 17, 42, 8, 33]
 PROMPT = " ".join(f"w{i}" for i in PROMPT_IDS)

@@ -6,10 +6,10 @@ import pytest
 from kernel_device import DEVICE
 from seven_prompts import SEVEN_PROMPTS
 
-from specframe.assembly import build_engine
 from specframe.config import RunConfig
-from specframe.prompts import encode_prompt
-from specframe.target import Target
+from specframe.engine.assembly import build_engine
+from specframe.model.target import Target
+from specframe.request.prompts import encode_prompt
 
 KEYS = ("token_ids", "target_passes", "active_mean", "coverage", "accept_by_depth")
 

@@ -18,11 +18,11 @@ from tiny_engines import (
 )
 from tiny_models import MODEL_TYPES, reference_greedy
 
-from specframe.conversation import Conversation
-from specframe.engine import Engine
+from specframe.contracts.report import GenerationReport
+from specframe.engine.conversation import Conversation
+from specframe.engine.engine import Engine
 from specframe.errors import SpecframeError, UsageError
-from specframe.target import Target
-from specframe.types import GenerationReport
+from specframe.model.target import Target
 from specframe_plugins.drafters.lookup.drafter import LookupDrafter
 
 TURNS = ([12, 13, 14], [77, 5, 5, 60, 31], [9], [44, 3, 21, 8, 8, 8, 90])

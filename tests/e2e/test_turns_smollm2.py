@@ -5,11 +5,11 @@ from __future__ import annotations
 import pytest
 from tiny_models import reference_greedy
 
-from specframe.assembly import build_engine
 from specframe.config import RunConfig
-from specframe.conversation import Conversation
-from specframe.prompts import encode_messages
-from specframe.target import Target
+from specframe.engine.assembly import build_engine
+from specframe.engine.conversation import Conversation
+from specframe.model.target import Target
+from specframe.request.prompts import encode_messages
 
 TURNS = ("What is a lighthouse for?", "And a foghorn? Answer in one sentence.", "Which of them is older?")
 

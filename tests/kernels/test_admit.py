@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 from kernel_device import DEVICE
 from torch import Tensor
 
-from specframe.head import OutputHead
-from specframe.vocabulary_store import ActiveSet, VocabularyStore
+from specframe.contracts.lm_head import OutputHead
+from specframe.vocabulary.store import ActiveSet, VocabularyStore
 from specframe_kernels.admit import naive
 from specframe_kernels.admit import triton as kernel
 from specframe_kernels.admit.state import Admission

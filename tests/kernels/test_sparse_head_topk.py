@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from kernel_device import DEVICE
 from torch import Tensor
 
-from specframe.head import OutputHead
+from specframe.contracts.lm_head import OutputHead
 from specframe_kernels.head_topk import merge
 from specframe_kernels.sparse_head_topk import naive
 from specframe_kernels.sparse_head_topk import triton as kernel

@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 from torch._subclasses.fake_tensor import FakeTensorMode
 
-from specframe.kv_cache import TreeCacheLayer
-from specframe.types import DraftTree
+from specframe.contracts.tree import DraftTree
+from specframe.model.kv_cache import TreeCacheLayer
 
 
 def test_the_attention_mask_of_a_tree_reads_nothing_on_the_host() -> None:

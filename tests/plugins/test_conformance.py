@@ -11,21 +11,16 @@ from kernel_device import DEVICE
 from tiny_models import tiny_target
 from torch import Generator, Tensor
 
-from specframe.clock import PhaseClock
-from specframe.components import BuildContext, Component
-from specframe.head import OutputHead
-from specframe.options import build_options
-from specframe.plugins import build_registry, create_plugin_manager
-from specframe.protocols import GatherBackend, ReadsLayers
-from specframe.target import Target
-from specframe.target_logits import TargetLogits
-from specframe.testing import (
-    check_drafter,
-    check_gather_backend,
-    check_verifier,
-    check_vocabulary_builder,
-)
-from specframe.types import DraftTree, Verdict
+from specframe.contracts.clock import PhaseClock
+from specframe.contracts.lm_head import OutputHead
+from specframe.contracts.options import build_options
+from specframe.contracts.protocols import GatherBackend, ReadsLayers
+from specframe.contracts.target_logits import TargetLogits
+from specframe.contracts.tree import DraftTree, Verdict
+from specframe.model.target import Target
+from specframe.registry.components import BuildContext, Component
+from specframe.registry.manager import build_registry, create_plugin_manager
+from specframe.testing import check_drafter, check_gather_backend, check_verifier, check_vocabulary_builder
 from specframe_plugins.drafters.eagle.checkpoint import save_head
 from specframe_plugins.drafters.eagle.model import EagleConfig, EagleHead
 from specframe_plugins.drafters.eagle3.checkpoint import save_head as save_eagle3

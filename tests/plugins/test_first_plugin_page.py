@@ -12,8 +12,8 @@ import pytest
 import torch
 from tiny_models import tiny_target
 
-from specframe.components import BuildContext
-from specframe.plugins import build_registry, create_plugin_manager
+from specframe.registry.components import BuildContext
+from specframe.registry.manager import build_registry, create_plugin_manager
 from specframe.testing import check_vocabulary_builder
 
 PAGE = (Path(__file__).parents[2] / "docs" / "first-plugin.md").read_text(encoding="utf-8")

@@ -8,7 +8,7 @@ from collections.abc import Callable
 import attrs
 import pytest
 
-from specframe.cli import main
+from specframe.cli.app import main
 
 
 @attrs.frozen

@@ -7,8 +7,8 @@ from collections import Counter
 
 import attrs
 
-from specframe.controller import Controller
-from specframe.types import Arm
+from specframe.contracts.report import Arm
+from specframe.engine.controller import Controller
 
 
 @attrs.define

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from specframe.protocols import Verifier
-from specframe.tree_kinds import TreeKind
+from specframe.contracts.kinds import TreeKind
+from specframe.contracts.protocols import Verifier
 from specframe_plugins.verifiers.block import BlockVerifier
 from specframe_plugins.verifiers.gbv import GbvVerifier
 from specframe_plugins.verifiers.multi_round import MultiRoundVerifier

@@ -9,11 +9,11 @@ from contextlib import contextmanager
 import torch
 from torch import Generator, Tensor
 
-from specframe.protocols import Verifier
-from specframe.target_logits import TargetLogits
-from specframe.tree_kinds import TreeKind
-from specframe.types import DraftTree, Draws
-from specframe_plugins.verifiers import drawing
+from specframe.contracts.kinds import TreeKind
+from specframe.contracts.protocols import Verifier
+from specframe.contracts.target_logits import TargetLogits
+from specframe.contracts.tree import DraftTree, Draws
+from specframe_plugins.verifiers.acceptance import drawing
 
 Distribution = dict[tuple[int, ...], float]
 

@@ -41,7 +41,7 @@ class RecordedGraph(TorchDispatchMode):
 
 
 def record_graphs(monkeypatch: pytest.MonkeyPatch) -> type[RecordedGraph]:
-    """Let ``specframe.graphs`` capture on the CPU; return the class, which counts."""
+    """Let ``specframe.ops.graphs`` capture on the CPU; return the class, which counts."""
 
     class Stream:
         def wait_stream(self, other: object) -> None:

@@ -7,10 +7,10 @@ import random
 import torch
 from torch import Tensor
 
-from specframe.clock import PhaseClock
-from specframe.head import OutputHead
-from specframe.protocols import GatherBackend
-from specframe.types import DraftTree, Verdict
+from specframe.contracts.clock import PhaseClock
+from specframe.contracts.lm_head import OutputHead
+from specframe.contracts.protocols import GatherBackend
+from specframe.contracts.tree import DraftTree, Verdict
 
 
 class ScriptedDrafter:

@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from specframe.bench.tasks import built_in_tasks, choose
+from specframe.request.tasks import built_in_tasks, choose
 
 SEVEN_PROMPTS: dict[str, str] = {task.task: task.prompt for task in choose(built_in_tasks(), limit=1)}

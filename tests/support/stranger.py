@@ -31,8 +31,8 @@ def install_plugin(
 
 STRATEGY = """
 import attrs
-from specframe.components import Component
-from specframe.hookspecs import hookimpl
+from specframe.registry.components import Component
+from specframe.registry.hookspecs import hookimpl
 
 
 @attrs.frozen

@@ -5,18 +5,18 @@ from __future__ import annotations
 from typing import Any
 
 import torch
+from specframe_plugins.trees.shape import TreeShape
 from tiny_models import tiny_target
 
 from specframe.config import RunConfig
-from specframe.drafting import Autoregressive, Drafting
-from specframe.engine import Engine
-from specframe.observers import Observers
-from specframe.target import Target
-from specframe.vocabulary_store import VocabularyStore
+from specframe.engine.drafting import Autoregressive, Drafting
+from specframe.engine.engine import Engine
+from specframe.model.target import Target
+from specframe.registry.observers import Observers
+from specframe.vocabulary.store import VocabularyStore
 from specframe_plugins.drafters.eagle.cached import CachedHead
 from specframe_plugins.drafters.eagle.drafter import EagleDrafter
 from specframe_plugins.drafters.eagle.model import EagleConfig, EagleHead
-from specframe_plugins.drafters.trees.shape import TreeShape
 from specframe_plugins.gathers.torch import TorchGather
 from specframe_plugins.verifiers.greedy import GreedyVerifier
 from specframe_plugins.vocabularies.nanospec import NanospecOptions, NanospecVocabulary

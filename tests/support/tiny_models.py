@@ -15,7 +15,7 @@ from transformers import (
     Qwen3Config,
 )
 
-from specframe.target import Target
+from specframe.model.target import Target
 
 VOCAB_SIZE = 101
 EOS_ID = 1

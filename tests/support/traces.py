@@ -9,16 +9,16 @@ import torch
 from scripted import ScriptedDrafter
 from tiny_models import reference_greedy, tiny_target
 
-from specframe.components import BuildContext
 from specframe.config import RunConfig
-from specframe.drafting import Autoregressive, Drafting
-from specframe.engine import Engine
-from specframe.observers import Observers
-from specframe.options import build_options
+from specframe.contracts.options import build_options
+from specframe.engine.drafting import Autoregressive, Drafting
+from specframe.engine.engine import Engine
+from specframe.model.target import Target
+from specframe.registry.components import BuildContext
+from specframe.registry.observers import Observers
 from specframe.replay.recording import TraceRecorder
 from specframe.replay.trace_file import Trace, read_trace
-from specframe.target import Target
-from specframe.vocabulary_store import VocabularyStore
+from specframe.vocabulary.store import VocabularyStore
 from specframe_plugins.gathers.torch import TorchGather
 from specframe_plugins.verifiers.greedy import GreedyVerifier
 from specframe_plugins.vocabularies import full, nanospec

@@ -5,14 +5,14 @@ from __future__ import annotations
 import torch
 from torch import Generator
 
-from specframe.protocols import Verifier
-from specframe.target_logits import TargetLogits
-from specframe.tree_kinds import TreeKind
-from specframe.types import DraftTree, Verdict
-from specframe_plugins.verifiers import drawing
-from specframe_plugins.verifiers.block_acceptance import accept_block
-from specframe_plugins.verifiers.drawn_tree import DrawnTree
-from specframe_plugins.verifiers.tree_walk import walk
+from specframe.contracts.kinds import TreeKind
+from specframe.contracts.protocols import Verifier
+from specframe.contracts.target_logits import TargetLogits
+from specframe.contracts.tree import DraftTree, Verdict
+from specframe_plugins.verifiers.acceptance import drawing
+from specframe_plugins.verifiers.acceptance.block_acceptance import accept_block
+from specframe_plugins.verifiers.acceptance.drawn_tree import DrawnTree
+from specframe_plugins.verifiers.acceptance.tree_walk import walk
 
 
 class ForgetsTheResidual:

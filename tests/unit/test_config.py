@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from specframe.config import RunConfig, load_toml, parse_options, resolve_config
+from specframe.cli.options import resolve_config
+from specframe.config import RunConfig, load_toml, parse_options
 from specframe.errors import UsageError
 
 

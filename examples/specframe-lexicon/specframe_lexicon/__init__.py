@@ -2,8 +2,8 @@
 
 from collections.abc import Iterable
 
-from specframe.components import Component
-from specframe.hookspecs import hookimpl
+from specframe.registry.components import Component
+from specframe.registry.hookspecs import hookimpl
 
 
 @hookimpl

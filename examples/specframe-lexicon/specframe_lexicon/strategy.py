@@ -9,11 +9,11 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
-from specframe.components import BuildContext, Component
+from specframe.contracts.options import option
+from specframe.contracts.protocols import Eviction
+from specframe.contracts.tree import DraftTree, Verdict
 from specframe.errors import UsageError
-from specframe.options import option
-from specframe.protocols import Eviction
-from specframe.types import DraftTree, Verdict
+from specframe.registry.components import BuildContext, Component
 
 STATISTICS_WORDS = Path(__file__).with_name("statistics.txt")
 

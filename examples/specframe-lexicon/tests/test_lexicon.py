@@ -11,12 +11,12 @@ from specframe_lexicon.strategy import COMPONENT, LexiconVocabulary
 from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
-from specframe.components import BuildContext
+from specframe.contracts.options import build_options
+from specframe.contracts.tree import DraftTree, Verdict
 from specframe.errors import UsageError
-from specframe.options import build_options
-from specframe.plugins import build_registry, create_plugin_manager
+from specframe.registry.components import BuildContext
+from specframe.registry.manager import build_registry, create_plugin_manager
 from specframe.testing import check_vocabulary_builder
-from specframe.types import DraftTree, Verdict
 
 WORDS = ["<eos>", "mean", "median", "sample", "cat", "dog", *(f"w{i}" for i in range(26))]
 EOS_ID, MEAN_ID, MEDIAN_ID = 0, 1, 2

@@ -14,8 +14,8 @@ import attrs
 import torch
 from torch import Tensor
 
-from specframe.components import Finding
-from specframe.target import Target
+from specframe.model.target import Target
+from specframe.registry.components import Finding
 
 _log = logging.getLogger(__name__)
 

@@ -8,11 +8,11 @@ import attrs
 import torch
 from torch import Tensor
 
-from specframe.active_set import ActiveSet
-from specframe.components import BuildContext, Component
-from specframe.head import OutputHead
-from specframe.packed_linear import PackedLinear
-from specframe.row_maxima import row_topk
+from specframe.contracts.active_set import ActiveSet
+from specframe.contracts.lm_head import OutputHead
+from specframe.ops.packed_linear import PackedLinear
+from specframe.ops.row_maxima import row_topk
+from specframe.registry.components import BuildContext, Component
 
 # On the CPU a product of a width that was not there before costs ten times as much: code is made for it. An
 # active set grows with almost every pass, so its width is rounded up to a multiple of this.

@@ -6,13 +6,13 @@ import attrs
 import torch
 from torch import Generator, Tensor
 
-from specframe.components import BuildContext, Component
-from specframe.target_logits import TargetLogits
-from specframe.types import DraftTree, Verdict
-from specframe_plugins.verifiers import drawing
-from specframe_plugins.verifiers.block_acceptance import accept_block
-from specframe_plugins.verifiers.drawn_tree import DrawnTree
-from specframe_plugins.verifiers.supported import needs_temperature
+from specframe.contracts.target_logits import TargetLogits
+from specframe.contracts.tree import DraftTree, Verdict
+from specframe.registry.components import BuildContext, Component
+from specframe_plugins.verifiers.acceptance import drawing
+from specframe_plugins.verifiers.acceptance.block_acceptance import accept_block
+from specframe_plugins.verifiers.acceptance.drawn_tree import DrawnTree
+from specframe_plugins.verifiers.acceptance.supported import needs_temperature
 
 
 @attrs.frozen(slots=True)

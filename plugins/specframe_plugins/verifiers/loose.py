@@ -8,11 +8,11 @@ import attrs
 import torch
 from torch import Generator
 
-from specframe.components import BuildContext, Component, Setting
-from specframe.options import option
-from specframe.target_logits import TargetLogits, not_finite
-from specframe.types import DraftTree, Verdict
-from specframe_plugins.verifiers.tree_walk import TreeOnHost, walk
+from specframe.contracts.options import option
+from specframe.contracts.target_logits import TargetLogits, not_finite
+from specframe.contracts.tree import DraftTree, Verdict
+from specframe.registry.components import BuildContext, Component, Setting
+from specframe_plugins.verifiers.acceptance.tree_walk import TreeOnHost, walk
 
 
 @attrs.frozen(slots=True, kw_only=True)

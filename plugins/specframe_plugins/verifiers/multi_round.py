@@ -5,13 +5,13 @@ from __future__ import annotations
 import attrs
 from torch import Generator
 
-from specframe.components import BuildContext, Component
-from specframe.target_logits import TargetLogits
-from specframe.types import DraftTree, Verdict
-from specframe_plugins.verifiers import drawing
-from specframe_plugins.verifiers.drawn_tree import DrawnTree
-from specframe_plugins.verifiers.supported import needs_temperature
-from specframe_plugins.verifiers.tree_walk import walk
+from specframe.contracts.target_logits import TargetLogits
+from specframe.contracts.tree import DraftTree, Verdict
+from specframe.registry.components import BuildContext, Component
+from specframe_plugins.verifiers.acceptance import drawing
+from specframe_plugins.verifiers.acceptance.drawn_tree import DrawnTree
+from specframe_plugins.verifiers.acceptance.supported import needs_temperature
+from specframe_plugins.verifiers.acceptance.tree_walk import walk
 
 
 @attrs.frozen(slots=True)

@@ -6,12 +6,12 @@ import attrs
 import torch
 from torch import Generator
 
-from specframe.components import BuildContext, Component
-from specframe.target_logits import TargetLogits, not_finite
-from specframe.types import DraftTree, Verdict
-from specframe_plugins.verifiers import drawing
-from specframe_plugins.verifiers.supported import needs_temperature
-from specframe_plugins.verifiers.tree_walk import TreeOnHost, walk
+from specframe.contracts.target_logits import TargetLogits, not_finite
+from specframe.contracts.tree import DraftTree, Verdict
+from specframe.registry.components import BuildContext, Component
+from specframe_plugins.verifiers.acceptance import drawing
+from specframe_plugins.verifiers.acceptance.supported import needs_temperature
+from specframe_plugins.verifiers.acceptance.tree_walk import TreeOnHost, walk
 
 
 @attrs.frozen(slots=True)

@@ -5,14 +5,14 @@ from __future__ import annotations
 import attrs
 from torch import Generator
 
-from specframe.components import BuildContext, Component
-from specframe.target_logits import TargetLogits
-from specframe.types import DraftTree, Verdict
-from specframe_plugins.verifiers import drawing
-from specframe_plugins.verifiers.drawn_tree import DrawnTree
+from specframe.contracts.target_logits import TargetLogits
+from specframe.contracts.tree import DraftTree, Verdict
+from specframe.registry.components import BuildContext, Component
+from specframe_plugins.verifiers.acceptance import drawing
+from specframe_plugins.verifiers.acceptance.drawn_tree import DrawnTree
+from specframe_plugins.verifiers.acceptance.supported import needs_temperature
+from specframe_plugins.verifiers.acceptance.tree_walk import walk
 from specframe_plugins.verifiers.k_sequential import KSequential
-from specframe_plugins.verifiers.supported import needs_temperature
-from specframe_plugins.verifiers.tree_walk import walk
 
 
 @attrs.frozen(slots=True)

@@ -8,13 +8,13 @@ import attrs
 import torch
 from torch import Generator
 
-from specframe.components import BuildContext, Component
-from specframe.options import option
-from specframe.target_logits import TargetLogits
-from specframe.types import DraftTree, Verdict
-from specframe_plugins.verifiers import drawing
-from specframe_plugins.verifiers.supported import needs_temperature
-from specframe_plugins.verifiers.tree_walk import TreeOnHost
+from specframe.contracts.options import option
+from specframe.contracts.target_logits import TargetLogits
+from specframe.contracts.tree import DraftTree, Verdict
+from specframe.registry.components import BuildContext, Component
+from specframe_plugins.verifiers.acceptance import drawing
+from specframe_plugins.verifiers.acceptance.supported import needs_temperature
+from specframe_plugins.verifiers.acceptance.tree_walk import TreeOnHost
 
 
 @attrs.frozen(slots=True, kw_only=True)

@@ -14,7 +14,7 @@ from torch import Tensor
 from specframe.errors import UsageError
 
 if TYPE_CHECKING:
-    from specframe.target import Target
+    from specframe.model.target import Target
 
 # Frequencies ship next to the trained head that was made from the same text.
 SHIPPED_ROOT = Path(__file__).parents[1] / "drafters"

@@ -6,10 +6,10 @@ import attrs
 import torch
 from torch import Tensor
 
-from specframe.components import BuildContext, Component
-from specframe.controller import controller_option
-from specframe.protocols import Eviction
-from specframe.types import DraftTree, Verdict
+from specframe.contracts.protocols import Eviction
+from specframe.contracts.tree import DraftTree, Verdict
+from specframe.engine.controller import controller_option
+from specframe.registry.components import BuildContext, Component
 
 
 @attrs.frozen(slots=True)

@@ -13,16 +13,16 @@ import attrs
 import torch
 from torch import Tensor
 
-from specframe.components import BuildContext, Component
-from specframe.controller import controller_option
+from specframe.contracts.options import option
+from specframe.contracts.protocols import Eviction
+from specframe.contracts.tree import DraftTree, Verdict
+from specframe.engine.controller import controller_option
 from specframe.errors import UsageError
-from specframe.options import option
-from specframe.protocols import Eviction
-from specframe.types import DraftTree, Verdict
+from specframe.registry.components import BuildContext, Component
 from specframe_plugins.vocabularies.frequencies import find_shipped, token_frequencies
 
 if TYPE_CHECKING:
-    from specframe.target import Target
+    from specframe.model.target import Target
 
 # A core keeps more of tau for its rows than a deeper harvest does (docs/strategies.md): 512 of 3,072 slots.
 _CORE_SHARE = 6

@@ -14,12 +14,12 @@ import attrs
 import torch
 from torch import Tensor
 
-from specframe.components import BuildContext, Component, DoctorRequest, Finding
-from specframe.controller import controller_option
+from specframe.contracts.options import option
+from specframe.contracts.protocols import Eviction
+from specframe.contracts.tree import DraftTree, Verdict
+from specframe.engine.controller import controller_option
 from specframe.errors import UsageError
-from specframe.options import option
-from specframe.protocols import Eviction
-from specframe.types import DraftTree, Verdict
+from specframe.registry.components import BuildContext, Component, DoctorRequest, Finding
 from specframe_plugins.vocabularies.frequencies import (
     TokenFrequencies,
     find_shipped,

@@ -14,7 +14,7 @@ from specframe.bench.report.terminal import print_ratios
 from specframe.bench.report.writing import write_report
 from specframe.bench.rows import BenchRow, read_interrupted, read_rows
 from specframe.bench.summary import COLUMNS, check_lines, measuring_line, summary_rows
-from specframe.tables import print_table
+from specframe.ops.tables import print_table
 
 if TYPE_CHECKING:
     from specframe.bench.report.charts.gallery import Chart

@@ -9,7 +9,7 @@ from specframe.bench.report.kept import show
 from specframe.bench.report.terminal import interval, shown
 from specframe.bench.report.times import TimeSplit
 from specframe.bench.sweep import SweepResult
-from specframe.tables import print_table
+from specframe.ops.tables import print_table
 
 _COLUMNS = (
     "configuration",

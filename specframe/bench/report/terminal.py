@@ -6,7 +6,7 @@ from specframe.bench.report.analysis import Analysis
 from specframe.bench.report.answers import answers
 from specframe.bench.report.bootstrap import Estimate
 from specframe.bench.report.run import OVERALL
-from specframe.tables import print_table
+from specframe.ops.tables import print_table
 
 
 def print_ratios(analysis: Analysis) -> None:

@@ -8,8 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from specframe.forward import append
-from specframe.language_model import LanguageModel
+from specframe.model.forward import append
+from specframe.model.language_model import LanguageModel
 
 _INITIAL_CAPACITY = 1024
 

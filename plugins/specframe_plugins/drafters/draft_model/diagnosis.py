@@ -6,9 +6,9 @@ from collections.abc import Iterator
 
 from torch import Tensor
 
-from specframe.components import DoctorRequest, Finding
 from specframe.errors import UsageError
-from specframe.language_model import LanguageModel
+from specframe.model.language_model import LanguageModel
+from specframe.registry.components import DoctorRequest, Finding
 from specframe_plugins.drafters.draft_model.backbone import ModelBackbone
 from specframe_plugins.drafters.draft_model.loading import load
 from specframe_plugins.drafters.probe import Predict, probe

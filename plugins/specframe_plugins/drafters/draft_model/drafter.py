@@ -9,19 +9,19 @@ import attrs
 import torch
 from torch import Tensor
 
-from specframe.clock import PhaseClock
-from specframe.components import BuildContext, Component
-from specframe.language_model import LanguageModel
-from specframe.options import option
-from specframe.protocols import GatherBackend
-from specframe.types import DraftTree, Verdict
+from specframe.contracts.clock import PhaseClock
+from specframe.contracts.options import option
+from specframe.contracts.protocols import GatherBackend
+from specframe.contracts.tree import DraftTree, Verdict
+from specframe.model.language_model import LanguageModel
+from specframe.registry.components import BuildContext, Component
 from specframe_plugins.drafters.draft_model.backbone import ModelBackbone
 from specframe_plugins.drafters.draft_model.diagnosis import SUBJECT, WHY, diagnose, predictor
 from specframe_plugins.drafters.draft_model.loading import load
 from specframe_plugins.drafters.lookup.drafter import Pausable, with_lookup
 from specframe_plugins.drafters.probe import warn_unless_it_predicts
-from specframe_plugins.drafters.trees.shape import TREES, TreeOptions, TreeSampling, TreeShape, sweep
-from specframe_plugins.drafters.trees.tree_drafter import TreeDrafter
+from specframe_plugins.trees.shape import TREES, TreeOptions, TreeSampling, TreeShape, sweep
+from specframe_plugins.trees.tree_drafter import TreeDrafter
 
 
 @attrs.frozen(slots=True, kw_only=True)

@@ -7,11 +7,11 @@ import logging
 import attrs
 import torch
 
-from specframe.head import OutputHead
-from specframe.language_model import LanguageModel
-from specframe.models import load_pretrained
-from specframe.reduced_vocabulary import ReducedVocabulary
-from specframe.target import Target
+from specframe.contracts.lm_head import OutputHead
+from specframe.contracts.row_map import ReducedVocabulary
+from specframe.model.language_model import LanguageModel
+from specframe.model.loading import load_pretrained
+from specframe.model.target import Target
 from specframe_plugins.drafters.draft_model.tokens import check_tokenizers
 from specframe_plugins.drafters.draft_model.truncated import first_layers
 

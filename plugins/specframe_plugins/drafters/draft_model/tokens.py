@@ -7,7 +7,7 @@ import logging
 from transformers import PreTrainedTokenizerBase
 
 from specframe.errors import CheckpointError
-from specframe.language_model import LanguageModel
+from specframe.model.language_model import LanguageModel
 
 _log = logging.getLogger(__name__)
 

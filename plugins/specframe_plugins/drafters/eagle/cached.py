@@ -19,7 +19,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from specframe.packed_linear import PackedLinear
+from specframe.ops.packed_linear import PackedLinear
 from specframe_plugins.drafters.eagle.inputs import StepInputs
 from specframe_plugins.drafters.eagle.model import ACTIVATIONS, EagleConfig, EagleHead, rotary_tables
 

@@ -27,7 +27,7 @@ from specframe_plugins.drafters.checkpoint_files import (
 from specframe_plugins.drafters.eagle.model import ACTIVATIONS, EagleConfig, EagleHead
 
 if TYPE_CHECKING:
-    from specframe.target import Target
+    from specframe.model.target import Target
 
 FORMAT = "specframe-eagle"
 FORMAT_VERSION = 1

@@ -8,9 +8,9 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from specframe.components import DoctorRequest, Finding
 from specframe.errors import CheckpointError, UsageError
-from specframe.target import Target
+from specframe.model.target import Target
+from specframe.registry.components import DoctorRequest, Finding
 from specframe_plugins.drafters.eagle.checkpoint import find_head, load_head
 from specframe_plugins.drafters.eagle.model import EagleHead
 from specframe_plugins.drafters.probe import Predict, probe

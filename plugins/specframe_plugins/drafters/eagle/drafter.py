@@ -12,24 +12,24 @@ import attrs
 import torch
 from torch import Tensor, nn
 
-from specframe.clock import Phase, PhaseClock
-from specframe.components import BuildContext, Component
-from specframe.graphs import CapturedSteps
-from specframe.head import OutputHead
-from specframe.options import option
-from specframe.protocols import Capturable, GatherBackend
-from specframe.types import DraftTree, Verdict
+from specframe.contracts.clock import Phase, PhaseClock
+from specframe.contracts.lm_head import OutputHead
+from specframe.contracts.options import option
+from specframe.contracts.protocols import Capturable, GatherBackend
+from specframe.contracts.tree import DraftTree, Verdict
+from specframe.ops.graphs import CapturedSteps
+from specframe.registry.components import BuildContext, Component
 from specframe_plugins.drafters.eagle.cached import CachedHead, CachedLayer, span_of
 from specframe_plugins.drafters.eagle.checkpoint import find_head, load_head
 from specframe_plugins.drafters.eagle.diagnosis import diagnose, predictor
 from specframe_plugins.drafters.eagle.inputs import StepInputs
-from specframe_plugins.drafters.eagle.training import data_commands, train
-from specframe_plugins.drafters.eagle.training.options import TrainOptions
 from specframe_plugins.drafters.lookup.drafter import Pausable, with_lookup
 from specframe_plugins.drafters.probe import warn_unless_it_predicts
-from specframe_plugins.drafters.trees.backbone import PairBackbone
-from specframe_plugins.drafters.trees.shape import TREES, TreeOptions, TreeSampling, TreeShape, sweep
-from specframe_plugins.drafters.trees.tree_drafter import TreeDrafter
+from specframe_plugins.training import data_commands, train
+from specframe_plugins.training.options import TrainOptions
+from specframe_plugins.trees.backbone import PairBackbone
+from specframe_plugins.trees.shape import TREES, TreeOptions, TreeSampling, TreeShape, sweep
+from specframe_plugins.trees.tree_drafter import TreeDrafter
 
 # Pairs of a prompt that the head reads at once: bounds the memory of what lies between its layers.
 _CHUNK = 512

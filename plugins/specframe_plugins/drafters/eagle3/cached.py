@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from specframe.packed_linear import PackedLinear
+from specframe.ops.packed_linear import PackedLinear
 from specframe_plugins.drafters.eagle.cached import CachedLayer, layer_weights
 from specframe_plugins.drafters.eagle3.model import Eagle3Head
 

@@ -16,9 +16,9 @@ import attrs
 import torch
 from torch import Tensor
 
+from specframe.contracts.lm_head import OutputHead
+from specframe.contracts.row_map import ReducedVocabulary
 from specframe.errors import CheckpointError, UsageError
-from specframe.head import OutputHead
-from specframe.reduced_vocabulary import ReducedVocabulary
 from specframe_plugins.drafters.checkpoint_files import (
     CONFIG,
     check_tensors,
@@ -31,7 +31,7 @@ from specframe_plugins.drafters.eagle.checkpoint import check_sizes, check_token
 from specframe_plugins.drafters.eagle3.model import Eagle3Config, Eagle3Head, default_feature_layers
 
 if TYPE_CHECKING:
-    from specframe.target import Target
+    from specframe.model.target import Target
 
 FORMAT = "specframe-eagle3"
 FORMAT_VERSION = 1

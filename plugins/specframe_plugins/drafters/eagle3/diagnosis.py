@@ -7,9 +7,9 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor, nn
 
-from specframe.components import DoctorRequest, Finding
 from specframe.errors import CheckpointError
-from specframe.target import Target
+from specframe.model.target import Target
+from specframe.registry.components import DoctorRequest, Finding
 from specframe_plugins.drafters.eagle3.checkpoint import LoadedHead, load_head
 from specframe_plugins.drafters.probe import Predict, probe
 

@@ -11,12 +11,11 @@ from pathlib import Path
 
 import attrs
 
-from specframe.components import BuildContext, Component
+from specframe.contracts.options import option
 from specframe.errors import UsageError
-from specframe.graphs import CapturedSteps
-from specframe.options import option
+from specframe.ops.graphs import CapturedSteps
+from specframe.registry.components import BuildContext, Component
 from specframe_plugins.drafters.eagle.drafter import EagleDrafter
-from specframe_plugins.drafters.eagle.training import data_commands
 from specframe_plugins.drafters.eagle3.cached import CachedEagle3
 from specframe_plugins.drafters.eagle3.checkpoint import load_head
 from specframe_plugins.drafters.eagle3.diagnosis import (
@@ -30,7 +29,8 @@ from specframe_plugins.drafters.eagle3.training import train
 from specframe_plugins.drafters.eagle3.training.options import Eagle3TrainOptions
 from specframe_plugins.drafters.lookup.drafter import Pausable, with_lookup
 from specframe_plugins.drafters.probe import warn_unless_it_predicts
-from specframe_plugins.drafters.trees.shape import TREES, TreeOptions, sweep
+from specframe_plugins.training import data_commands
+from specframe_plugins.trees.shape import TREES, TreeOptions, sweep
 
 _log = logging.getLogger(__name__)
 

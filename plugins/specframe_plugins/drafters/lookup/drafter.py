@@ -15,12 +15,12 @@ import attrs
 import torch
 from torch import Tensor
 
-from specframe.clock import PhaseClock
-from specframe.components import BuildContext, Component
-from specframe.head import OutputHead
-from specframe.options import option
-from specframe.protocols import Drafter, GatherBackend, PausableDrafter, ResumableDrafter
-from specframe.types import DraftTree, Verdict
+from specframe.contracts.clock import PhaseClock
+from specframe.contracts.lm_head import OutputHead
+from specframe.contracts.options import option
+from specframe.contracts.protocols import Drafter, GatherBackend, PausableDrafter, ResumableDrafter
+from specframe.contracts.tree import DraftTree, Verdict
+from specframe.registry.components import BuildContext, Component
 from specframe_plugins.drafters.lookup.context import Continuation, TextIndex
 from specframe_plugins.drafters.lookup.graft import graft
 from specframe_plugins.drafters.lookup.rates import RepetitionRates

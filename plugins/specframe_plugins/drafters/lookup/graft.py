@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import torch
 
-from specframe.types import DraftTree
+from specframe.contracts.tree import DraftTree
 
 
 def graft(tree: DraftTree, token_ids: Sequence[int], log_probs: Sequence[float]) -> DraftTree:

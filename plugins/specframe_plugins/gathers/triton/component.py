@@ -6,8 +6,8 @@ from importlib.util import find_spec
 
 import attrs
 
-from specframe.components import BuildContext, Component, Setting
-from specframe.protocols import GatherBackend
+from specframe.contracts.protocols import GatherBackend
+from specframe.registry.components import BuildContext, Component, Setting
 from specframe_plugins.gathers.triton.diagnosis import COMPILE_TARGETS, diagnose
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from specframe.components import DoctorRequest, Finding
+from specframe.registry.components import DoctorRequest, Finding
 
 COMPILE_TARGETS = ("sm_80", "sm_90", "sm_100", "gfx942")
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from specframe.active_set import ActiveSet
-from specframe.head import OutputHead
-from specframe.protocols import Admitter, Eviction
+from specframe.contracts.active_set import ActiveSet
+from specframe.contracts.lm_head import OutputHead
+from specframe.contracts.protocols import Admitter, Eviction
 from specframe_kernels.indexed_head_topk.triton import indexed_head_topk
 from specframe_plugins.gathers.triton.admission import TritonAdmitter
 from specframe_plugins.gathers.triton.buffers import BuffersByShape

@@ -6,7 +6,7 @@ from typing import Protocol
 
 from torch import Tensor
 
-from specframe.head import OutputHead
+from specframe.contracts.lm_head import OutputHead
 from specframe_kernels.gather_rows.triton import gather_rows
 from specframe_plugins.gathers.triton.side_stream import SideStream
 

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from specframe.components import TrainRequest
+from specframe.registry.components import TrainRequest
 
 
 def train(request: TrainRequest) -> None:
-    """Make a head for a target; see `specframe_plugins.drafters.eagle.training.command.train`."""
+    """Make a head for a target; see `specframe_plugins.training.command.train`."""
     # Imported when asked for: listing drafters needs none of it.
-    from specframe_plugins.drafters.eagle.training import command
     from specframe_plugins.drafters.eagle3.training.architecture import Eagle3Architecture
+    from specframe_plugins.training import command
 
     options = request.options
     command.train(

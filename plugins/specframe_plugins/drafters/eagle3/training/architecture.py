@@ -14,15 +14,15 @@ import torch
 from attrs import evolve, frozen
 from torch import Tensor, nn
 
+from specframe.contracts.lm_head import OutputHead
 from specframe.errors import UsageError
-from specframe.head import OutputHead
-from specframe.target import Target
-from specframe_plugins.drafters.eagle.training.architecture import Dropout
-from specframe_plugins.drafters.eagle.training.induction import with_induction
-from specframe_plugins.drafters.eagle.training.objective import rows_of
-from specframe_plugins.drafters.eagle.training.unroll import unroll
+from specframe.model.target import Target
 from specframe_plugins.drafters.eagle3.checkpoint import load_head, save_head
 from specframe_plugins.drafters.eagle3.model import Eagle3Head, default_feature_layers, for_target
+from specframe_plugins.training.architecture import Dropout
+from specframe_plugins.training.induction import with_induction
+from specframe_plugins.training.objective import rows_of
+from specframe_plugins.training.unroll import unroll
 
 
 @frozen

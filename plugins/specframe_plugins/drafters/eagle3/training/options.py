@@ -6,8 +6,8 @@ from typing import Literal
 
 from attrs import frozen
 
-from specframe.options import option
-from specframe_plugins.drafters.eagle.training.options import TrainOptions
+from specframe.contracts.options import option
+from specframe_plugins.training.options import TrainOptions
 
 
 @frozen(kw_only=True)

@@ -1,0 +1,176 @@
+"""`specframe train` for the EAGLE drafter: generate, train, write the checkpoint, report."""
+
+from __future__ import annotations
+
+import json
+import shlex
+import sys
+from pathlib import Path
+
+import attrs
+import torch
+from safetensors.torch import save_file
+
+import specframe
+from specframe.errors import UsageError
+from specframe.model.target import Target
+from specframe.registry.components import TrainRequest
+from specframe_plugins.training.architecture import Architecture, Eagle2Architecture
+from specframe_plugins.training.card import TrainingRecord, summary, write_card
+from specframe_plugins.training.corpus import generation_seconds, load_target, top_up
+from specframe_plugins.training.curves import write_curves
+from specframe_plugins.training.decoding import SHAPES, decode, held_out_prompts, task_prompts
+from specframe_plugins.training.features import TrainingData
+from specframe_plugins.training.heldout import chain_acceptance
+from specframe_plugins.training.induction import induction_groups
+from specframe_plugins.training.options import TrainOptions
+from specframe_plugins.training.progress import ProgressLine
+from specframe_plugins.training.recipe import Recipe
+from specframe_plugins.training.statistics import DataStatistics, read_statistics, split
+from specframe_plugins.training.trainer import Trainer
+from specframe_plugins.training.validation import answered, evaluation, held_out_tasks
+
+FREQUENCIES = "token_frequencies.safetensors"
+_HELD_OUT_DEPTHS = 5
+
+
+def train(request: TrainRequest, architecture: Architecture | None = None) -> None:
+    """Makes a head for a target out of nothing but the target.
+
+    Every stage goes on where an earlier, interrupted run with the same settings stopped.
+
+    Args:
+        request: target, place of the checkpoint, and `TrainOptions`.
+        architecture: what kind of head; None for EAGLE-2.
+
+    Raises:
+        UsageError: the place is taken, or the run folder or the data belong to something else.
+        SpecframeError: a worker died.
+    """
+    options: TrainOptions = request.options
+    architecture = architecture or Eagle2Architecture(options.induction_groups)
+    out = request.out
+    if out.exists() and not (out.is_dir() and (not any(out.iterdir()) or (out / "config.json").is_file())):
+        raise UsageError(f"{out} exists and is no checkpoint; allowed: a new directory")
+    work_dir = options.work_dir or out.with_name(out.name + ".work")
+    tasks = held_out_tasks(options.heldout_tasks, options.heldout_prompts)
+    target = load_target(request)
+    folder = options.data or work_dir / "shards"
+    layers = architecture.feature_layers(target)
+    shards = top_up(request, target, folder, layers)
+    training, held_out = split(shards)
+    if not training or not held_out:
+        raise UsageError(
+            f"{len(shards)} conversations are too few to train and hold out; allowed: more tokens"
+        )
+    _write_settings(request, work_dir)
+    data = TrainingData(shards, target, layers)
+    answers = answered(target, tasks, work_dir / "validation", layers)
+    statistics = read_statistics(data, training)
+    trainer = build_trainer(options, architecture, data, training, statistics, work_dir / "state.pt")
+    trainer.evaluate = evaluation(architecture, answers)
+    with ProgressLine("train", trainer.total_tokens, start=trainer.tokens_done) as progress:
+        trainer.run(lambda loss: progress.update(trainer.tokens_done, _note(trainer, loss)))
+    drawn = write_curves(trainer, work_dir)
+
+    head = trainer.finished_head()
+    teacher_forced = chain_acceptance(architecture, head, data, held_out, _HELD_OUT_DEPTHS)
+    real_prompts = chain_acceptance(architecture, head, answers, range(len(answers.shards)), _HELD_OUT_DEPTHS)
+    architecture.save(head, out)
+    write_curves(trainer, out)
+    _save_frequencies(statistics, target, out / FREQUENCIES)
+    prompts = held_out_prompts(shards, held_out, options.heldout_prompts) + task_prompts(tasks, target)
+    with ProgressLine("report", len(SHAPES) * len(prompts), unit="prompts") as progress:
+        drafting = decode(target, architecture.drafter, out, options.dtype, prompts, progress.update)
+    record = TrainingRecord(
+        drafter=architecture.drafter,
+        target=request.model,
+        command=shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]),
+        conversations=len(training),
+        held_out_conversations=len(held_out),
+        tokens=shards.token_count,
+        written_tokens=statistics.written_tokens,
+        parameters=sum(parameter.numel() for parameter in head.parameters()),
+        induction_groups=induction_groups(head),
+        epochs=options.epochs,
+        steps=trainer.step,
+        generation_s=generation_seconds(folder),
+        training_s=trainer.seconds,
+        teacher_forced=teacher_forced,
+        real_prompts=real_prompts,
+        evaluations=tuple(trainer.evaluations),
+        drafting=tuple(drafting),
+    )
+    write_card(record, out)
+    print(summary(record))
+    if not drawn:
+        print("no picture of the curves: matplotlib is not installed (pip install 'specframe[report]')")
+
+
+def _note(trainer: Trainer, loss: float) -> str:
+    latest = f", held-out tau {trainer.evaluations[-1].tau:.2f}" if trainer.evaluations else ""
+    return f"loss {loss:.3f}{latest}"
+
+
+def _write_settings(request: TrainRequest, work_dir: Path) -> None:
+    """Writes down what was asked for; a later run with other settings says so in its own words."""
+    settings = {
+        "specframe_version": specframe.__version__,
+        "torch_version": torch.__version__,
+        "model": request.model,
+        "out": request.out,
+        **attrs.asdict(request.options),
+    }
+    work_dir.mkdir(parents=True, exist_ok=True)
+    text = json.dumps(settings, indent=2, default=str) + "\n"
+    (work_dir / "config.json").write_text(text, encoding="utf-8")
+
+
+def build_trainer(
+    options: TrainOptions,
+    architecture: Architecture,
+    data: TrainingData,
+    numbers: list[int],
+    statistics: DataStatistics,
+    state_path: Path,
+) -> Trainer:
+    """Returns a trainer with a head to train, fresh or from a checkpoint.
+
+    Args:
+        options: the recipe is part of them.
+        architecture: what kind of head.
+        data: the conversations.
+        numbers: which of them to train on.
+        statistics: of those.
+        state_path: where its state is kept.
+    """
+    torch.manual_seed(options.seed)
+    target = data.target
+    start = options.start
+    names = [field.name for field in attrs.fields(Recipe) if field.name != "autocast"]
+    return Trainer(
+        architecture=architecture,
+        head=architecture.load(start, target) if start else architecture.build(target),
+        data=data,
+        numbers=numbers,
+        frequent=statistics.frequent(options.frequent_tokens),
+        feature_scale=statistics.feature_scale,
+        input_scale=statistics.input_scale,
+        recipe=Recipe(
+            **{name: getattr(options, name) for name in names}, autocast=target.dtype == torch.bfloat16
+        ),
+        state_path=state_path,
+    )
+
+
+def _save_frequencies(statistics: DataStatistics, target: Target, path: Path) -> None:
+    """Writes how often the target wrote each id, the most frequent first."""
+    token_ids = statistics.counts.argsort(descending=True, stable=True)[: int((statistics.counts > 0).sum())]
+    save_file(
+        {"token_ids": token_ids.to(torch.int32), "counts": statistics.counts[token_ids]},
+        path,
+        metadata={
+            "tokenizer_fingerprint": target.tokenizer_fingerprint,
+            "source": f"{statistics.written_tokens:,} tokens that {target.name} wrote itself",
+        },
+    )

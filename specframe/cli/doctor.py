@@ -1,0 +1,282 @@
+"""``specframe doctor``: looks at everything that a run depends on and says what is broken.
+
+Most imports are late: a package that cannot be imported is a finding and not a traceback.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import json
+import os
+import platform
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import attrs
+
+from specframe import __version__
+from specframe.config import RunConfig
+from specframe.contracts.kinds import Kind
+from specframe.errors import PluginError, SpecframeError, UsageError, unknown_name
+from specframe.model.loading import DEMO_MODELS, default_model
+from specframe.registry.components import Component, DoctorRequest, Finding
+from specframe.registry.registry import KIND_LABELS, Registration, Registry
+
+if TYPE_CHECKING:
+    from specframe.model.target import Target
+    from specframe.registry.components import Setting
+
+_PACKAGES = ("torch", "transformers", "triton", "pluggy")
+_MARKS = {True: "ok", False: "BROKEN", None: "-"}
+
+
+@attrs.frozen(slots=True, kw_only=True)
+class DoctorOptions:
+    """What to look at.
+
+    Attributes:
+        device: torch device.
+        dtype: as in ``RunConfig``.
+        compile_targets: devices to compile the kernels for.
+        model: the target to load and to check things against.
+        drafter: the drafter to check.
+        checkpoint: its checkpoint; None for the one that the target would get.
+    """
+
+    device: str = RunConfig().device
+    dtype: str = RunConfig().dtype
+    compile_targets: tuple[str, ...] = ()
+    model: str | None = None
+    drafter: str | None = None
+    checkpoint: Path | None = None
+
+    @property
+    def wants_target(self) -> bool:
+        """Whether a model has to be loaded."""
+        return (self.model, self.drafter, self.checkpoint) != (None, None, None)
+
+
+def examine(options: DoctorOptions) -> list[Finding]:
+    """Return everything there is to say, from the installation to the checkpoint.
+
+    Raises:
+        UsageError: the options ask for something that is not there.
+    """
+    findings = list(_packages())
+    if is_broken(findings):
+        return findings
+    from specframe.engine.assembly import find_device, find_dtype, resolve_dtype
+
+    options = attrs.evolve(
+        options, dtype=resolve_dtype(RunConfig(device=options.device, dtype=options.dtype)).dtype
+    )
+    request = DoctorRequest(
+        device=find_device(options.device),
+        dtype=find_dtype(options.dtype),
+        compile_targets=options.compile_targets,
+        target=None,
+        checkpoint=options.checkpoint,
+    )
+    registry, plugins = _working_plugins()
+    try:
+        _check(options, registry)
+    except UsageError as error:
+        if not is_broken(plugins):
+            raise
+        # What was asked for may be in the plugin that does not work.
+        return [*findings, *plugins, Finding("options", False, str(error))]
+    findings += [*_machine(), *_demo_models(), *plugins, *_supported(options, registry, request)]
+    if options.wants_target:
+        target, finding = _load_target(options.model or default_model(), request)
+        findings.append(finding)
+        request = attrs.evolve(request, target=target)
+    return [*findings, *_diagnosed(options, registry, request)]
+
+
+def is_broken(findings: Iterable[Finding]) -> bool:
+    """Return whether anything does not work."""
+    return any(finding.ok is False for finding in findings)
+
+
+def to_rows(findings: Iterable[Finding]) -> list[tuple[str, str, str]]:
+    """Return verdict, subject and message of each finding, for people."""
+    return [(_MARKS[finding.ok], finding.subject, finding.message) for finding in findings]
+
+
+def to_json(findings: list[Finding]) -> str:
+    """Return the findings as one JSON object."""
+    return json.dumps({"ok": not is_broken(findings), "findings": [attrs.asdict(f) for f in findings]})
+
+
+def _packages() -> Iterator[Finding]:
+    yield Finding("specframe", True, __version__)
+    yield Finding("python", True, platform.python_version())
+    for package in _PACKAGES:
+        if importlib.util.find_spec(package) is None:
+            yield Finding(package, None, "not installed")
+            continue
+        try:
+            version = importlib.import_module(package).__version__
+        except Exception as error:  # a broken installation may raise anything
+            yield Finding(package, False, f"cannot be imported: {_one_line(error)}")
+        else:
+            yield Finding(package, True, version)
+
+
+def _working_plugins() -> tuple[Registry, list[Finding]]:
+    """Return what the plugins that work register, and one finding per plugin.
+
+    They are tried one after the other, ours first: where two claim one name, the stranger's is left out.
+    """
+    from specframe.registry.manager import (
+        DISABLE_VARIABLE,
+        build_registry,
+        create_plugin_manager,
+        disabled_plugins,
+        installed_plugins,
+    )
+
+    installed = sorted(installed_plugins(), key=lambda plugin: plugin[0].name != "specframe")
+    left_out = {entry_point.name for _, entry_point in installed}
+    disabled = disabled_plugins()
+    registry, findings = Registry(), []
+    for distribution, entry_point in installed:
+        subject, origin = f"plugin {entry_point.name}", f"{distribution.name} {distribution.version}"
+        if entry_point.name in disabled:
+            findings.append(Finding(subject, None, f"{origin}, left out by {DISABLE_VARIABLE}"))
+            continue
+        try:
+            registry = build_registry(create_plugin_manager(left_out - {entry_point.name}))
+        except PluginError as error:
+            findings.append(Finding(subject, False, str(error)))
+        else:
+            left_out.discard(entry_point.name)
+            findings.append(Finding(subject, True, origin))
+    return registry, findings
+
+
+def _check(options: DoctorOptions, registry: Registry) -> None:
+    """Raise unless everything that was asked for is there; nothing has been loaded or compiled yet."""
+    known = {name for entry in registry.registrations() for name in entry.component.compile_targets}
+    for name in options.compile_targets:
+        if not known:
+            raise UsageError("no installed component compiles kernels")
+        if name not in known:
+            raise unknown_name("compile target", name, known)
+    if options.drafter is not None or options.checkpoint is not None:
+        drafter = registry.get("drafter", options.drafter or RunConfig().drafter)
+        if options.checkpoint is not None and drafter.diagnose is None:
+            raise UsageError(f"drafter {drafter.name!r} cannot check a checkpoint")
+    if options.wants_target and options.model is None:
+        default_model()
+
+
+def _machine() -> Iterator[Finding]:
+    import torch
+
+    capability = torch.backends.cpu.get_cpu_capability()
+    threads = f"{torch.get_num_threads()} of {os.cpu_count()} threads"
+    yield Finding("cpu", None, ", ".join([platform.machine(), capability, threads, *_memory()]))
+    toolkit = f"CUDA {torch.version.cuda}" if torch.version.cuda else f"ROCm {torch.version.hip}"
+    if torch.version.cuda is None and torch.version.hip is None:
+        yield Finding("gpu", None, "this build of torch is for the CPU only")
+    elif not torch.cuda.is_available():
+        yield Finding("gpu", None, f"this build of torch is for {toolkit}, but finds no device")
+    for index in range(torch.cuda.device_count()):
+        device = torch.cuda.get_device_properties(index)
+        message = f"{device.name}, {toolkit}, {_gib(device.total_memory)}"
+        yield Finding(f"gpu cuda:{index}", True, message)
+
+
+def _memory() -> list[str]:
+    if "SC_PHYS_PAGES" not in getattr(os, "sysconf_names", {}):
+        return []
+    return [_gib(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))]
+
+
+def _gib(size: int) -> str:
+    return f"{size / 2**30:.0f} GiB memory"
+
+
+def _demo_models() -> Iterator[Finding]:
+    for demo in DEMO_MODELS.values():
+        state = "installed" if demo.installed else f"not installed; install it with: {demo.install}"
+        yield Finding(f"demo model {demo.name}", True if demo.installed else None, state)
+
+
+def _supported(options: DoctorOptions, registry: Registry, request: DoctorRequest) -> Iterator[Finding]:
+    """Ask every component whether it runs beside the default ones."""
+    from specframe.engine.assembly import resolve_gather, setting_for
+
+    config = RunConfig(drafter=options.drafter or RunConfig().drafter)
+    try:
+        config = resolve_gather(config, registry, request.device, request.dtype)
+    except UsageError as error:
+        yield Finding("gather backend auto", False, str(error))
+    except Exception as error:  # a stranger's `supports` may raise anything
+        yield Finding("gather backend auto", False, f"raised {_one_line(error)}")
+    else:
+        yield Finding("gather backend auto", True, f"takes {config.gather}")
+    setting = setting_for(config, request.device, request.dtype)
+    for entry in registry.registrations():
+        yield _verdict(entry, setting, f"{request.device} in {options.dtype}")
+
+
+def _verdict(entry: Registration, setting: Setting, where: str) -> Finding:
+    component = entry.component
+    subject = f"{KIND_LABELS[entry.kind]} {component.name}"
+    chosen: dict[str, Any] = {entry.kind: component.name}
+    try:
+        reason = component.supports(attrs.evolve(setting, **chosen))
+    except Exception as error:  # a stranger's `supports` may raise anything
+        return Finding(subject, False, f"supports() raised {_one_line(error)}")
+    if reason is not None:
+        return Finding(subject, None, f"cannot run here: {reason}")
+    return Finding(subject, True, f"runs on {where}")
+
+
+def _load_target(name: str, request: DoctorRequest) -> tuple[Target | None, Finding]:
+    from specframe.model.loading import load_pretrained
+    from specframe.model.target import Target as TargetAdapter
+
+    subject = f"target {name}"
+    try:
+        target = TargetAdapter.from_loaded(load_pretrained(name, request.dtype, request.device))
+    except SpecframeError as error:
+        return None, Finding(subject, False, str(error))
+    beyond = sum(token_id >= target.vocab_size for token_id in target.tokenizer.get_vocab().values())
+    if beyond:
+        message = f"{beyond} tokens of the tokenizer are beyond the {target.vocab_size} rows of the LM head"
+        return target, Finding(subject, False, message)
+    message = (
+        f"V={target.vocab_size}, H={target.hidden_size}, tokenizer {target.tokenizer_fingerprint}; "
+        f"{len(target.required_ids)} ids always active, {len(target.stop_ids)} end a generation"
+    )
+    return target, Finding(subject, True, message)
+
+
+def _diagnosed(options: DoctorOptions, registry: Registry, request: DoctorRequest) -> Iterator[Finding]:
+    """Let the components look for themselves; of the drafters only the one that was asked for."""
+    drafter = options.drafter or RunConfig().drafter
+    for entry in registry.registrations():
+        component = entry.component
+        if entry.kind == "drafter" and component.name != drafter:
+            continue
+        own = tuple(name for name in request.compile_targets if name in component.compile_targets)
+        yield from _guarded(entry.kind, component, attrs.evolve(request, compile_targets=own))
+
+
+def _guarded(kind: Kind, component: Component, request: DoctorRequest) -> Iterator[Finding]:
+    if component.diagnose is None:
+        return
+    try:
+        yield from component.diagnose(request)
+    except Exception as error:  # a stranger's `diagnose` may raise anything
+        subject = f"{KIND_LABELS[kind]} {component.name}"
+        yield Finding(subject, False, f"diagnose() raised {_one_line(error)}")
+
+
+def _one_line(error: BaseException) -> str:
+    return " ".join(f"{type(error).__name__}: {error}".split())

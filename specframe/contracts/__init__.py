@@ -1,0 +1,1 @@
+"""What flows between the parts, and the protocols of the four components."""

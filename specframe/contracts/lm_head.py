@@ -1,0 +1,63 @@
+"""An LM head as plain numbers: weight, bias, scale and soft-cap."""
+
+from __future__ import annotations
+
+import attrs
+import torch
+from torch import Tensor
+
+from specframe.contracts.row_map import ReducedVocabulary
+from specframe.ops.packed_linear import PackedLinear, can_pack
+
+
+@attrs.frozen(slots=True, eq=False)
+class OutputHead:
+    """Hidden states to logits: ``softcap * tanh(scale * (h @ W.T + b) / softcap)``.
+
+    Attributes:
+        weight: [V, H].
+        bias: [V] or None.
+        scale: factor on the logits (Cohere multiplies by ``logit_scale``, Granite divides by
+            ``logits_scaling``).
+        softcap: bound of the logits (Gemma 2 ``final_logit_softcapping``); None for none.
+        reduced: which token each row stands for, where a drafter's own head has fewer rows than the target
+            has tokens; None when row i is token i.
+        product: ``h @ W.T + b`` with a reordered copy of the weight; None to use the weight itself.
+    """
+
+    weight: Tensor
+    bias: Tensor | None = None
+    scale: float = 1.0
+    softcap: float | None = None
+    reduced: ReducedVocabulary | None = None
+    product: PackedLinear | None = None
+
+    @property
+    def vocab_size(self) -> int:
+        """Number of rows: V, or fewer for a reduced head."""
+        return self.weight.shape[0]
+
+    @property
+    def hidden_size(self) -> int:
+        """H, the width of a row."""
+        return self.weight.shape[1]
+
+    def logits(self, hidden: Tensor) -> Tensor:
+        """Return logits over all rows [..., V] in the head's dtype, for hidden states [..., H]."""
+        if self.product is not None and not hidden.requires_grad:  # oneDNN's packed product has no gradient
+            return self.finish(self.product(hidden))
+        return self.finish(torch.nn.functional.linear(hidden, self.weight, self.bias))
+
+    def packed(self) -> OutputHead:
+        """Return the same head with a reordered copy of its weight, where the CPU has a use for one."""
+        if not can_pack(self.weight):
+            return self
+        return attrs.evolve(self, product=PackedLinear(self.weight, self.bias))
+
+    def finish(self, raw: Tensor) -> Tensor:
+        """Apply scale and soft-cap to raw dot products (bias already added), of any shape."""
+        if self.scale != 1.0:
+            raw = raw * self.scale
+        if self.softcap is not None:
+            raw = self.softcap * torch.tanh(raw / self.softcap)
+        return raw

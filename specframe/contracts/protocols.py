@@ -1,0 +1,301 @@
+"""The per-step contracts of the four components: plain method calls, never a hook per step.
+
+Shapes: T prompt tokens, N tree nodes, K active tokens, V vocabulary, H hidden, F feature width,
+P harvested prompt positions, k harvested ids per position.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Literal, Protocol, runtime_checkable
+
+from torch import Generator, Tensor
+
+from specframe.contracts.active_set import ActiveSet
+from specframe.contracts.clock import PhaseClock
+from specframe.contracts.lm_head import OutputHead
+from specframe.contracts.target_logits import TargetLogits
+from specframe.contracts.tree import DraftTree, Verdict
+
+Eviction = Literal["fifo", "lru"]
+
+
+@runtime_checkable
+class VocabularyBuilder(Protocol):
+    """A vocabulary strategy: says which token ids the drafter may propose.
+
+    Attributes:
+        capacity: slots of the packed head; None drafts over the full vocabulary, and then neither method
+            is ever called.
+        harvest_topk: how many of the target's top ids per verified node it wants to see; 0 for none.
+        prompt_window: for how many of the last prompt positions it wants them too; 0 for none.
+        eviction: what leaves when the active set is full.
+        pinned_ids: ids that are active from the start of every request and never evicted [n] int64.
+
+    A strategy may also declare ``keeps_active_set = True``: the next turn of a conversation then finds the
+    active set as the turn before left it, and ``start`` is given only what is new in the prompt.
+    """
+
+    capacity: int | None
+    harvest_topk: int
+    prompt_window: int
+    eviction: Eviction
+    pinned_ids: Tensor
+
+    def start(self, prompt_ids: Tensor, target_topk_ids: Tensor | None) -> Tensor:
+        """Begin a request and return the ids to admit [n].
+
+        Args:
+            prompt_ids: [T] int64.
+            target_topk_ids: the target's top ids after each of the last P = min(T, prompt_window) prompt
+                positions [P, k] int64; None when nothing was asked for.
+        """
+        ...
+
+    def observe(self, verdict: Verdict, tree: DraftTree, target_topk_ids: Tensor | None) -> Tensor:
+        """Learn from one target pass and return the ids to admit [n], in order of admission.
+
+        Args:
+            verdict: what was accepted and which token follows.
+            tree: the verified tree, N nodes.
+            target_topk_ids: the target's top ids after each node [N, k] int64; None when harvest_topk is 0.
+        """
+        ...
+
+
+@runtime_checkable
+class GrowableVocabulary(Protocol):
+    """What a strategy may offer besides: tokens for a larger active set, should a controller want one.
+
+    Attributes:
+        spare_ids: the next most useful ids after those that it pins [n] int64; none of them pinned.
+    """
+
+    spare_ids: Tensor
+
+
+@runtime_checkable
+class GatherBackend(Protocol):
+    """Keeps the LM-head rows of the active set packed and computes logits over them."""
+
+    def bind(self, head: OutputHead, active: ActiveSet | None) -> None:
+        """Attach to the drafter's LM head and the store's active set; None means the full vocabulary."""
+        ...
+
+    def fetch(self, slots: Tensor, ids: Tensor) -> None:
+        """Copy the head rows of ``ids`` [n] into ``slots`` [n]; may return before the copy is done."""
+        ...
+
+    def topk(self, hidden: Tensor, k: int) -> tuple[Tensor, Tensor]:
+        """Return log-probabilities [N, k] float32 and token ids [N, k] int64 of the k best active tokens.
+
+        The log-softmax is over the active set. With fewer than k active tokens the last columns are -inf
+        and id -1. Equal log-probabilities come in any order. Both tensors may be the backend's own and hold
+        until its next ``topk``.
+
+        Args:
+            hidden: [N, H].
+            k: how many.
+        """
+        ...
+
+    def logits(self, hidden: Tensor) -> Tensor:
+        """Return the logits of all active tokens, by slot [N, K] float32."""
+        ...
+
+
+class Admitter(Protocol):
+    """Decides which token gets which slot of an active set, writes it down, and has new rows fetched."""
+
+    @property
+    def admitted(self) -> Tensor:
+        """How many slots were given out, and so rows fetched, since the request began, [] int64.
+
+        A tensor of its own, which no later admission changes.
+        """
+        ...
+
+    def reset(self) -> None:
+        """Begin a request: everything but the pinned ids becomes inactive."""
+        ...
+
+    def admit(self, ids: Tensor) -> None:
+        """Make ``ids`` [n] int64 active, on the active set's device and at least one.
+
+        Duplicates, evictions and slots are those of ``specframe.vocabulary.admission.TorchAdmitter``.
+        """
+        ...
+
+
+@runtime_checkable
+class BringsAdmitter(Protocol):
+    """What a gather backend may offer besides: an admitter of its own, such as one that stays on a device.
+
+    The default one calls the backend's ``fetch`` with exactly the new rows; the host has to read how many.
+    """
+
+    def admitter(self, active: ActiveSet, pinned: int, eviction: Eviction) -> Admitter:
+        """Return the admitter of the active set the backend is bound to.
+
+        Args:
+            active: its pinned ids are in their slots already.
+            pinned: how many of the first slots are pinned.
+            eviction: what leaves when the active set is full.
+        """
+        ...
+
+
+@runtime_checkable
+class Capturable(Protocol):
+    """What a gather backend may offer besides: a ``topk`` that a CUDA graph can hold.
+
+    Such a ``topk`` reads nothing on the host, and all that differs between two calls of one shape is in
+    tensors that stay where they are.
+    """
+
+    def join(self) -> None:
+        """Let what is launched next wait for rows that are still being fetched; comes before a replay."""
+        ...
+
+
+@runtime_checkable
+class Drafter(Protocol):
+    """Proposes a draft tree.
+
+    Attributes:
+        output_head: the LM head it drafts with; its rows are what the gather backend packs.
+        branching: the largest k it asks ``topk`` for; the active capacity must not be smaller.
+        max_depth: the deepest level of its trees.
+        max_nodes: the largest N of its trees, the root included.
+    """
+
+    output_head: OutputHead
+    branching: int
+    max_depth: int
+    max_nodes: int
+
+    def start(self, prompt_ids: Tensor, features: Tensor) -> None:
+        """Begin a request.
+
+        Args:
+            prompt_ids: [T] int64.
+            features: the target's features at the prompt positions [T, F].
+        """
+        ...
+
+    def draft(self, root: int, features: Tensor, head: GatherBackend, clock: PhaseClock) -> DraftTree:
+        """Draft from ``root``, the last emitted token.
+
+        Args:
+            root: token at node 0.
+            features: the target's features at the positions committed since the last draft, in order
+                [n, F]; on the first draft of a request that is the last prompt position [1, F].
+            head: log-softmax and top-k over the active set.
+            clock: laps ``draft_backbone``, ``draft_head`` and ``draft_tree``.
+        """
+        ...
+
+    def commit(self, verdict: Verdict) -> None:
+        """Take over the accepted path; drop everything else that was drafted."""
+        ...
+
+
+@runtime_checkable
+class ReadsLayers(Protocol):
+    """What a drafter may ask for besides: features from inside the target instead of its last hidden states.
+
+    Attributes:
+        feature_layers: layers of the target whose inputs, side by side, are the features; the number of
+            layers stands for the output of the last one, before the final norm.
+    """
+
+    feature_layers: tuple[int, ...]
+
+
+@runtime_checkable
+class ResumableDrafter(Protocol):
+    """What a drafter may offer besides: going on from the beginning of what it has read.
+
+    Without it every turn of a conversation is read from the start.
+
+    Attributes:
+        remembered: how many first positions ``resume`` can keep; each needs the token after it too.
+    """
+
+    @property
+    def remembered(self) -> int:
+        """How many first positions ``resume`` can keep."""
+        ...
+
+    def resume(self, prompt_ids: Tensor, features: Tensor, kept: int) -> None:
+        """Begin a request whose first ``kept`` + 1 tokens are those of the request before.
+
+        Args:
+            prompt_ids: [T] int64.
+            features: the target's features from position ``kept`` on [T - kept, F].
+            kept: positions to keep, 1 to ``remembered``; less than T.
+        """
+        ...
+
+
+@runtime_checkable
+class PausableDrafter(Protocol):
+    """What a drafter may offer besides: not being asked for a while, when drafting does not pay.
+
+    A controller never stops a drafter without it.
+    """
+
+    def skip(self, token_ids: Tensor, features: Tensor) -> None:
+        """Take over n tokens as ``draft`` would, and draft nothing.
+
+        A ``commit`` follows only where something else drafted a tree below the last of them.
+
+        Args:
+            token_ids: the tokens accepted at the last commit, if nothing came after it, and then every token
+                that was emitted without a draft; the last of them was a root [n] int64.
+            features: the target's features at the positions before each of them [n, F].
+        """
+        ...
+
+
+@runtime_checkable
+class CopiesContext(Protocol):
+    """What a drafter has besides that proposes tokens which no head has scored."""
+
+    def propose_among(self, are_active: Callable[[tuple[int, ...]], Tensor]) -> None:
+        """Take what says which tokens may be proposed; comes once, before the first request.
+
+        Args:
+            are_active: returns for token ids whether each is active now [n] bool, on the device.
+        """
+        ...
+
+
+@runtime_checkable
+class DrawsTrees(Protocol):
+    """What a drafter has besides that draws its trees instead of taking the most likely tokens."""
+
+    def draw_from(self, generator: Generator, active_ids: Callable[[int], Tensor]) -> None:
+        """Begin a request; called before ``start``.
+
+        Args:
+            generator: the only source of randomness until the next request.
+            active_ids: returns the tokens of the first K slots [K] int64, which are the columns of the gather
+                backend's ``logits``.
+        """
+        ...
+
+
+@runtime_checkable
+class Verifier(Protocol):
+    """Decides which drafted tokens the target would have emitted itself."""
+
+    def verify(self, tree: DraftTree, target: TargetLogits, generator: Generator | None) -> Verdict:
+        """Return the accepted path and the token that follows it.
+
+        Args:
+            tree: N nodes.
+            target: what the target says after each node, with the request's logits processors applied.
+            generator: the only source of randomness.
+        """
+        ...

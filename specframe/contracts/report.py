@@ -1,0 +1,128 @@
+"""What is known of a generation: the statistics of every step, and the report."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+from typing import Literal, get_args
+
+import attrs
+
+Rejection = Literal["oov", "drafter_miss"]
+
+# What a controller has drafted over: the strategy's active set, a larger one, everything, or not at all.
+Arm = Literal["pruned", "grown", "full", "stopped"]
+
+
+@attrs.frozen(slots=True)
+class StepStats:
+    """What one target pass did, for reports and observers.
+
+    Attributes:
+        step: index of the target pass in this generation, from 0.
+        tree_nodes: N, the root included.
+        emitted_ids: tokens emitted, cut at the end of the generation.
+        accepted: accepted drafted tokens among them.
+        active_size: K when the step was drafted.
+        covered: emitted tokens that were in the active set when the step was drafted.
+        rejection: why the path ended; None when it ended at a leaf of the tree.
+        rows_fetched: LM-head rows fetched since the step before was drafted, or since the request began.
+        arm: what the controller chose; None without one.
+    """
+
+    step: int
+    tree_nodes: int
+    emitted_ids: tuple[int, ...]
+    accepted: int
+    active_size: int
+    covered: int
+    rejection: Rejection | None
+    rows_fetched: int
+    arm: Arm | None = None
+
+
+@attrs.frozen(slots=True)
+class PassesPerArm:
+    """How many target passes of a generation ran with each choice of the controller."""
+
+    pruned: int
+    grown: int
+    full: int
+    stopped: int
+
+    @classmethod
+    def of(cls, steps: Iterable[StepStats]) -> PassesPerArm | None:
+        """Return the counts; None when no controller chose anything."""
+        counts = Counter(step.arm for step in steps if step.arm is not None)
+        return cls(**{arm: counts[arm] for arm in get_args(Arm)}) if counts else None
+
+
+FinishReason = Literal["eos", "stop", "length"]
+
+
+@attrs.frozen(slots=True, kw_only=True)
+class GenerationReport:
+    """One generation, with the keys of ``run --json`` and ``bench --json``.
+
+    Times are seconds, sizes tokens unless the name says bytes. ``draft_s`` is everything between the end of
+    one target pass and the start of the next; its named parts are ``draft_backbone_s``, ``draft_head_s``,
+    ``draft_tree_s``, ``vocabulary_s`` and ``statistics_s``, which is what recording the step costs; the
+    verdict and the commit are the rest of it. ``lossy`` says that the verifier changes the target's
+    distribution. ``accept_by_depth[d]`` is the share of target passes that accepted a drafted token at
+    depth d + 1. ``token_ids`` end with the token that ended the generation, ``text`` before it.
+    ``unknown_ids`` counts the distinct ids that the strategy asked for and the drafter's own, reduced LM
+    head has no row for. ``kept_tokens`` are the prompt tokens that an earlier turn had left in the caches.
+    ``controller`` counts the target passes by what the controller chose; None where none runs.
+    ``fallback`` says which component failed where the rest was generated without drafting; None where none
+    did.
+    """
+
+    id: str
+    task: str
+    strategy: str
+    drafter: str | None
+    verifier: str | None
+    gather: str | None
+    model: str
+    dtype: str
+    device: str
+    seed: int
+    temperature: float = 0.0
+    top_p: float = 1.0
+    top_k: int = 0
+    min_p: float = 0.0
+    repetition_penalty: float = 1.0
+    lossy: bool = False
+    prompt_tokens: int
+    kept_tokens: int
+    token_ids: list[int]
+    text: str
+    finish_reason: FinishReason
+    new_tokens: int
+    target_passes: int
+    tau: float
+    wall_s: float
+    prefill_s: float
+    draft_s: float
+    draft_backbone_s: float
+    draft_head_s: float
+    draft_tree_s: float
+    vocabulary_s: float
+    statistics_s: float
+    verify_s: float
+    active_mean: float
+    active_max: int
+    coverage: float
+    unknown_ids: int = 0
+    oov_rejections: int
+    drafter_misses: int
+    accept_by_depth: list[float]
+    controller: PassesPerArm | None = None
+    fallback: str | None
+    peak_rss_bytes: int
+    specframe_version: str
+
+    @property
+    def tokens_per_s(self) -> float:
+        """New tokens per second of wall time, prefill included."""
+        return self.new_tokens / self.wall_s if self.wall_s else 0.0

@@ -1,0 +1,191 @@
+"""Collects the statistics of one generation and sums them up in a report."""
+
+from __future__ import annotations
+
+import resource
+import sys
+from itertools import islice
+
+import attrs
+import torch
+from torch import Tensor
+
+import specframe
+from specframe.config import AUTOREGRESSIVE, RunConfig
+from specframe.contracts.clock import Phase, PhaseClock
+from specframe.contracts.report import Arm, GenerationReport, PassesPerArm, Rejection, StepStats
+from specframe.contracts.tree import DraftTree, Verdict
+from specframe.engine.drafting import Autoregressive
+from specframe.request.output import Output
+from specframe.request.request import Request
+
+_DRAFT_PHASES: tuple[Phase, ...] = (
+    "draft_backbone",
+    "draft_head",
+    "draft_tree",
+    "vocabulary",
+    "statistics",
+    "other",
+)
+
+
+@attrs.frozen(slots=True, eq=False)
+class _Pass:
+    """One target pass; ``covered`` [n] bool and the two sizes [] int64 are still on the device."""
+
+    tree_nodes: int
+    verdict: Verdict
+    emitted: tuple[int, ...]
+    covered: Tensor
+    active_size: Tensor
+    rows_fetched: Tensor
+    arm: Arm | None
+
+
+class GenerationRecorder:
+    """Statistics of one generation; what is on the device stays there until somebody asks.
+
+    Attributes:
+        kept_tokens: prompt tokens that an earlier turn had left in the caches.
+        fallback: what failed, where the rest is generated without drafting.
+    """
+
+    def __init__(self) -> None:
+        self.kept_tokens = 0
+        self.fallback: str | None = None
+        self._passes: list[_Pass] = []
+
+    def record(
+        self, tree: DraftTree, verdict: Verdict, emitted: tuple[int, ...], drafting: Autoregressive
+    ) -> None:
+        """Add one target pass; nothing is read from the device.
+
+        Args:
+            tree: the verified tree.
+            verdict: what the verifier decided.
+            emitted: the emitted ids, cut at the end of the generation.
+            drafting: as it was when the step was drafted.
+        """
+        covered = drafting.covered(verdict.emitted_ids)
+        size, fetched = drafting.active_size, drafting.rows_fetched
+        self._passes.append(_Pass(len(tree), verdict, emitted, covered, size, fetched, drafting.arm))
+
+    def last_step(self) -> StepStats:
+        """Return the statistics of the last target pass; a few host reads."""
+        last = self._passes[-1]
+        fetched = int(last.rows_fetched)
+        before = int(self._passes[-2].rows_fetched) if len(self._passes) > 1 else 0
+        step = len(self._passes) - 1
+        return _stats(step, last, last.covered.tolist(), int(last.active_size), fetched - before)
+
+    def steps(self) -> list[StepStats]:
+        """Return the statistics of all target passes; three host reads together."""
+        passes = self._passes
+        if not passes:
+            return []
+        sizes = _read([one.active_size for one in passes])
+        fetched = _read([one.rows_fetched for one in passes])
+        per_step = [max(after - before, 0) for before, after in zip([0, *fetched], fetched, strict=False)]
+        covered = iter(torch.cat([one.covered for one in passes]).tolist())
+        return [
+            _stats(step, one, list(islice(covered, len(one.covered))), size, rows)
+            for step, (one, size, rows) in enumerate(zip(passes, sizes, per_step, strict=True))
+        ]
+
+    def report(
+        self,
+        config: RunConfig,
+        clock: PhaseClock,
+        request: Request,
+        output: Output,
+        *,
+        model: str,
+        prompt_tokens: int,
+        drafting: Autoregressive,
+        lossy: bool = False,
+    ) -> GenerationReport:
+        """Return the report of a finished generation; a few host reads."""
+        assert output.finish_reason is not None
+        steps, seconds = self.steps(), clock.seconds
+        passes = len(steps)
+        from_passes = sum(len(step.emitted_ids) for step in steps)
+        drafts = config.strategy != AUTOREGRESSIVE
+        return GenerationReport(
+            id=request.id,
+            task=request.task,
+            strategy=config.strategy,
+            drafter=config.drafter if drafts else None,
+            verifier=config.verifier,
+            gather=config.gather if drafts else None,
+            model=model,
+            dtype=config.dtype,
+            device=config.device,
+            seed=config.seed if request.seed is None else request.seed,
+            temperature=config.temperature,
+            top_p=config.top_p,
+            top_k=config.top_k,
+            min_p=config.min_p,
+            repetition_penalty=config.repetition_penalty,
+            lossy=lossy,
+            prompt_tokens=prompt_tokens,
+            kept_tokens=self.kept_tokens,
+            token_ids=output.token_ids,
+            text=output.text,
+            finish_reason=output.finish_reason,
+            new_tokens=len(output.token_ids),
+            target_passes=passes,
+            tau=from_passes / passes if passes else 0.0,
+            wall_s=sum(spent for phase, spent in seconds.items() if phase != "consumer"),
+            prefill_s=seconds.get("prefill", 0.0),
+            draft_s=sum(seconds.get(phase, 0.0) for phase in _DRAFT_PHASES),
+            draft_backbone_s=seconds.get("draft_backbone", 0.0),
+            draft_head_s=seconds.get("draft_head", 0.0),
+            draft_tree_s=seconds.get("draft_tree", 0.0),
+            vocabulary_s=seconds.get("vocabulary", 0.0),
+            statistics_s=seconds.get("statistics", 0.0),
+            verify_s=seconds.get("target_pass", 0.0),
+            active_mean=sum(step.active_size for step in steps) / passes if passes else 0.0,
+            active_max=max((step.active_size for step in steps), default=0),
+            coverage=sum(step.covered for step in steps) / from_passes if from_passes else 0.0,
+            unknown_ids=drafting.unknown_ids,
+            oov_rejections=sum(step.rejection == "oov" for step in steps),
+            drafter_misses=sum(step.rejection == "drafter_miss" for step in steps),
+            accept_by_depth=[
+                sum(step.accepted >= depth for step in steps) / passes if passes else 0.0
+                for depth in range(1, drafting.max_depth + 1)
+            ],
+            controller=PassesPerArm.of(steps),
+            fallback=self.fallback,
+            peak_rss_bytes=peak_rss_bytes(),
+            specframe_version=specframe.__version__,
+        )
+
+
+def _read(numbers: list[Tensor]) -> list[int]:
+    """Return scalars as numbers, in one host read."""
+    device = numbers[0].device
+    values: list[int] = torch.stack([one.to(device, non_blocking=True) for one in numbers]).tolist()
+    return values
+
+
+def _stats(step: int, one: _Pass, covered: list[bool], active_size: int, rows_fetched: int) -> StepStats:
+    """Return the statistics of a target pass, given what was read from the device."""
+    rejection: Rejection | None = None
+    if not one.verdict.path_ends_at_leaf:
+        rejection = "drafter_miss" if covered[-1] else "oov"
+    return StepStats(
+        step=step,
+        tree_nodes=one.tree_nodes,
+        emitted_ids=one.emitted,
+        accepted=min(len(one.verdict.accepted_ids), len(one.emitted)),
+        active_size=active_size,
+        covered=sum(covered[: len(one.emitted)]),
+        rejection=rejection,
+        rows_fetched=rows_fetched,
+        arm=one.arm,
+    )
+
+
+def peak_rss_bytes() -> int:
+    """Return the peak resident set size of this process; Linux counts it in KiB, macOS in bytes."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)

@@ -1,0 +1,129 @@
+"""Checks every draft tree and verdict before anything is emitted, without a read of its own on a device."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+import attrs
+import torch
+from torch import Tensor
+
+from specframe.contracts.protocols import Verifier
+from specframe.contracts.tree import DraftTree, Verdict
+from specframe.engine.faults import BrokenContract
+
+# Rounding may lift the logarithm of a certainty above zero.
+_CERTAINTY = 1e-4
+
+
+class TreeCheck:
+    """Sees that a drafter's trees and a verifier's verdicts are what their contracts promise.
+
+    What the host knows of a tree is checked at once. Its values are checked on the device: a broken tree is
+    made harmless, and whether it was broken is read after the verdict, when the host has waited anyway.
+
+    Args:
+        vocab_size: V of the target.
+        max_nodes: the largest N that the drafter declares.
+        device: of the trees.
+    """
+
+    def __init__(self, vocab_size: int, max_nodes: int, device: torch.device) -> None:
+        self._vocab_size = vocab_size
+        self._sound = torch.ones((), dtype=torch.bool, pin_memory=device.type == "cuda")
+        self._nodes = torch.arange(max_nodes, device=device)
+        self._copied = torch.cuda.Event() if device.type == "cuda" else None
+
+    def admit(self, tree: DraftTree, root: int, drafter: object) -> DraftTree:
+        """Return the tree with every value in range.
+
+        Args:
+            tree: as drafted.
+            root: token that node 0 must hold.
+            drafter: is blamed.
+
+        Raises:
+            BrokenContract: it is no tree of int64 and float tensors [N] with 1 to ``max_nodes`` nodes.
+        """
+        complaint = _misshapen(tree, self._nodes)
+        if complaint:
+            raise BrokenContract(drafter, f"drafted a malformed tree: {complaint}")
+        nodes = self._nodes[: len(tree)]
+        harmless = attrs.evolve(
+            tree,
+            token_ids=tree.token_ids.clamp(0, self._vocab_size - 1),
+            parents=torch.minimum(tree.parents.clamp(min=-1), nodes - 1),
+            depths=tree.depths.clamp(0, len(tree) - 1),
+        )
+        # Beside the root, only its copies have no parent.
+        depths = torch.where(tree.parents < 0, 0, tree.depths[harmless.parents.clamp(min=0)] + 1)
+        sound = (
+            (tree.token_ids == harmless.token_ids)
+            & (tree.parents == harmless.parents)
+            & ((tree.parents >= 0) | (tree.token_ids == root))
+            & (tree.depths == depths)
+            & (tree.log_probs <= _CERTAINTY)
+            & (tree.log_probs > -torch.inf)
+        )
+        self._sound.copy_(sound.all() & (tree.token_ids[0] == root), non_blocking=True)
+        if self._copied is not None:
+            self._copied.record()
+        self._admitted = tree, root, drafter
+        return harmless
+
+    def confirm(self, verdict: Verdict, verifier: Verifier) -> None:
+        """See that the tree admitted last was sound and that the verdict belongs to it.
+
+        Raises:
+            BrokenContract: the tree or the verdict is not what its contract promises.
+        """
+        tree, root, drafter = self._admitted
+        if self._copied is not None:
+            self._copied.synchronize()  # over already: the verdict was read on the host
+        if not self._sound:
+            raise BrokenContract(drafter, f"drafted a malformed tree: {self._find_fault(tree, root)}")
+        path, emitted = verdict.path, verdict.emitted_ids
+        if path[:1] != (0,) or not all(a < b < len(tree) for a, b in pairwise(path)):
+            raise BrokenContract(verifier, f"accepted the path {path}; allowed: from the root, 0, downwards")
+        if len(emitted) != len(path) or not all(0 <= token_id < self._vocab_size for token_id in emitted):
+            raise BrokenContract(
+                verifier,
+                f"emitted {emitted} for the path {path}; allowed: one id below {self._vocab_size} per node",
+            )
+
+    def _find_fault(self, tree: DraftTree, root: int) -> str:
+        """Return what is wrong with a tree that did not pass."""
+        tokens, parents, depths = tree.token_ids.tolist(), tree.parents.tolist(), tree.depths.tolist()
+        if (tokens[0], parents[0], depths[0]) != (root, -1, 0):
+            return f"node 0 is token {tokens[0]}, parent {parents[0]}; allowed: the root {root}, -1, depth 0"
+        for node, (token, parent, depth) in enumerate(zip(tokens, parents, depths, strict=True)):
+            if not 0 <= token < self._vocab_size:
+                return f"node {node} is token {token}; allowed: 0 to {self._vocab_size - 1}"
+            if parent == -1 and (token, depth) == (root, 0):
+                continue
+            if not 0 <= parent < node:
+                return f"node {node} has the parent {parent}; allowed: 0 to {node - 1}"
+            if depth != depths[parent] + 1:
+                return f"node {node} has depth {depth}; allowed: {depths[parent] + 1}, one below its parent"
+        return "a log-probability is positive, infinite or NaN"
+
+
+def _misshapen(tree: object, nodes: Tensor) -> str | None:
+    """Return what is wrong with the form of a tree, from what the host knows; ``nodes`` [max_nodes]."""
+    if not isinstance(tree, DraftTree):
+        return f"it is of type {type(tree).__name__}; allowed: DraftTree"
+    for name in ("token_ids", "parents", "depths", "log_probs"):
+        values = getattr(tree, name)
+        if not isinstance(values, Tensor) or values.dim() != 1:
+            return f"{name} is no tensor [N]"
+        if len(values) != len(tree):
+            return f"{name} has {len(values)} entries for {len(tree)} nodes"
+        if values.device != nodes.device:
+            return f"{name} is on {values.device}; allowed: {nodes.device}"
+        if not values.is_floating_point() if name == "log_probs" else values.dtype != torch.int64:
+            return f"{name} is {values.dtype}; allowed: {'float32' if name == 'log_probs' else 'int64'}"
+    if tree.draws is not None and len(tree.draws.rows) != len(tree):
+        return f"its draws are for {len(tree.draws.rows)} nodes of {len(tree)}"
+    if not 1 <= len(tree) <= len(nodes):
+        return f"it has {len(tree)} nodes; allowed: 1 to {len(nodes)}"
+    return None

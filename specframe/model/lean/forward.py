@@ -1,0 +1,91 @@
+"""The lean forward: a decoder's layers over one preallocated cache."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+from transformers import PreTrainedModel
+
+from specframe.model.lean.architecture import FAMILIES
+from specframe.model.lean.attention import Visible
+from specframe.model.lean.cache import LeanCache
+from specframe.model.lean.layer import LeanLayer, Memory
+from specframe.model.lean.norm import RmsNorm
+from specframe.model.lean.rotary import RotaryTables
+
+
+class LeanForward:
+    """Runs a decoder that ``architecture.why_not`` has nothing against, one sequence at a time.
+
+    Args:
+        model: the model; its layers' weights are copied, so later changes to them do not count.
+        windows: the sliding window per layer type; the key "" stands for models with one type of layer.
+    """
+
+    def __init__(self, model: PreTrainedModel, windows: Mapping[str, int | None]) -> None:
+        config: Any = model.config.get_text_config()
+        decoder: Any = model.get_decoder()
+        family = FAMILIES[config.model_type]
+        kinds = list(getattr(config, "layer_types", None) or [""] * len(decoder.layers))
+        self._embed = decoder.embed_tokens
+        self._layers = [
+            LeanLayer(layer, family, config, kind) for layer, kind in zip(decoder.layers, kinds, strict=True)
+        ]
+        self._norm = RmsNorm(decoder.norm.weight.float() + family.norm_offset, float(config.rms_norm_eps))
+        self._windows = {kind: windows[kind] for kind in dict.fromkeys(kinds)}
+        self._rotary = RotaryTables(decoder.rotary_emb, tuple(self._windows), model.dtype, model.device)
+        heads, head_dim = config.num_key_value_heads, decoder.layers[0].self_attn.head_dim
+        self._shared = config.num_attention_heads // heads
+        self._cache = LeanCache(len(decoder.layers), heads, head_dim, model.dtype, model.device)
+
+    @property
+    def committed(self) -> int:
+        """Positions committed."""
+        return self._cache.committed
+
+    def begin(self, capacity: int, keep: int = 0) -> None:
+        """Make room for ``capacity`` positions and forget all but the first ``keep``."""
+        if self._cache.begin(capacity, keep):
+            self._rotary.extend(self._cache.capacity)
+
+    def run(
+        self, ids: Tensor, positions: Tensor, mask: Tensor, feature_layers: tuple[int, ...] = ()
+    ) -> tuple[Tensor, Tensor]:
+        """Return the last hidden states [n, H] and the features [n, F] of n new tokens.
+
+        Positions [m], mask [n, m] and features are those of ``specframe.model.forward.Forward``.
+        """
+        x: Tensor = self._embed(ids)
+        rotations = self._rotary.at(positions[-len(ids) :])
+        memories = self._memories(positions, mask)
+        inputs: dict[int, Tensor] = {}
+        for index, layer in enumerate(self._layers):
+            if index in feature_layers:
+                inputs[index] = x
+            x = layer(x, rotations[layer.kind], memories[index])
+        inputs[len(self._layers)] = x
+        hidden = self._norm(x)
+        if not feature_layers:
+            return hidden, hidden
+        return hidden, torch.cat([inputs[index] for index in feature_layers], dim=-1)
+
+    def _memories(self, positions: Tensor, mask: Tensor) -> list[Memory]:
+        """Return what every layer reads and writes of the cache, for n new tokens as in ``run``."""
+        cache, stop = self._cache, self._cache.committed + len(positions)
+        new_keys, new_values = cache.slots(stop - len(mask), stop)
+        seen = {}
+        for kind, window in self._windows.items():
+            visible = Visible.of(positions, mask, cache.committed, window, self._shared, cache.data.dtype)
+            seen[kind] = *cache.slots(visible.first, visible.stop), visible.mask
+        memories = []
+        for index, layer in enumerate(self._layers):
+            keys, values, added = seen[layer.kind]
+            memories.append(Memory(new_keys[index], new_values[index], keys[index], values[index], added))
+        return memories
+
+    def commit(self, path: tuple[int, ...]) -> None:
+        """Keep the nodes of ``path``, in order, and forget the other nodes run since the last commit."""
+        self._cache.commit(path)

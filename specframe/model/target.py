@@ -1,0 +1,162 @@
+"""A transformers causal LM as a target: prefill, tree pass, KV commit."""
+
+from __future__ import annotations
+
+import hashlib
+
+import attrs
+import torch
+from torch import Tensor
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from specframe.contracts.kinds import ForwardName
+from specframe.contracts.tree import DraftTree
+from specframe.model.forward import append
+from specframe.model.language_model import LanguageModel
+from specframe.model.loading import LoadedModel
+from specframe.model.request_lock import RequestLock
+from specframe.ops.row_maxima import row_topk
+
+# Rows of the LM head's input per matmul when harvesting a prompt: bounds memory to 64 x V logits.
+_HARVEST_ROWS = 64
+
+# Tokens that chat templates close a turn with; generation configs often leave them out.
+_END_OF_TURN = ("<|im_end|>", "<end_of_turn>", "<|eot_id|>", "<|end|>")
+
+
+@attrs.frozen(slots=True, eq=False)
+class Prefill:
+    """What the target says about a prompt of T tokens.
+
+    Attributes:
+        logits: after the last position [1, V].
+        features: at every position [T, F].
+        topk_ids: the target's top ids after each of the last P positions [P, k]; None when not asked for.
+    """
+
+    logits: Tensor
+    features: Tensor
+    topk_ids: Tensor | None
+
+
+@attrs.frozen(slots=True, eq=False)
+class TreePass:
+    """What the target says about a draft tree: logits [N, V] and features [N, F]."""
+
+    logits: Tensor
+    features: Tensor
+
+
+class Target(LanguageModel):
+    """The model whose output counts.
+
+    Args:
+        model: a decoder-only transformers model with a linear LM head.
+        tokenizer: its tokenizer.
+        name: how users call it.
+        forward: what runs its layers; ``auto`` takes the fastest that reproduces the model here.
+
+    Attributes:
+        stop_ids: ids that end a generation: EOS, and the end of a turn where the chat template has one.
+        request_lock: keeps requests from running into each other, those of several engines included.
+        begun: how often ``begin`` was called; what the KV cache held before is gone.
+
+    Raises:
+        UsageError: the model is of a kind whose logits or attention masks cannot be reproduced.
+    """
+
+    def __init__(
+        self,
+        model: PreTrainedModel,
+        tokenizer: PreTrainedTokenizerBase,
+        name: str,
+        forward: ForwardName = "auto",
+    ) -> None:
+        super().__init__(model, tokenizer, name, forward)
+        self.tokenizer_fingerprint = tokenizer_fingerprint(tokenizer)
+        self.stop_ids = _stop_ids(model, tokenizer)
+        self._feature_layers: tuple[int, ...] = ()
+        self.request_lock = RequestLock()
+        self.begun = 0
+        if self.forward_name == "lean":
+            self.output_head = self.output_head.packed()
+
+    @classmethod
+    def from_loaded(cls, loaded: LoadedModel, forward: ForwardName = "auto") -> Target:
+        """Return the target for a model loaded by ``specframe.model.loading``."""
+        return cls(loaded.model, loaded.tokenizer, loaded.name, forward)
+
+    @property
+    def required_ids(self) -> Tensor:
+        """Ids every active set keeps [n]: those that end a generation and the tokenizer's special ids."""
+        ids = self.stop_ids | set(self.tokenizer.all_special_ids)
+        return torch.tensor(sorted(i for i in ids if i < self.vocab_size), device=self.device)
+
+    def begin(self, capacity: int, keep: int = 0, feature_layers: tuple[int, ...] = ()) -> None:
+        """Begin a request.
+
+        Args:
+            capacity: positions of the KV cache to make room for.
+            keep: how many of its first positions stay.
+            feature_layers: whose inputs are the features of this request, as in ``Forward.run``.
+        """
+        self._feature_layers = feature_layers
+        self.begun += 1
+        self.request_lock.pass_by()
+        self.forward.begin(capacity, keep)
+
+    @torch.inference_mode()
+    def prefill(
+        self, prompt_ids: Tensor, *, chunk: int = 512, harvest_topk: int = 0, harvest_window: int = 0
+    ) -> Prefill:
+        """Read a prompt, chunk by chunk; the LM head runs only over the rows that are asked for.
+
+        Args:
+            prompt_ids: [T] int64.
+            chunk: prompt tokens per pass.
+            harvest_topk: how many of the target's top ids to return per position.
+            harvest_window: for how many of the last positions.
+        """
+        parts = [append(self.forward, ids, self._feature_layers) for ids in prompt_ids.split(chunk)]
+        hidden, features = (torch.cat(part) for part in zip(*parts, strict=True))
+        topk_ids = None
+        if harvest_topk and harvest_window:
+            rows = hidden[-harvest_window:].split(_HARVEST_ROWS)
+            topk_ids = torch.cat([top_ids(self.output_head.logits(part), harvest_topk) for part in rows])
+        return Prefill(self.output_head.logits(hidden[-1:]), features, topk_ids)
+
+    @torch.inference_mode()
+    def tree_pass(self, tree: DraftTree) -> TreePass:
+        """Run one forward over all N nodes; every node attends to the context and its ancestors."""
+        positions = self.forward.committed + tree.depths
+        hidden, features = self.forward.run(
+            tree.token_ids, positions, tree.ancestor_mask(), self._feature_layers
+        )
+        return TreePass(self.output_head.logits(hidden), features)
+
+    def commit(self, path: tuple[int, ...]) -> None:
+        """Keep the KV entries of the accepted path of the last tree pass, root included."""
+        self.forward.commit(path)
+
+
+def top_ids(logits: Tensor, k: int) -> Tensor:
+    """Return the ids of the k largest logits per row [N, k], for logits [N, V]."""
+    return row_topk(logits, k)[1]
+
+
+def tokenizer_fingerprint(tokenizer: PreTrainedTokenizerBase) -> str:
+    """Return a short hash of the mapping from tokens to ids; equal for tokenizers that agree on every id."""
+    digest = hashlib.sha256()
+    for token, token_id in sorted(tokenizer.get_vocab().items(), key=lambda item: (item[1], item[0])):
+        digest.update(f"{token_id}\t{token}\n".encode("utf-8", "surrogatepass"))
+    return digest.hexdigest()[:16]
+
+
+def _stop_ids(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> frozenset[int]:
+    """Return the ids that end a generation: EOS, and the end of a turn where the chat template has one."""
+    ids: set[int] = set()
+    for declared in (model.generation_config.eos_token_id, model.config.get_text_config().eos_token_id):
+        ids.update(declared if isinstance(declared, list) else [] if declared is None else [declared])
+    vocabulary, template = tokenizer.get_vocab(), str(tokenizer.chat_template or "")
+    ids.update(vocabulary[token] for token in _END_OF_TURN if token in vocabulary and token in template)
+    return frozenset(ids)

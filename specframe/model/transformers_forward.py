@@ -1,0 +1,116 @@
+"""The model's own decoder as a forward: for every model type, with masks and cache made here."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils.hooks import RemovableHandle
+from transformers import PreTrainedModel
+
+from specframe.model.kv_cache import TreeCache
+
+
+class TransformersForward:
+    """Calls the transformers decoder with a mask per layer type and a cache that trees can be rolled back in.
+
+    Args:
+        model: the model.
+        windows: the sliding window per layer type; the key "" stands for models that take one mask.
+    """
+
+    def __init__(self, model: PreTrainedModel, windows: Mapping[str, int | None]) -> None:
+        self._config: Any = model.config.get_text_config()
+        self._decoder: Any = model.get_decoder()
+        self._device, self._dtype = model.device, model.dtype
+        self._windows = windows
+        self._cache = TreeCache(self._config.num_hidden_layers, 0)
+
+    @property
+    def committed(self) -> int:
+        """Positions committed."""
+        return self._cache.committed
+
+    def begin(self, capacity: int, keep: int = 0) -> None:
+        """Make room for ``capacity`` positions and forget all but the first ``keep``."""
+        if self._cache.capacity < capacity and not keep:
+            self._cache = TreeCache(self._config.num_hidden_layers, capacity)
+        self._cache.keep(keep)
+        self._cache.grow(capacity)
+
+    def run(
+        self, ids: Tensor, positions: Tensor, mask: Tensor, feature_layers: tuple[int, ...] = ()
+    ) -> tuple[Tensor, Tensor]:
+        """Return the last hidden states [n, H] and the features [n, F] of n new tokens.
+
+        Positions [m], mask [n, m] and features are those of ``specframe.model.forward.Forward``.
+        """
+        self._cache.write_behind(len(positions) - len(ids))
+        masks = {
+            kind: self._attention_mask(positions, mask, window) for kind, window in self._windows.items()
+        }
+        with LayerTaps(self._decoder, feature_layers) as taps:
+            output = self._decoder(
+                input_ids=ids[None],
+                position_ids=positions[None, -len(ids) :],
+                attention_mask=masks.get("", masks),
+                past_key_values=self._cache,
+                use_cache=True,
+            )
+        hidden: Tensor = output.last_hidden_state[0]
+        return hidden, taps.features() if feature_layers else hidden
+
+    def commit(self, path: tuple[int, ...]) -> None:
+        """Keep the nodes of ``path``, in order, and forget the other nodes run since the last commit."""
+        self._cache.commit(path)
+
+    def _attention_mask(self, positions: Tensor, mask: Tensor, window: int | None) -> Tensor:
+        """Return who sees whom [1, 1, n, committed + m]: bool for SDPA, additive for other attention."""
+        committed = self._cache.committed
+        n, m = mask.shape
+        visible = torch.ones(n, committed + m, dtype=torch.bool, device=self._device)
+        visible[:, committed:] = mask
+        if window is not None:
+            key_positions = torch.cat([torch.arange(committed, device=self._device), positions])
+            visible &= key_positions[None] > positions[-n:, None] - window
+        if self._config._attn_implementation == "sdpa":
+            return visible[None, None]
+        floor = torch.finfo(self._dtype).min
+        return torch.zeros(visible.shape, dtype=self._dtype, device=self._device).masked_fill(
+            ~visible, floor
+        )[None, None]
+
+
+class LayerTaps:
+    """Keeps the inputs of some layers of a pass: what the decoder returns as hidden states differs by model.
+
+    Args:
+        decoder: with ``layers``, then ``norm``.
+        layers: indices; the number of layers stands for the input of the final norm.
+    """
+
+    def __init__(self, decoder: Any, layers: tuple[int, ...]) -> None:
+        self._layers = layers
+        self._modules = {index: [*decoder.layers, decoder.norm][index] for index in layers}
+        self._handles: list[RemovableHandle] = []
+        self._inputs: dict[int, Tensor] = {}
+
+    def __enter__(self) -> LayerTaps:
+        for index, module in self._modules.items():
+            keep = partial(self._keep, index)
+            self._handles.append(module.register_forward_pre_hook(keep, with_kwargs=True))
+        return self
+
+    def __exit__(self, *failure: object) -> None:
+        for handle in self._handles:
+            handle.remove()
+
+    def features(self) -> Tensor:
+        """Return the inputs [1, n, H] of the layers side by side [n, F]."""
+        return torch.cat([self._inputs[index][0] for index in self._layers], dim=-1)
+
+    def _keep(self, index: int, module: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        self._inputs[index] = args[0] if args else kwargs["hidden_states"]

@@ -1,0 +1,1 @@
+"""Tensor operations and other tools that know nothing of decoding."""

@@ -1,0 +1,1 @@
+"""Plugins: hooks, components, and who registered what."""

@@ -1,0 +1,170 @@
+"""What a plugin registers: a named component with options, a factory and a compatibility check."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+import attrs
+
+from specframe.contracts.kinds import TreeKind
+
+# Imported for types only: the command line reads the kinds without waiting for torch.
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+
+    from specframe.model.target import Target
+
+
+@attrs.frozen(slots=True, kw_only=True)
+class Setting:
+    """What a component is asked to run with; ``supports`` decides on it before anything is loaded.
+
+    Attributes:
+        device: where the target and the drafter live.
+        dtype: their weights' dtype.
+        vocabulary, gather, drafter, verifier: names of the four chosen components.
+        temperature: of the target; 0 for greedy decoding.
+    """
+
+    device: torch.device
+    dtype: torch.dtype
+    vocabulary: str
+    gather: str
+    drafter: str
+    verifier: str
+    temperature: float = 0.0
+
+
+@attrs.frozen(slots=True, kw_only=True, eq=False)
+class BuildContext:
+    """What a factory may use to build its component.
+
+    Attributes:
+        target: the loaded target; its tokenizer, sizes, embedding and LM head.
+        required_ids: ids every active set must keep [n] int64: EOS, end of turn, and the other special
+            tokens that the target may emit.
+        cuda_graph: whether a drafter that can should capture its draft step in a CUDA graph.
+        tree: for drafters: the kind of draft trees to draw, one of the component's ``trees``.
+        temperature: of the target; 0 for greedy decoding.
+    """
+
+    target: Target
+    required_ids: Tensor
+    cuda_graph: bool = False
+    tree: TreeKind = "top-k"
+    temperature: float = 0.0
+
+
+def always_supported(setting: Setting) -> str | None:
+    """Return None: the component runs everywhere."""
+    return None
+
+
+@attrs.frozen(slots=True, kw_only=True)
+class TrainRequest:
+    """What a drafter is trained for.
+
+    Attributes:
+        model: the target: demo model name, hub id, directory, or ``.gguf`` file.
+        out: directory of the checkpoint to write; the drafter's option ``checkpoint`` then names it.
+        options: instance of the component's ``train_options``.
+    """
+
+    model: str
+    out: Path
+    options: Any
+
+
+class TrainingDataCommands(Protocol):
+    """What ``specframe train data`` can do with the data that a drafter is trained on."""
+
+    def describe(self, folders: Sequence[Path]) -> tuple[Sequence[str], list[Sequence[str]]]:
+        """Return column titles, and rows that say what the folders hold."""
+        ...
+
+    def merge(self, out: Path, folders: Sequence[Path], share: float = 1.0) -> int:
+        """Copy into ``out`` whatever it has not yet, or a share of it; return how many tokens it then has.
+
+        A smaller share is part of every larger one.
+        """
+        ...
+
+    def top_up(self, request: TrainRequest) -> int:
+        """Make data until ``request.out`` has what the options ask for; return how many tokens it has."""
+        ...
+
+
+@attrs.frozen(slots=True)
+class Finding:
+    """One line of what ``specframe doctor`` found out.
+
+    Attributes:
+        subject: what was looked at.
+        ok: whether it works; None for information that is neither good nor bad.
+        message: the facts, and what to do when something is broken; one line.
+    """
+
+    subject: str
+    ok: bool | None
+    message: str
+
+
+@attrs.frozen(slots=True, kw_only=True, eq=False)
+class DoctorRequest:
+    """What a component is asked to look at.
+
+    Attributes:
+        device: where it would run.
+        dtype: of the weights.
+        compile_targets: those of the component's own ``compile_targets`` to compile its kernels for.
+        target: the loaded target to check things against; None when no model was asked for.
+        checkpoint: the drafter's checkpoint to check; None for the one that ``target`` would get.
+    """
+
+    device: torch.device
+    dtype: torch.dtype
+    compile_targets: tuple[str, ...]
+    target: Target | None
+    checkpoint: Path | None
+
+
+@attrs.frozen(slots=True, kw_only=True)
+class Component:
+    """One implementation of one of the four kinds.
+
+    Attributes:
+        name: what users type; lower case, unique within its kind.
+        summary: one line for ``specframe plugins list``.
+        options: attrs class whose fields are made with ``specframe.contracts.options.option``.
+        factory: builds the per-step object from the options and the context.
+        supports: returns why it cannot run with a setting, or None.
+        train: for drafters that can be trained: writes a checkpoint to ``TrainRequest.out``.
+        train_options: attrs class of the training's options, made like ``options``.
+        train_data: returns the commands for the data of the training.
+        diagnose: for ``specframe doctor``: checks whatever the component depends on. What is broken is a
+            finding and not an error.
+        compile_targets: devices that ``diagnose`` can compile the component's kernels for.
+        trees: kinds of draft trees that a drafter can draw or a verifier can verify, the preferred one first.
+            A verifier that says nothing takes the drafter's most likely tokens alone. The first kind that
+            both know is drawn, unless the drafter has an option ``tree`` that names another.
+        lossy: for verifiers: the output is not the target's, so it runs only where the user allows it.
+        sweep: for drafters: returns what ``specframe bench --sweep`` compares with the defaults, given a
+            setting: lists of options with alternatives, such as ``depth=2|3,nodes=6``.
+    """
+
+    name: str
+    summary: str
+    options: type[Any]
+    factory: Callable[[Any, BuildContext], Any]
+    supports: Callable[[Setting], str | None] = always_supported
+    train: Callable[[TrainRequest], None] | None = None
+    train_options: type[Any] | None = None
+    train_data: Callable[[], TrainingDataCommands] | None = None
+    diagnose: Callable[[DoctorRequest], Iterable[Finding]] | None = None
+    compile_targets: tuple[str, ...] = ()
+    trees: tuple[TreeKind, ...] = ("top-k",)
+    lossy: bool = False
+    sweep: Callable[[Setting], Sequence[str]] | None = None

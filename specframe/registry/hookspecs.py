@@ -1,0 +1,66 @@
+"""Every hook: what it is for and when it is called. No logic lives here."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import pluggy
+
+from specframe.config import RunConfig
+from specframe.contracts.report import GenerationReport, StepStats
+from specframe.registry.components import Component
+
+PROJECT_NAME = "specframe"
+hookspec = pluggy.HookspecMarker(PROJECT_NAME)
+hookimpl = pluggy.HookimplMarker(PROJECT_NAME)
+
+
+@hookspec
+def specframe_vocabularies() -> Iterable[Component]:
+    """Return vocabulary strategies. Called once at start-up.
+
+    The factory returns a ``specframe.contracts.protocols.VocabularyBuilder``.
+    """
+    raise NotImplementedError
+
+
+@hookspec
+def specframe_gather_backends() -> Iterable[Component]:
+    """Return gather backends. Called once at start-up.
+
+    The factory returns a ``specframe.contracts.protocols.GatherBackend``.
+    """
+    raise NotImplementedError
+
+
+@hookspec
+def specframe_drafters() -> Iterable[Component]:
+    """Return drafters. Called once at start-up.
+
+    The factory returns a ``specframe.contracts.protocols.Drafter``.
+    """
+    raise NotImplementedError
+
+
+@hookspec
+def specframe_verifiers() -> Iterable[Component]:
+    """Return verifiers. Called once at start-up.
+
+    The factory returns a ``specframe.contracts.protocols.Verifier``.
+    """
+    raise NotImplementedError
+
+
+@hookspec
+def specframe_generation_started(config: RunConfig) -> None:
+    """Observe the start of a generation, before the prompt is read by the target."""
+
+
+@hookspec
+def specframe_step_finished(stats: StepStats) -> None:
+    """Observe one finished target pass. Dispatched only when somebody listens."""
+
+
+@hookspec
+def specframe_generation_finished(report: GenerationReport) -> None:
+    """Observe the end of a generation."""

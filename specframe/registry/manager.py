@@ -1,0 +1,106 @@
+"""The plugin manager: built-ins and strangers come in through the same entry-point group."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from importlib.metadata import Distribution, EntryPoint, distributions
+
+import pluggy
+
+from specframe.contracts.kinds import Kind
+from specframe.errors import PluginError
+from specframe.registry import hookspecs
+from specframe.registry.components import Component
+from specframe.registry.registry import Registry
+
+DISABLE_VARIABLE = "SPECFRAME_DISABLE_PLUGINS"
+
+_COMPONENT_HOOKS: dict[Kind, str] = {
+    "vocabulary": "specframe_vocabularies",
+    "gather": "specframe_gather_backends",
+    "drafter": "specframe_drafters",
+    "verifier": "specframe_verifiers",
+}
+
+
+def create_plugin_manager(
+    disabled: Iterable[str] | None = None, *, entry_points: bool = True
+) -> pluggy.PluginManager:
+    """Return a fresh manager with every installed plugin registered.
+
+    Args:
+        disabled: entry-point names to leave out; by default the comma-separated
+            ``SPECFRAME_DISABLE_PLUGINS``.
+        entry_points: load installed plugins; tests turn this off to start from nothing.
+
+    Raises:
+        PluginError: a plugin fails to import, is registered twice, or implements a hook that does not exist.
+    """
+    manager = pluggy.PluginManager(hookspecs.PROJECT_NAME)
+    manager.add_hookspecs(hookspecs)
+    blocked = disabled_plugins() if disabled is None else set(disabled)
+    if entry_points:
+        for distribution, entry_point in installed_plugins():
+            if entry_point.name not in blocked:
+                _load(manager, distribution, entry_point)
+    return manager
+
+
+def build_registry(manager: pluggy.PluginManager) -> Registry:
+    """Call every component hook once and return what the plugins registered.
+
+    Raises:
+        PluginError: a hook raises or returns something else than components, or two share a name.
+    """
+    try:
+        manager.check_pending()
+    except pluggy.PluginValidationError as error:
+        raise PluginError(f"a plugin implements a hook that does not exist: {error}") from None
+    registry = Registry()
+    for name, plugin in manager.list_name_plugin():
+        if plugin is None:
+            continue
+        others = [other for other in manager.get_plugins() if other is not plugin]
+        for kind, hook_name in _COMPONENT_HOOKS.items():
+            caller = manager.subset_hook_caller(hook_name, remove_plugins=others)
+            try:
+                components = [component for batch in caller() for component in batch]
+            except Exception as error:  # a stranger's plugin may raise anything
+                raise _broken(name, f"raised in {hook_name}(): {_one_line(error)}") from error
+            for component in components:
+                if not isinstance(component, Component):
+                    raise _broken(name, f"returned {component!r} from {hook_name}(), which is no Component")
+                registry.register(kind, component, name)
+    return registry
+
+
+def disabled_plugins() -> set[str]:
+    """Return the entry-point names that the user asked to leave out."""
+    return {name.strip() for name in os.environ.get(DISABLE_VARIABLE, "").split(",")} - {""}
+
+
+def installed_plugins() -> list[tuple[Distribution, EntryPoint]]:
+    """Return the plugins of all installed distributions, each once, ordered by name."""
+    found: dict[tuple[str, str], tuple[Distribution, EntryPoint]] = {}
+    for distribution in distributions():
+        for entry_point in distribution.entry_points.select(group=hookspecs.PROJECT_NAME):
+            found.setdefault((entry_point.name, distribution.name), (distribution, entry_point))
+    return [found[key] for key in sorted(found)]
+
+
+def _load(manager: pluggy.PluginManager, distribution: Distribution, entry_point: EntryPoint) -> None:
+    name = f"{entry_point.name} ({distribution.name} {distribution.version})"
+    try:
+        manager.register(entry_point.load(), name=name)
+    except Exception as error:  # importing a stranger's module may raise anything
+        raise _broken(name, f"failed to import: {_one_line(error)}") from error
+
+
+def _broken(name: str, what: str) -> PluginError:
+    entry_point = name.split(" ", 1)[0]
+    return PluginError(f"plugin {name} {what}; set {DISABLE_VARIABLE}={entry_point} to go on without it")
+
+
+def _one_line(error: BaseException) -> str:
+    return " ".join(f"{type(error).__name__}: {error}".split())

@@ -1,0 +1,105 @@
+"""A request's logits processors: those of its sampling parameters, and its own."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from transformers import LogitsProcessorList, TopPLogitsWarper
+from transformers.generation import logits_process
+
+from specframe.config import RunConfig
+from specframe.contracts.target_logits import TargetLogits
+from specframe.contracts.tree import DraftTree
+
+# Processors that look at the scores alone. Every other one is given the token ids before each node.
+_BLIND = (
+    logits_process.TemperatureLogitsWarper,
+    logits_process.TopKLogitsWarper,
+    logits_process.TopPLogitsWarper,
+    logits_process.MinPLogitsWarper,
+    logits_process.TopHLogitsWarper,
+    logits_process.TypicalLogitsWarper,
+    logits_process.EpsilonLogitsWarper,
+    logits_process.EtaLogitsWarper,
+    logits_process.SuppressTokensLogitsProcessor,
+    logits_process.LogitNormalization,
+)
+
+# Tokens that are looked at first; nearly always the nucleus is among them.
+_CANDIDATES = 1024
+
+
+class LogitsProcessing:
+    """Applies one request's processors, and keeps the token ids for those that look at them.
+
+    Args:
+        processors: in order of application.
+        prompt_ids: [T] int64.
+        capacity: how many tokens the request may have, prompt included.
+    """
+
+    def __init__(self, processors: LogitsProcessorList, prompt_ids: Tensor, capacity: int) -> None:
+        self._processors = processors
+        self._ids: Tensor | None = None
+        self._length = len(prompt_ids)
+        if any(not isinstance(processor, _BLIND) for processor in processors):
+            self._ids = prompt_ids.new_empty(max(capacity, self._length))
+            self._ids[: self._length] = prompt_ids
+
+    def extend(self, emitted: tuple[int, ...]) -> None:
+        """Take note of what was emitted."""
+        if self._ids is not None:
+            end = self._length + len(emitted)
+            self._ids[self._length : end] = torch.tensor(emitted)
+            self._length = end
+
+    def after(self, tree: DraftTree, raw: Tensor) -> TargetLogits:
+        """Return the target's logits [N, V] after a tree whose root is the last emitted token."""
+        context = None if self._ids is None else self._ids[: self._length]
+        return TargetLogits(raw, tree, self._processors, context)
+
+
+def logits_processors(config: RunConfig, custom: LogitsProcessorList | None = None) -> LogitsProcessorList:
+    """Return a config's processors in the order of transformers' ``generate``.
+
+    Args:
+        config: its sampling parameters.
+        custom: processors of the caller; they come after the repetition penalty and before the temperature.
+    """
+    processors = LogitsProcessorList()
+    if config.repetition_penalty != 1.0:
+        processors.append(logits_process.RepetitionPenaltyLogitsProcessor(config.repetition_penalty))
+    processors.extend(custom or ())
+    if config.temperature == 0.0:
+        return processors
+    if config.temperature != 1.0:
+        processors.append(logits_process.TemperatureLogitsWarper(config.temperature))
+    if config.top_k:
+        processors.append(logits_process.TopKLogitsWarper(config.top_k))
+    if config.top_p < 1.0:
+        processors.append(NucleusWarper(config.top_p))
+    if config.min_p:
+        processors.append(logits_process.MinPLogitsWarper(config.min_p))
+    return processors
+
+
+class NucleusWarper(TopPLogitsWarper):
+    """Keeps the tokens of ``TopPLogitsWarper``: those for which what is more likely adds up to less than p.
+
+    Only a few of the most likely tokens are sorted. Where they do not add up to p, all are, as in
+    transformers. Sums are in float64, so a token may be kept or not where transformers' float32 sum of the
+    whole vocabulary rounds across p.
+    """
+
+    def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
+        """Return the scores [n, V] with -inf outside the nucleus."""
+        if scores.shape[-1] <= _CANDIDATES:
+            return super().__call__(input_ids, scores)  # type: ignore[no-any-return]  # untyped
+        best = scores.topk(_CANDIDATES, dim=-1)
+        total = scores.logsumexp(dim=-1, keepdim=True)
+        probabilities = (best.values - total).exp().double()
+        before = probabilities.cumsum(dim=-1) - probabilities
+        if not bool((before[:, -1] >= self.top_p).all()):
+            return super().__call__(input_ids, scores)  # type: ignore[no-any-return]  # untyped
+        kept = best.values.masked_fill(before >= self.top_p, self.filter_value)
+        return torch.full_like(scores, self.filter_value).scatter_(-1, best.indices, kept)

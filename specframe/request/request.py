@@ -1,0 +1,150 @@
+"""What users ask an engine for: one prompt, and where its output ends."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, TypeAlias, TypedDict
+
+import attrs
+import torch
+from torch import Tensor
+from transformers import LogitsProcessorList, PreTrainedTokenizerBase
+
+from specframe.config import RunConfig
+from specframe.errors import UsageError
+from specframe.model.target import Target
+from specframe.request.prompts import encode_messages, encode_prompt
+
+# Text, messages of a chat with "role" and "content", or token ids: [T] int64, or a sequence of them.
+Prompt: TypeAlias = str | Tensor | Sequence[int] | Sequence[Mapping[str, str]]
+
+
+class RequestSettings(TypedDict, total=False):
+    """What ``Engine.generate`` and ``Engine.stream`` take besides prompt and limit: fields of ``Request``."""
+
+    stop: str | Sequence[str]
+    stop_ids: Iterable[int]
+    until: Callable[[Sequence[int]], bool] | None
+    ignore_eos: bool
+    logits_processor: LogitsProcessorList | None
+    seed: int | None
+    chat: bool | None
+    turn_of: object | None
+    id: str
+    task: str
+
+
+def _texts(stop: str | Sequence[str]) -> tuple[str, ...]:
+    return (stop,) if isinstance(stop, str) else tuple(stop)
+
+
+def _ids(stop_ids: Iterable[int]) -> frozenset[int]:
+    return frozenset(stop_ids)
+
+
+@attrs.frozen(slots=True, eq=False)
+class Request:
+    """One prompt, and where its output ends.
+
+    Attributes:
+        prompt: text, messages of a chat, or token ids [T].
+        max_new_tokens: length limit; None for the config's.
+        stop: strings that end the output; the text ends right before the first one. A special token of the
+            tokenizer, which no text shows, is looked for among the ids.
+        stop_ids: ids that end the output; the text ends right before such a token.
+        ignore_eos: go on after ids that end a generation of this target.
+        until: asked after every new token with all new ids so far; True ends the output there.
+        logits_processor: processors of transformers, or of your own with their interface, to apply besides
+            the config's; each must depend on nothing but the ids and scores it is given.
+        seed: of what the verifier draws; None for the config's.
+        chat: whether a text is wrapped as one user turn; None: if the tokenizer has a chat template.
+        turn_of: requests with the same object are turns of one conversation: what the caches hold is kept
+            as far as the ids agree. None starts from nothing.
+        id: name of the request in the report.
+        task: its task in the report.
+
+    Raises:
+        UsageError: a limit below one, or an empty stop string.
+    """
+
+    prompt: Prompt
+    max_new_tokens: int | None = attrs.field(default=None, kw_only=True)
+    stop: tuple[str, ...] = attrs.field(default=(), kw_only=True, converter=_texts)
+    stop_ids: frozenset[int] = attrs.field(default=frozenset(), kw_only=True, converter=_ids)
+    ignore_eos: bool = attrs.field(default=False, kw_only=True)
+    until: Callable[[Sequence[int]], bool] | None = attrs.field(default=None, kw_only=True)
+    logits_processor: LogitsProcessorList | None = attrs.field(default=None, kw_only=True)
+    seed: int | None = attrs.field(default=None, kw_only=True)
+    chat: bool | None = attrs.field(default=None, kw_only=True)
+    turn_of: object | None = attrs.field(default=None, kw_only=True)
+    id: str = attrs.field(default="", kw_only=True)
+    task: str = attrs.field(default="", kw_only=True)
+
+    def __attrs_post_init__(self) -> None:
+        if self.max_new_tokens is not None and self.max_new_tokens < 1:
+            raise UsageError(f"max_new_tokens is {self.max_new_tokens}; allowed: 1 or more")
+        if "" in self.stop:
+            raise UsageError("a stop string is empty; allowed: at least one character")
+
+    @classmethod
+    def of(cls, prompt: Prompt | Request, max_new_tokens: int | None, settings: RequestSettings) -> Request:
+        """Return a request for a prompt, or the given one with settings changed."""
+        changed: dict[str, Any] = {**settings}
+        if max_new_tokens is not None:
+            changed["max_new_tokens"] = max_new_tokens
+        return attrs.evolve(prompt, **changed) if isinstance(prompt, Request) else cls(prompt, **changed)
+
+    def encode(self, tokenizer: PreTrainedTokenizerBase, vocab_size: int) -> Tensor:
+        """Return the ids of the prompt [T] int64.
+
+        Raises:
+            UsageError: the prompt is empty, of another kind, or has an id that the vocabulary has not; or a
+                chat is asked for and the tokenizer has no chat template.
+        """
+        ids = self._encode(tokenizer)
+        if ids.dim() != 1 or ids.is_floating_point() or ids.dtype == torch.bool:
+            raise UsageError(
+                f"the prompt is a tensor of {ids.dtype} {list(ids.shape)}; allowed: token ids [T] of an "
+                "integer type, one prompt at a time"
+            )
+        if not len(ids):
+            raise UsageError("the prompt is empty; allowed: at least one token")
+        lowest, highest = ids.aminmax()
+        if lowest < 0 or highest >= vocab_size:
+            bad = int(lowest if lowest < 0 else highest)
+            raise UsageError(f"the prompt has token id {bad}; allowed: 0 to {vocab_size - 1}")
+        return ids.to(torch.int64)
+
+    def _encode(self, tokenizer: PreTrainedTokenizerBase) -> Tensor:
+        prompt: Any = self.prompt
+        if isinstance(prompt, Tensor):
+            return prompt
+        if isinstance(prompt, str):
+            return encode_prompt(tokenizer, prompt, self.chat)
+        if prompt and all(isinstance(message, Mapping) for message in prompt):
+            return encode_messages(tokenizer, prompt)
+        if all(isinstance(token_id, int) for token_id in prompt):
+            return torch.tensor([*prompt], dtype=torch.int64)
+        raise UsageError("a prompt is of no known kind; allowed: text, messages of a chat, or token ids")
+
+
+def fit(request: Request, target: Target, config: RunConfig) -> tuple[Tensor, int]:
+    """Return the ids of the prompt [T] on the target's device, and the length limit in tokens.
+
+    Raises:
+        UsageError: the prompt cannot be encoded, or does not fit the target's positions with its new tokens.
+    """
+    prompt_ids = request.encode(target.tokenizer, target.vocab_size)
+    limit = request.max_new_tokens or config.max_new_tokens
+    prompt, positions = len(prompt_ids), target.max_positions
+    if prompt >= positions:
+        raise UsageError(
+            f"the prompt has {prompt} tokens; allowed: at most {positions - 1}, since {target.name} has "
+            f"{positions} positions"
+        )
+    if prompt + limit > positions:
+        raise UsageError(
+            f"{prompt} prompt tokens and {limit} new ones exceed the {positions} positions of {target.name}; "
+            f"allowed: max_new_tokens of at most {positions - prompt}"
+        )
+    return prompt_ids.to(target.device), limit

@@ -1,0 +1,1 @@
+"""The active vocabulary: membership, slots, and the drafter's LM head over it."""

@@ -1,0 +1,70 @@
+"""A request takes text, messages or ids, and says what is wrong with anything else."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from tiny_models import tiny_tokenizer
+
+from specframe.errors import UsageError
+from specframe.request.request import Request
+
+TOKENIZER = tiny_tokenizer()
+TOKENIZER.chat_template = "{% for m in messages %}{{ m['role'] }} {{ m['content'] }} {% endfor %}"
+
+
+def encoded(prompt: Any, **settings: Any) -> list[int]:
+    return Request(prompt, **settings).encode(TOKENIZER, vocab_size=101).tolist()
+
+
+def test_a_text_is_one_user_turn_where_there_is_a_chat_template() -> None:
+    assert encoded("w5 w6") == [2, 5, 6]
+
+
+def test_a_text_may_be_taken_as_it_is() -> None:
+    assert encoded("w5 w6", chat=False) == [5, 6]
+
+
+def test_messages_go_through_the_chat_template() -> None:
+    messages = [{"role": "w3", "content": "w4"}, {"role": "w5", "content": "w6"}]
+    assert encoded(messages) == [3, 4, 5, 6]
+
+
+@pytest.mark.parametrize("prompt", [[5, 6], (5, 6), torch.tensor([5, 6]), torch.tensor([5, 6]).int()])
+def test_ids_are_taken_as_they_are(prompt: Any) -> None:
+    assert encoded(prompt) == [5, 6]
+
+
+@pytest.mark.parametrize(
+    ("prompt", "complaint"),
+    [
+        ([], "the prompt is empty"),
+        (torch.zeros(0), "allowed: token ids"),
+        (torch.zeros(2, 3, dtype=torch.int64), "one prompt at a time"),
+        ([5, 101], "token id 101; allowed: 0 to 100"),
+        ([-1, 5], "token id -1; allowed: 0 to 100"),
+        (["w5"], "no known kind"),
+    ],
+)
+def test_what_is_no_prompt_is_refused(prompt: Any, complaint: str) -> None:
+    with pytest.raises(UsageError, match=complaint):
+        encoded(prompt)
+
+
+def test_a_template_that_refuses_messages_is_one_line() -> None:
+    tokenizer = tiny_tokenizer()
+    tokenizer.chat_template = "{{ raise_exception('roles must alternate') }}"
+    with pytest.raises(UsageError, match="the chat template refuses these messages: roles must alternate"):
+        Request([{"role": "user", "content": "w5"}]).encode(tokenizer, 101)
+
+
+@pytest.mark.parametrize("settings", [{"max_new_tokens": 0}, {"stop": ["a", ""]}])
+def test_settings_that_cannot_be_are_refused(settings: Any) -> None:
+    with pytest.raises(UsageError, match="allowed: "):
+        Request("w5", **settings)
+
+
+def test_one_stop_string_need_not_be_in_a_list() -> None:
+    assert Request("w5", stop="w6").stop == ("w6",)
