@@ -11,9 +11,9 @@ import time
 
 import torch
 
-from specframe.engine.assembly import DTYPES
 from specframe.model.loading import load_pretrained
 from specframe.model.target import Target
+from specframe.registry.choice import DTYPES
 from specframe_plugins.vocabularies.nanospec import NanospecOptions
 
 # Top ids per position, and for how many of the last positions: none, and what `nanospec` asks for.

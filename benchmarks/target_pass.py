@@ -14,10 +14,10 @@ import torch
 from torch.profiler import ProfilerActivity, profile
 
 from specframe.contracts.tree import DraftTree
-from specframe.engine.assembly import DTYPES
 from specframe.model.loading import load_pretrained
 from specframe.model.target import Target
 from specframe.ops.packed_linear import PackedLinear
+from specframe.registry.choice import DTYPES
 
 
 def chain(target: Target, nodes: int) -> DraftTree:

@@ -26,10 +26,11 @@ from transformers.generation.streamers import BaseStreamer
 from transformers.generation.utils import GenerateDecoderOnlyOutput
 
 from specframe.config import RunConfig
-from specframe.engine.assembly import DTYPES, build_engine
+from specframe.engine.assembly import build_engine
 from specframe.engine.engine import Engine
 from specframe.errors import UsageError
 from specframe.model.target import Target
+from specframe.registry.choice import DTYPES
 from specframe.request.request import Request
 
 # Of each model the engine built last: its KV cache and its drafter are worth keeping, one at a time.

@@ -87,7 +87,7 @@ def prepare(arguments: BenchArguments, base: RunConfig) -> BenchOptions:
     if base.dtype not in (AUTO, *TOLERANCES):
         raise unknown_name("dtype", base.dtype, [AUTO, *TOLERANCES])
     tasks, skipped = _tasks(arguments)
-    from specframe.engine.assembly import resolve_dtype
+    from specframe.registry.choice import resolve_dtype
 
     base = resolve_dtype(base)
     return BenchOptions(

@@ -40,10 +40,11 @@ from specframe.bench.resume import open_rows
 from specframe.bench.rows import BenchRow, Steps
 from specframe.bench.rows_file import RowsFile
 from specframe.config import AUTOREGRESSIVE, RunConfig
-from specframe.engine.assembly import build_engine, check_config, find_device, find_dtype
+from specframe.engine.assembly import build_engine
 from specframe.errors import UsageError, unknown_name
 from specframe.model.loading import load_pretrained
 from specframe.model.target import Target
+from specframe.registry.choice import check_config, find_device, find_dtype
 from specframe.registry.manager import build_registry, create_plugin_manager
 from specframe.request.prompts import encode_prompt
 from specframe.request.tasks import Task

@@ -20,8 +20,8 @@ from specframe.bench.report.standings import Standing, standing
 from specframe.bench.rows import BenchRow
 from specframe.bench.session import BenchResult, run_bench
 from specframe.config import RunConfig
-from specframe.engine.assembly import find_device, find_dtype, resolve_dtype, setting_for
 from specframe.errors import UsageError
+from specframe.registry.choice import find_device, find_dtype, resolve_dtype, setting_for
 from specframe.registry.manager import build_registry, create_plugin_manager
 from specframe.request.tasks import Task, choose
 

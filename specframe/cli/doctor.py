@@ -67,7 +67,7 @@ def examine(options: DoctorOptions) -> list[Finding]:
     findings = list(_packages())
     if is_broken(findings):
         return findings
-    from specframe.engine.assembly import find_device, find_dtype, resolve_dtype
+    from specframe.registry.choice import find_device, find_dtype, resolve_dtype
 
     options = attrs.evolve(
         options, dtype=resolve_dtype(RunConfig(device=options.device, dtype=options.dtype)).dtype
@@ -208,7 +208,7 @@ def _demo_models() -> Iterator[Finding]:
 
 def _supported(options: DoctorOptions, registry: Registry, request: DoctorRequest) -> Iterator[Finding]:
     """Ask every component whether it runs beside the default ones."""
-    from specframe.engine.assembly import resolve_gather, setting_for
+    from specframe.registry.choice import resolve_gather, setting_for
 
     config = RunConfig(drafter=options.drafter or RunConfig().drafter)
     try:

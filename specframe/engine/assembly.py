@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Mapping
 from typing import Any, get_args
 
 import attrs
 import pluggy
-import torch
 
 from specframe.config import AUTO, AUTOREGRESSIVE, RunConfig
-from specframe.contracts.kinds import Kind, TreeKind
-from specframe.contracts.options import build_options
+from specframe.contracts.kinds import Kind
 from specframe.contracts.protocols import Capturable, Drafter, Eviction, GatherBackend, VocabularyBuilder
 from specframe.engine.controlled_drafting import ControlledDrafting
 from specframe.engine.drafting import Autoregressive, Drafting
@@ -20,17 +16,20 @@ from specframe.engine.engine import Engine
 from specframe.errors import UsageError, blame_one, unknown_name
 from specframe.model.loading import load_pretrained
 from specframe.model.target import Target
-from specframe.ops.cpu import multiplies_bfloat16
-from specframe.registry.components import BuildContext, Component, Setting
-from specframe.registry.manager import build_registry, create_plugin_manager
+from specframe.registry.choice import (
+    check_config,
+    common_tree,
+    find_device,
+    find_dtype,
+    name_of,
+    wants_cuda_graph,
+)
+from specframe.registry.components import BuildContext
+from specframe.registry.manager import create_plugin_manager
 from specframe.registry.observers import Observers
-from specframe.registry.registry import KIND_LABELS, Registry
+from specframe.registry.registry import KIND_LABELS
 from specframe.vocabulary.store import VocabularyStore
 from specframe.vocabulary.translated_head import translated
-
-DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
-
-_log = logging.getLogger(__name__)
 
 
 def build_engine(
@@ -79,38 +78,6 @@ def build_engine(
         )
     lossy = chosen["verifier"][0].lossy
     return Engine(config, target, built["verifier"], drafting, Observers(manager), lossy=lossy)
-
-
-def check_config(
-    config: RunConfig, manager: pluggy.PluginManager
-) -> tuple[RunConfig, dict[Kind, tuple[Component, Any]]]:
-    """Check everything that can be checked without the model.
-
-    Returns:
-        The config with its dtype, verifier and gather backend chosen, and per kind the component with its
-        options.
-
-    Raises:
-        UsageError: a name, an option or a combination is not allowed.
-    """
-    registry = build_registry(manager)
-    config = resolve_dtype(config)
-    device, dtype = find_device(config.device), find_dtype(config.dtype)
-    drafts = config.strategy != AUTOREGRESSIVE
-    if drafts and config.strategy not in registry.names("vocabulary"):
-        raise unknown_name("strategy", config.strategy, [*registry.names("vocabulary"), AUTOREGRESSIVE])
-    config = resolve_gather(resolve_verifier(config), registry, device, dtype)
-    chosen = _choose(config, registry, drafts)
-    with_options = {
-        kind: (component, _options(config, kind, component)) for kind, component in chosen.items()
-    }
-    setting = setting_for(config, device, dtype)
-    _check_supported(chosen, setting)
-    _check_lossy(config, chosen["verifier"])
-    if drafts and common_tree(with_options) is None:
-        raise _no_common_tree(with_options, setting, registry)
-    wants_cuda_graph(config, device)
-    return config, with_options
 
 
 def bind_drafting(
@@ -173,172 +140,3 @@ def _drafting(
     if full_head is None:
         return Drafting(drafter, head, strategy, store)
     return ControlledDrafting(drafter, head, strategy, store, full_head)
-
-
-def find_device(name: str) -> torch.device:
-    """Return a device by name.
-
-    Raises:
-        UsageError: it is not available here.
-    """
-    try:
-        device = torch.device(name)
-        torch.empty(0, device=device)
-    except (RuntimeError, AssertionError, NotImplementedError):
-        available = ["cpu", *(f"cuda:{i}" for i in range(torch.cuda.device_count()))]
-        raise UsageError(f"device {name!r} is not available; available: {', '.join(available)}") from None
-    return device
-
-
-def find_dtype(name: str) -> torch.dtype:
-    """Return a dtype by name.
-
-    Raises:
-        UsageError: weights of that dtype are not supported.
-    """
-    if name not in DTYPES:
-        raise unknown_name("dtype", name, [*DTYPES, AUTO])
-    return DTYPES[name]
-
-
-def name_of(dtype: torch.dtype) -> str:
-    """Return what a dtype of ``DTYPES`` is called."""
-    return str(dtype).removeprefix("torch.")
-
-
-def resolve_dtype(config: RunConfig) -> RunConfig:
-    """Replace ``auto`` by bfloat16 where the device multiplies it in hardware, and by float32 elsewhere."""
-    if config.dtype != AUTO:
-        return config
-    device = find_device(config.device)
-    dtype = "bfloat16" if device.type != "cpu" or multiplies_bfloat16() else "float32"
-    _log.info("dtype on %s: %s", device, dtype)
-    return attrs.evolve(config, dtype=dtype)
-
-
-def wants_cuda_graph(config: RunConfig, device: torch.device) -> bool:
-    """Return whether the draft step is captured in a CUDA graph, as far as the device is concerned.
-
-    Raises:
-        UsageError: it was asked for on a device without such graphs.
-    """
-    if device.type == "cuda":  # ROCm devices are called so too
-        return config.cuda_graph is not False
-    if config.cuda_graph:
-        raise UsageError(
-            f"--cuda-graph needs a CUDA or ROCm device; this is {device.type}; allowed: --no-cuda-graph"
-        )
-    return False
-
-
-def setting_for(config: RunConfig, device: torch.device, dtype: torch.dtype) -> Setting:
-    """Return what ``Component.supports`` is asked about."""
-    return Setting(
-        device=device,
-        dtype=dtype,
-        vocabulary=config.strategy,
-        gather=config.gather,
-        drafter=config.drafter,
-        verifier=config.verifier,
-        temperature=config.temperature,
-    )
-
-
-def resolve_verifier(config: RunConfig) -> RunConfig:
-    """Replace ``auto`` by the verifier that is exact for every draft tree at the config's temperature."""
-    if config.verifier != AUTO:
-        return config
-    return attrs.evolve(config, verifier="sampling" if config.temperature else "greedy")
-
-
-def resolve_gather(
-    config: RunConfig, registry: Registry, device: torch.device, dtype: torch.dtype
-) -> RunConfig:
-    """Replace ``auto`` by the first gather backend that runs here.
-
-    Raises:
-        UsageError: none does.
-    """
-    if config.gather != AUTO:
-        return config
-    setting = setting_for(config, device, dtype)
-    # On a CPU there is only Triton's interpreter, which is for tests: one has to ask for it by name.
-    for name in ("torch",) if device.type == "cpu" else ("triton", "torch"):
-        if name in registry.names("gather"):
-            reason = registry.get("gather", name).supports(setting)
-            if reason is None:
-                _log.info("gather backend on %s: %s", device, name)
-                return attrs.evolve(config, gather=name)
-            _log.info("gather backend on %s: not %s, it %s", device, name, reason)
-    raise UsageError(f"no gather backend runs on {device}; known: {', '.join(registry.names('gather'))}")
-
-
-def _choose(config: RunConfig, registry: Registry, drafts: bool) -> dict[Kind, Component]:
-    chosen: dict[Kind, Component] = {"verifier": registry.get("verifier", config.verifier)}
-    if drafts:
-        chosen["vocabulary"] = registry.get("vocabulary", config.strategy)
-        chosen["gather"] = registry.get("gather", config.gather)
-        chosen["drafter"] = registry.get("drafter", config.drafter)
-    return chosen
-
-
-def _options(config: RunConfig, kind: Kind, component: Component) -> Any:
-    return build_options(
-        component.options, config.options.get(kind, {}), f"{KIND_LABELS[kind]} {component.name!r}"
-    )
-
-
-def _check_supported(chosen: dict[Kind, Component], setting: Setting) -> None:
-    for kind, component in chosen.items():
-        reason = component.supports(setting)
-        if reason is not None:
-            raise UsageError(f"{KIND_LABELS[kind]} {component.name!r} cannot run here: {reason}")
-
-
-def _check_lossy(config: RunConfig, verifier: Component) -> None:
-    if verifier.lossy and not config.allow_lossy:
-        exact = "sampling" if config.temperature else "greedy"
-        raise UsageError(
-            f"verifier {verifier.name!r} is lossy: the output would not be the target's; allow that with "
-            f"--allow-lossy, or use --verifier {exact}"
-        )
-
-
-def common_tree(chosen: Mapping[Kind, tuple[Component, Any]]) -> TreeKind | None:
-    """Return the first kind of draft trees that the verifier verifies and the drafter draws, or None.
-
-    Args:
-        chosen: component and options per kind. A drafter's option ``tree``, unless it is ``auto``, names the
-            only kind that it is to draw.
-    """
-    if "drafter" not in chosen:
-        return None
-    drawn = _drawn_trees(*chosen["drafter"])
-    return next((kind for kind in chosen["verifier"][0].trees if kind in drawn), None)
-
-
-def _drawn_trees(drafter: Component, options: Any) -> tuple[TreeKind, ...]:
-    wanted = getattr(options, "tree", AUTO)
-    return tuple(kind for kind in drafter.trees if wanted in (AUTO, kind))
-
-
-def _no_common_tree(
-    chosen: Mapping[Kind, tuple[Component, Any]], setting: Setting, registry: Registry
-) -> UsageError:
-    """Return the error for a verifier that can make nothing of the drafter's trees, with what would do."""
-    verifier, drafter = chosen["verifier"][0], chosen["drafter"][0]
-    drawn = _drawn_trees(*chosen["drafter"])
-
-    def fits(other: Component) -> bool:
-        supported = other.supports(attrs.evolve(setting, verifier=other.name)) is None
-        return supported and not other.lossy and bool(set(drawn) & set(other.trees))
-
-    drawable = [f"-o drafter.tree={kind}" for kind in verifier.trees if kind in drafter.trees][:1]
-    others = [registry.get("verifier", name) for name in registry.names("verifier")]
-    fitting = " or ".join(other.name for other in others if fits(other))
-    remedies = [*drawable, f"--verifier {fitting}"] if fitting else drawable
-    draws = f"draws {', '.join(drawn)}" if drawn else "cannot draw the kind that was asked for"
-    return UsageError(
-        f"verifier {verifier.name!r} verifies draft trees of kind {', '.join(verifier.trees)}, and drafter "
-        f"{drafter.name!r} {draws}; use {', or '.join(remedies) or 'another drafter'}"
-    )

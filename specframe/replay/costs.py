@@ -17,8 +17,8 @@ import torch
 
 from specframe.contracts.lm_head import OutputHead
 from specframe.contracts.protocols import GatherBackend
-from specframe.engine.assembly import find_dtype
 from specframe.errors import SpecframeError, UsageError
+from specframe.registry.choice import find_dtype
 from specframe.registry.manager import build_registry, create_plugin_manager
 from specframe.replay.trace import TraceHeader
 from specframe.vocabulary.store import VocabularyStore

@@ -18,12 +18,13 @@ from specframe.contracts.protocols import GatherBackend, VocabularyBuilder
 from specframe.contracts.report import StepStats
 from specframe.contracts.row_map import ReducedVocabulary
 from specframe.contracts.tree import DraftTree, Verdict
-from specframe.engine.assembly import bind_drafting, find_dtype, setting_for
+from specframe.engine.assembly import bind_drafting
 from specframe.engine.drafting import Drafting
 from specframe.engine.faults import blame
 from specframe.engine.recorder import GenerationRecorder
 from specframe.errors import UsageError, blame_one, unknown_name
 from specframe.model.target import Prefill, Target
+from specframe.registry.choice import find_dtype, setting_for
 from specframe.registry.components import BuildContext
 from specframe.registry.manager import build_registry, create_plugin_manager
 from specframe.replay.stand_in import TracedTarget

@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from specframe.config import RunConfig
-from specframe.engine.assembly import resolve_dtype
 from specframe.ops.cpu import multiplies_bfloat16
+from specframe.registry.choice import resolve_dtype
 
 
 @pytest.fixture(autouse=True)
@@ -45,18 +45,18 @@ def test_onednn_may_be_held_down_to_less_than_the_cpu_has(
 def test_auto_takes_bfloat16_only_where_it_is_multiplied_in_hardware(
     in_hardware: bool, dtype: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("specframe.engine.assembly.multiplies_bfloat16", lambda: in_hardware)
+    monkeypatch.setattr("specframe.registry.choice.multiplies_bfloat16", lambda: in_hardware)
     assert resolve_dtype(RunConfig()).dtype == dtype
 
 
 def test_a_dtype_that_was_asked_for_stays(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("specframe.engine.assembly.multiplies_bfloat16", lambda: False)
+    monkeypatch.setattr("specframe.registry.choice.multiplies_bfloat16", lambda: False)
     assert resolve_dtype(RunConfig(dtype="bfloat16")).dtype == "bfloat16"
 
 
 def test_a_process_held_down_to_avx2_takes_float32() -> None:
     code = (
-        "from specframe.engine.assembly import resolve_dtype; from specframe.config import RunConfig; "
+        "from specframe.registry.choice import resolve_dtype; from specframe.config import RunConfig; "
         "print(resolve_dtype(RunConfig()).dtype)"
     )
     held_down = {"ONEDNN_MAX_CPU_ISA": "AVX2", "ATEN_CPU_CAPABILITY": "avx2"}
