@@ -37,17 +37,17 @@ class CheckResult:
 
 def check_head_reads(label: str, engine: Engine, prompt_ids: Tensor) -> CheckResult | None:
     """Generate a few tokens; compare the reads of the LM head with the active set. None without a drafter."""
-    head = engine.drafting.output_head
-    if head is None:
+    drafter = engine.drafting.drafter
+    if drafter is None:
         return None
     try:
-        reads = head_reads(engine, head, prompt_ids, AUDITED_TOKENS)
+        reads = head_reads(engine, drafter.output_head, prompt_ids, AUDITED_TOKENS)
     except Exception as error:  # a backend may do what cannot be watched; that is no reason to stop
         line = " ".join(f"{type(error).__name__}: {error}".split())
         return CheckResult(label, "head reads", None, f"cannot be watched: {line}")
     sizes = [step.active_size for step in engine.steps]
     # The drafter looks its own tokens up in an embedding that is as large as the head, or is the head itself.
-    looked_up = 2 * engine.drafting.max_nodes
+    looked_up = 2 * drafter.max_nodes
     for read in reads:
         # What is read after the last target pass prepares a step that never came.
         if read.step < len(sizes) and read.rows > max(sizes[read.step], looked_up):

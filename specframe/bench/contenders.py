@@ -12,8 +12,8 @@ from specframe.bench.configurations import Configuration
 from specframe.bench.rows import BenchRow, Steps
 from specframe.contracts.report import GenerationReport
 from specframe.engine.engine import Engine
-from specframe.engine.memory import MemoryUse
 from specframe.request.tasks import Task
+from specframe.vocabulary.memory import MemoryUse
 
 # A test sees to it that no key of a report is missing among them.
 _KEYS = {field.name for field in attrs.fields(BenchRow)}
@@ -52,12 +52,12 @@ class EngineContender:
         self.engine = engine
         config = engine.config
         self.greedy = config.verifier == "greedy" and config.repetition_penalty == 1
-        self._memory: MemoryUse | None = engine.drafting.memory_use()
+        self._memory: MemoryUse | None = engine.drafting.figures.memory_use()
 
     @property
     def drafts(self) -> bool:
         """Whether a drafter proposes anything."""
-        return self.engine.drafting.output_head is not None
+        return self.engine.drafting.drafter is not None
 
     def warm_up(self, prompt_ids: Tensor, max_new_tokens: int) -> None:
         """Generate once for nothing."""

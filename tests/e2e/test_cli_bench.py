@@ -27,6 +27,7 @@ OURS = "autoregressive,full,nanospec:capacity=64"
 _DOUBLES = """
 import attrs
 import torch
+from specframe.contracts.protocols import VocabularyBuilder
 from specframe.registry.components import Component
 from specframe.registry.hookspecs import hookimpl
 
@@ -36,8 +37,8 @@ NOTHING = torch.empty(0, dtype=torch.int64)
 class Options:
     pass
 
-class Strategy:
-    capacity, harvest_topk, prompt_window, eviction = 64, 0, 0, "fifo"
+class Strategy(VocabularyBuilder):
+    capacity = 64
 
     def __init__(self, target, pinned_ids):
         self.target, self.pinned_ids, self.seen = target, pinned_ids, []

@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from specframe_plugins.trees.shape import TreeShape
 from tiny_models import tiny_target
 
 from specframe.config import RunConfig
-from specframe.engine.drafting import Autoregressive, Drafting
+from specframe.engine.drafting.active import ActiveDrafting
+from specframe.engine.drafting.autoregressive import Autoregressive
 from specframe.engine.engine import Engine
 from specframe.model.target import Target
 from specframe.registry.observers import Observers
@@ -18,6 +18,7 @@ from specframe_plugins.drafters.eagle.cached import CachedHead
 from specframe_plugins.drafters.eagle.drafter import EagleDrafter
 from specframe_plugins.drafters.eagle.model import EagleConfig, EagleHead
 from specframe_plugins.gathers.torch import TorchGather
+from specframe_plugins.trees.shape import TreeShape
 from specframe_plugins.verifiers.greedy import GreedyVerifier
 from specframe_plugins.vocabularies.nanospec import NanospecOptions, NanospecVocabulary
 
@@ -67,7 +68,7 @@ def drafting_engine(
         target.output_head, gather, capacity=strategy.capacity, pinned_ids=strategy.pinned_ids
     )
     config = RunConfig(dtype="float32", gather="torch", **settings)
-    drafting = Drafting(drafter, gather, strategy, store)
+    drafting = ActiveDrafting(drafter, strategy, store)
     return Engine(config, target, verifier, drafting, observers or Observers())
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import attrs
 from torch import Generator
 
+from specframe.contracts.protocols import Verifier
 from specframe.contracts.target_logits import TargetLogits
 from specframe.contracts.tree import DraftTree, Verdict
 from specframe.registry.components import BuildContext, Component
@@ -19,7 +20,7 @@ class BlockOptions:
     """``block`` has no options."""
 
 
-class BlockVerifier:
+class BlockVerifier(Verifier):
     """Accepts the longest beginning of a chain by the joint probabilities of its tokens.
 
     Source: Block Verification Accelerates Speculative Decoding (arXiv 2403.10444), algorithm 2; in

@@ -6,6 +6,7 @@ import attrs
 import torch
 from torch import Generator, Tensor
 
+from specframe.contracts.protocols import Verifier
 from specframe.contracts.target_logits import TargetLogits
 from specframe.contracts.tree import DraftTree, Verdict
 from specframe.registry.components import BuildContext, Component
@@ -20,7 +21,7 @@ class GbvOptions:
     """``gbv`` has no options."""
 
 
-class GbvVerifier:
+class GbvVerifier(Verifier):
     """Chooses the first path in an order that the distributions alone decide, and verifies it as a block.
 
     Source: Greedy Multi-Path Block Verification (arXiv 2602.16961): path selection, then block verification

@@ -6,6 +6,7 @@ import attrs
 import torch
 from torch import Generator
 
+from specframe.contracts.protocols import Verifier
 from specframe.contracts.target_logits import TargetLogits, not_finite
 from specframe.contracts.tree import DraftTree, Verdict
 from specframe.ops.row_maxima import row_max
@@ -18,7 +19,7 @@ class GreedyOptions:
     """``greedy`` has no options."""
 
 
-class GreedyVerifier:
+class GreedyVerifier(Verifier):
     """Walks the draft tree along the target's argmax.
 
     Source: SpecInfer (arXiv 2305.09781), section 4.3, greedy decoding. Widening to float32 is exact and

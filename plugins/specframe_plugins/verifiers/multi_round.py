@@ -5,6 +5,7 @@ from __future__ import annotations
 import attrs
 from torch import Generator
 
+from specframe.contracts.protocols import Verifier
 from specframe.contracts.target_logits import TargetLogits
 from specframe.contracts.tree import DraftTree, Verdict
 from specframe.registry.components import BuildContext, Component
@@ -19,7 +20,7 @@ class MultiRoundOptions:
     """``multi-round`` has no options."""
 
 
-class MultiRoundVerifier:
+class MultiRoundVerifier(Verifier):
     """Accepts a child x with probability min(1, p(x) / q(x)); else p loses q and the next child is offered.
 
     After every child was rejected, what is left of p is drawn from. Where children are drawn without

@@ -6,6 +6,7 @@ import attrs
 import torch
 from torch import Generator
 
+from specframe.contracts.protocols import Verifier
 from specframe.contracts.target_logits import TargetLogits, not_finite
 from specframe.contracts.tree import DraftTree, Verdict
 from specframe.registry.components import BuildContext, Component
@@ -19,7 +20,7 @@ class SamplingOptions:
     """``sampling`` has no options."""
 
 
-class SamplingVerifier:
+class SamplingVerifier(Verifier):
     """Draws the target's token after each visited node; a drawn token that is a child is accepted.
 
     Source: SpecInfer (arXiv 2305.09781), section 4.3, naive sampling. Every emitted token is a draw from the

@@ -5,6 +5,7 @@ from __future__ import annotations
 import attrs
 from torch import Generator
 
+from specframe.contracts.protocols import Verifier
 from specframe.contracts.target_logits import TargetLogits
 from specframe.contracts.tree import DraftTree, Verdict
 from specframe.registry.components import BuildContext, Component
@@ -20,7 +21,7 @@ class SpectrOptions:
     """``spectr`` has no options."""
 
 
-class SpectrVerifier:
+class SpectrVerifier(Verifier):
     """Accepts each of k candidates x with probability min(1, p(x) / (rho q(x))) until one is accepted.
 
     Source: SpecTr (arXiv 2310.15141), section 5, algorithm 2 (K-SEQ); the numbers are in ``KSequential``. The

@@ -5,6 +5,7 @@ from __future__ import annotations
 import attrs
 from torch import Generator
 
+from specframe.contracts.protocols import Verifier
 from specframe.contracts.target_logits import TargetLogits
 from specframe.contracts.tree import DraftTree, Verdict
 from specframe.registry.components import BuildContext, Component
@@ -20,7 +21,7 @@ class SpectrGbvOptions:
     """``spectr-gbv`` has no options."""
 
 
-class SpectrGbvVerifier:
+class SpectrGbvVerifier(Verifier):
     """K-sequential selection whose candidates are whole paths, each accepted or rejected as a block.
 
     Source: the union of SpecTr (arXiv 2310.15141) and block verification (arXiv 2403.10444) is the subject of

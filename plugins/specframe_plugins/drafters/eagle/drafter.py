@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from specframe.contracts.clock import Phase, PhaseClock
 from specframe.contracts.lm_head import OutputHead
 from specframe.contracts.options import option
-from specframe.contracts.protocols import Capturable, GatherBackend
+from specframe.contracts.protocols import Drafter, GatherBackend
 from specframe.contracts.tree import DraftTree, Verdict
 from specframe.ops.graphs import CapturedSteps
 from specframe.registry.components import BuildContext, Component
@@ -23,7 +23,7 @@ from specframe_plugins.drafters.eagle.cached import CachedHead, CachedLayer, spa
 from specframe_plugins.drafters.eagle.checkpoint import find_head, load_head
 from specframe_plugins.drafters.eagle.diagnosis import diagnose, predictor
 from specframe_plugins.drafters.eagle.inputs import StepInputs
-from specframe_plugins.drafters.lookup.drafter import Pausable, with_lookup
+from specframe_plugins.drafters.lookup.drafter import with_lookup
 from specframe_plugins.drafters.probe import warn_unless_it_predicts
 from specframe_plugins.training import data_commands, train
 from specframe_plugins.training.options import TrainOptions
@@ -115,7 +115,7 @@ class EagleDrafter(TreeDrafter):
 
     @torch.inference_mode()
     def skip(self, token_ids: Tensor, features: Tensor) -> None:
-        """Remember the pairs of tokens that were emitted without a draft, as in ``PausableDrafter``.
+        """Remember the pairs of tokens that were emitted without a draft, as in ``Drafter``.
 
         Args:
             token_ids: [n] int64.
@@ -147,7 +147,7 @@ class EagleDrafter(TreeDrafter):
         self._inputs.fill(ids, features, self._head.front + self._head.length)
         self._head.length += len(ids)
         span = self._backbone.span = span_of(self._head.length)
-        if self._graphs is None or self._sampled_step is not None or not isinstance(head, Capturable):
+        if self._graphs is None or self._sampled_step is not None or not head.capturable:
             return self._grow(root, head, clock)
         if moved:
             self._graphs.forget()
@@ -174,7 +174,7 @@ def _no_lap(phase: Phase) -> None:
     """Nothing can be timed inside a graph."""
 
 
-def create(options: EagleOptions, context: BuildContext) -> Pausable:
+def create(options: EagleOptions, context: BuildContext) -> Drafter:
     """Return the drafter for a target.
 
     Raises:

@@ -12,6 +12,7 @@ from pathlib import Path
 import attrs
 
 from specframe.contracts.options import option
+from specframe.contracts.protocols import Drafter
 from specframe.errors import UsageError
 from specframe.ops.graphs import CapturedSteps
 from specframe.registry.components import BuildContext, Component
@@ -27,7 +28,7 @@ from specframe_plugins.drafters.eagle3.diagnosis import (
 )
 from specframe_plugins.drafters.eagle3.training import train
 from specframe_plugins.drafters.eagle3.training.options import Eagle3TrainOptions
-from specframe_plugins.drafters.lookup.drafter import Pausable, with_lookup
+from specframe_plugins.drafters.lookup.drafter import with_lookup
 from specframe_plugins.drafters.probe import warn_unless_it_predicts
 from specframe_plugins.training import data_commands
 from specframe_plugins.trees.shape import TREES, TreeOptions, sweep
@@ -44,7 +45,7 @@ class Eagle3Options(TreeOptions):
     )
 
 
-def create(options: Eagle3Options, context: BuildContext) -> Pausable:
+def create(options: Eagle3Options, context: BuildContext) -> Drafter:
     """Return the drafter for a target.
 
     Raises:
