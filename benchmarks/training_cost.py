@@ -16,6 +16,9 @@ from time import monotonic
 
 import attrs
 import torch
+
+from specframe.model.loading import load_pretrained
+from specframe.model.target import Target
 from specframe_plugins.training.architecture import Eagle2Architecture
 from specframe_plugins.training.batches import load_batches, plan_epoch
 from specframe_plugins.training.command import build_trainer
@@ -26,9 +29,6 @@ from specframe_plugins.training.prompts import build_prompts
 from specframe_plugins.training.shards import Sequence, ShardSet, ShardWriter
 from specframe_plugins.training.statistics import read_statistics
 from specframe_plugins.training.trainer import Trainer
-
-from specframe.model.loading import load_pretrained
-from specframe.model.target import Target
 
 
 def main() -> None:
