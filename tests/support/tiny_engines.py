@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from specframe_plugins.trees.shape import TreeShape
 from tiny_models import tiny_target
 
 from specframe.config import RunConfig
@@ -18,6 +17,7 @@ from specframe_plugins.drafters.eagle.cached import CachedHead
 from specframe_plugins.drafters.eagle.drafter import EagleDrafter
 from specframe_plugins.drafters.eagle.model import EagleConfig, EagleHead
 from specframe_plugins.gathers.torch import TorchGather
+from specframe_plugins.trees.shape import TreeShape
 from specframe_plugins.verifiers.greedy import GreedyVerifier
 from specframe_plugins.vocabularies.nanospec import NanospecOptions, NanospecVocabulary
 

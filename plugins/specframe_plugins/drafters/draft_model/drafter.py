@@ -19,13 +19,14 @@ from specframe_plugins.drafters.draft_model.backbone import ModelBackbone
 from specframe_plugins.drafters.draft_model.diagnosis import SUBJECT, WHY, diagnose, predictor
 from specframe_plugins.drafters.draft_model.loading import load
 from specframe_plugins.drafters.lookup.drafter import Pausable, with_lookup
+from specframe_plugins.drafters.lookup.options import GraftOptions, sweep
 from specframe_plugins.drafters.probe import warn_unless_it_predicts
-from specframe_plugins.trees.shape import TREES, TreeOptions, TreeSampling, TreeShape, sweep
+from specframe_plugins.trees.shape import TREES, TreeOptions, TreeSampling, TreeShape
 from specframe_plugins.trees.tree_drafter import TreeDrafter
 
 
 @attrs.frozen(slots=True, kw_only=True)
-class DraftModelOptions(TreeOptions):
+class DraftModelOptions(TreeOptions, GraftOptions):
     """Options of the drafter ``draft-model``."""
 
     model: str | None = option(

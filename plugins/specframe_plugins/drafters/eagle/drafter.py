@@ -19,16 +19,18 @@ from specframe.contracts.protocols import Capturable, GatherBackend
 from specframe.contracts.tree import DraftTree, Verdict
 from specframe.ops.graphs import CapturedSteps
 from specframe.registry.components import BuildContext, Component
+from specframe_plugins.drafters.eagle.architecture import train
+from specframe_plugins.drafters.eagle.backbone import PairBackbone
 from specframe_plugins.drafters.eagle.cached import CachedHead, CachedLayer, span_of
 from specframe_plugins.drafters.eagle.checkpoint import find_head, load_head
 from specframe_plugins.drafters.eagle.diagnosis import diagnose, predictor
 from specframe_plugins.drafters.eagle.inputs import StepInputs
 from specframe_plugins.drafters.lookup.drafter import Pausable, with_lookup
+from specframe_plugins.drafters.lookup.options import GraftOptions, sweep
 from specframe_plugins.drafters.probe import warn_unless_it_predicts
-from specframe_plugins.training import data_commands, train
+from specframe_plugins.training import data_commands
 from specframe_plugins.training.options import TrainOptions
-from specframe_plugins.trees.backbone import PairBackbone
-from specframe_plugins.trees.shape import TREES, TreeOptions, TreeSampling, TreeShape, sweep
+from specframe_plugins.trees.shape import TREES, TreeOptions, TreeSampling, TreeShape
 from specframe_plugins.trees.tree_drafter import TreeDrafter
 
 # Pairs of a prompt that the head reads at once: bounds the memory of what lies between its layers.
@@ -36,7 +38,7 @@ _CHUNK = 512
 
 
 @attrs.frozen(slots=True, kw_only=True)
-class EagleOptions(TreeOptions):
+class EagleOptions(TreeOptions, GraftOptions):
     """Options of the drafter ``eagle``."""
 
     checkpoint: Path | None = option(

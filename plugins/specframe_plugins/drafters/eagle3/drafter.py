@@ -16,6 +16,7 @@ from specframe.errors import UsageError
 from specframe.ops.graphs import CapturedSteps
 from specframe.registry.components import BuildContext, Component
 from specframe_plugins.drafters.eagle.drafter import EagleDrafter
+from specframe_plugins.drafters.eagle3.architecture import Eagle3TrainOptions, train
 from specframe_plugins.drafters.eagle3.cached import CachedEagle3
 from specframe_plugins.drafters.eagle3.checkpoint import load_head
 from specframe_plugins.drafters.eagle3.diagnosis import (
@@ -25,18 +26,17 @@ from specframe_plugins.drafters.eagle3.diagnosis import (
     predictor,
     special_ids,
 )
-from specframe_plugins.drafters.eagle3.training import train
-from specframe_plugins.drafters.eagle3.training.options import Eagle3TrainOptions
 from specframe_plugins.drafters.lookup.drafter import Pausable, with_lookup
+from specframe_plugins.drafters.lookup.options import GraftOptions, sweep
 from specframe_plugins.drafters.probe import warn_unless_it_predicts
 from specframe_plugins.training import data_commands
-from specframe_plugins.trees.shape import TREES, TreeOptions, sweep
+from specframe_plugins.trees.shape import TREES, TreeOptions
 
 _log = logging.getLogger(__name__)
 
 
 @attrs.frozen(slots=True, kw_only=True)
-class Eagle3Options(TreeOptions):
+class Eagle3Options(TreeOptions, GraftOptions):
     """Options of the drafter ``eagle3``."""
 
     checkpoint: Path | None = option(

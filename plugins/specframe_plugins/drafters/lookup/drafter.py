@@ -23,10 +23,9 @@ from specframe.contracts.tree import DraftTree, Verdict
 from specframe.registry.components import BuildContext, Component
 from specframe_plugins.drafters.lookup.context import Continuation, TextIndex
 from specframe_plugins.drafters.lookup.graft import graft
+from specframe_plugins.drafters.lookup.options import LONGEST
 from specframe_plugins.drafters.lookup.rates import RepetitionRates
 
-# Tokens of a path at most.
-LONGEST = 32
 # A path that is less likely is not worth its node in a target pass.
 _LEAST_LIKELY = 0.05
 # Another drafter's tree is not worth its time where the path's first token is likelier than this.

@@ -9,7 +9,7 @@ that until the values have learnt to be read.
 from __future__ import annotations
 
 import math
-from typing import Any, Final, TypeVar
+from typing import Any, TypeVar
 
 import torch
 from attrs import evolve
@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from specframe_plugins.drafters.eagle.model import Attention, EagleConfig
 
 # Share of the training in which queries and keys stay what they begin as.
-LIKENESS_SHARE: Final = 0.2
+_LIKENESS_SHARE = 0.2
 # Score of a pair against itself, for inputs of a root mean square of 1.
 _LIKENESS = 6.0
 # Of the values of all induction heads together: fewer tell the tokens of a vocabulary apart too slowly.
@@ -66,15 +66,10 @@ def with_induction(head: Head, groups: int | None) -> Head:
     return result
 
 
-def induction_groups(head: nn.Module) -> int:
-    """Returns how many of a head's key and value heads are induction heads."""
-    described: Any = head
-    groups: int = described.config.induction_groups
-    return groups
-
-
-def hold_likeness(head: nn.Module) -> None:
-    """Drops the gradients of the queries and keys of induction heads."""
+def hold_likeness(head: nn.Module, progress: float) -> None:
+    """Drops the gradients of the queries and keys of induction heads, in the first part of the training."""
+    if progress >= _LIKENESS_SHARE:
+        return
     described: Any = head
     attention: Attention = described.attention
     first = attention.ordinary_groups * attention.head_dim
