@@ -1,4 +1,4 @@
-"""What the trainer needs to know about a kind of drafter; all else about training is the same for every kind."""
+"""What the trainer needs to know about a kind of drafter; the rest of training is the same for every kind."""
 
 from __future__ import annotations
 
