@@ -151,7 +151,9 @@ class OfflineStrategy:
             raise UsageError("a replay measures nothing for a controller to go by; allowed: controller=off")
         target = TracedTarget(header)
         # The part of a target that a strategy needs; whatever else it asks for is an error that says so.
-        context = BuildContext(target=cast(Target, target), required_ids=target.required_ids)
+        context = BuildContext(
+            target=cast(Target, target), required_ids=target.required_ids, data=registry.data
+        )
         with blame_one(f"strategy {name!r}"):
             strategy: VocabularyBuilder = component.factory(built_options, context)
         _check_recorded(header, name, strategy)

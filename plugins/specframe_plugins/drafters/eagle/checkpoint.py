@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from specframe.errors import CheckpointError, UsageError
+from specframe.registry.shipped import ShippedData, ShippedFile
 from specframe_plugins.drafters.checkpoint_files import (
     CONFIG,
     check_tensors,
@@ -31,7 +32,6 @@ if TYPE_CHECKING:
 
 FORMAT = "specframe-eagle"
 FORMAT_VERSION = 1
-SHIPPED_HEADS = Path(__file__).with_name("data")
 
 _EMBEDDING = "embed_tokens.weight"
 
@@ -71,25 +71,45 @@ def load_head(path: Path, target: Target) -> EagleHead:
     return head.to(target.device, target.dtype).eval().requires_grad_(False)
 
 
-def find_head(target: Target, root: Path = SHIPPED_HEADS) -> Path:
-    """Return the directory of the head that ships for the target's tokenizer and hidden size.
+def load_chosen(checkpoint: Path | None, target: Target, data: ShippedData) -> tuple[EagleHead, Path]:
+    """Return the head of a checkpoint, or else the one that ships for a target, and its directory.
 
     Raises:
-        UsageError: none does.
+        CheckpointError: the checkpoint is missing, corrupt, or made for another target.
+        PluginError: a shipped head is broken, or two are for the target.
+        UsageError: none was given and none ships.
+    """
+    if checkpoint is not None:
+        return load_head(checkpoint, target), checkpoint
+    file = find_head(target, data)
+    return file.load(lambda path: load_head(path.parent, target)), file.path.parent
+
+
+def find_head(target: Target, data: ShippedData) -> ShippedFile:
+    """Return the config of the head that ships for the target's tokenizer and hidden size.
+
+    Raises:
+        PluginError: a head is broken, or two are for the target.
+        UsageError: none is.
     """
     names = []
-    for path in sorted(root.glob(f"*/{CONFIG}")):
-        config = _own_config(read_settings(path.parent), path.parent)
-        if (config.tokenizer_fingerprint, config.hidden_size) == (
-            target.tokenizer_fingerprint,
-            target.hidden_size,
-        ):
-            return path.parent
+
+    def fits(path: Path) -> bool:
+        settings = read_settings(path.parent)
+        if settings.get("format") != FORMAT:
+            return False
+        config = _own_config(settings, path.parent)
         names.append(config.target_name)
-    raise UsageError(
-        f"no EAGLE head ships for {target.name}; heads ship for: {', '.join(names) or '(none)'}; "
-        "`specframe train` makes one, and the option checkpoint names it; --drafter lookup needs no head"
-    )
+        found = (config.tokenizer_fingerprint, config.hidden_size)
+        return found == (target.tokenizer_fingerprint, target.hidden_size)
+
+    file = data.find(CONFIG, fits)
+    if file is None:
+        raise UsageError(
+            f"no EAGLE head ships for {target.name}; heads ship for: {', '.join(names) or '(none)'}; "
+            "`specframe train` makes one, and the option checkpoint names it; --drafter lookup needs no head"
+        )
+    return file
 
 
 def _is_own(path: Path) -> bool:

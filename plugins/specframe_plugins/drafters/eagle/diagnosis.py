@@ -8,10 +8,10 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from specframe.errors import CheckpointError, UsageError
+from specframe.errors import CheckpointError, PluginError, UsageError
 from specframe.model.target import Target
 from specframe.registry.components import DoctorRequest, Finding
-from specframe_plugins.drafters.eagle.checkpoint import find_head, load_head
+from specframe_plugins.drafters.eagle.checkpoint import load_chosen
 from specframe_plugins.drafters.eagle.model import EagleHead
 from specframe_plugins.drafters.probe import Predict, probe
 
@@ -23,9 +23,8 @@ def diagnose(request: DoctorRequest) -> Iterator[Finding]:
         return
     subject = "EAGLE head"
     try:
-        path = request.checkpoint or find_head(target)
-        head = load_head(path, target)
-    except CheckpointError as error:
+        head, path = load_chosen(request.checkpoint, target, request.data)
+    except (CheckpointError, PluginError) as error:
         yield Finding(subject, False, str(error))
     except UsageError as error:
         # A target without a head still runs, with another drafter or with none.

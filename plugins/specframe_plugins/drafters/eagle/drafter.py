@@ -22,7 +22,7 @@ from specframe.registry.components import BuildContext, Component
 from specframe_plugins.drafters.eagle.architecture import train
 from specframe_plugins.drafters.eagle.backbone import PairBackbone
 from specframe_plugins.drafters.eagle.cached import CachedHead, CachedLayer, span_of
-from specframe_plugins.drafters.eagle.checkpoint import find_head, load_head
+from specframe_plugins.drafters.eagle.checkpoint import load_chosen
 from specframe_plugins.drafters.eagle.diagnosis import diagnose, predictor
 from specframe_plugins.drafters.eagle.inputs import StepInputs
 from specframe_plugins.drafters.lookup.drafter import Pausable, with_lookup
@@ -184,7 +184,7 @@ def create(options: EagleOptions, context: BuildContext) -> Pausable:
         UsageError: no checkpoint was given and none ships for the target.
     """
     target = context.target
-    head = load_head(options.checkpoint or find_head(target), target)
+    head, _ = load_chosen(options.checkpoint, target, context.data)
     warn_unless_it_predicts("EAGLE head", predictor(head, target), target)
     shape = options.shape(target.device, context.tree, cuda_graph=context.cuda_graph)
     sampling = options.sampling(context)
