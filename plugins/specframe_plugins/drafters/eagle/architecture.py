@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import ClassVar
+from typing import ClassVar, TypeVar
 
 import torch
 from attrs import frozen
@@ -15,20 +15,42 @@ from specframe.registry.components import TrainRequest
 from specframe_plugins import training
 from specframe_plugins.drafters.eagle.checkpoint import load_head, save_head
 from specframe_plugins.drafters.eagle.induction import hold_likeness, with_induction
-from specframe_plugins.drafters.eagle.model import EagleConfig, EagleHead
+from specframe_plugins.drafters.eagle.model import EagleConfig, EagleHead, PairLayer
 from specframe_plugins.drafters.eagle.unroll import unroll
 from specframe_plugins.training.architecture import Architecture, Dropout
 
+Layer = TypeVar("Layer", bound=PairLayer)
 
-@frozen
-class EagleArchitecture(Architecture[EagleHead]):
-    """EAGLE-2; see `Architecture`.
+
+@frozen(kw_only=True)
+class PairArchitecture(Architecture[Layer]):
+    """What the layers of EAGLE-2 and EAGLE-3 have in common; see `Architecture`.
 
     Attributes:
         groups: key and value heads that are to be induction heads, see `with_induction`.
     """
 
     groups: int | None = None
+
+    def unroll(
+        self, head: Layer, embeddings: Tensor, features: Tensor, steps: int, dropout: Dropout | None
+    ) -> Iterator[Tensor]:
+        """See `Architecture`."""
+        return unroll(head, embeddings, head.fuse(features).float(), steps, dropout)
+
+    def before_step(self, head: Layer, progress: float) -> None:
+        """See `Architecture`."""
+        hold_likeness(head, progress)
+
+    def induction_groups(self, head: Layer) -> int:
+        """See `Architecture`."""
+        return head.config.induction_groups
+
+
+@frozen(kw_only=True)
+class EagleArchitecture(PairArchitecture[EagleHead]):
+    """EAGLE-2; see `Architecture`."""
+
     drafter: ClassVar[str] = "eagle"
     predicts_features: ClassVar[bool] = True
 
@@ -52,25 +74,11 @@ class EagleArchitecture(Architecture[EagleHead]):
         head = load_head(checkpoint, target).to(target.device, torch.float32).requires_grad_()
         return with_induction(head, self.groups)
 
-    def unroll(
-        self, head: EagleHead, embeddings: Tensor, features: Tensor, steps: int, dropout: Dropout | None
-    ) -> Iterator[Tensor]:
-        """See `Architecture`."""
-        return unroll(head, embeddings, features, steps, dropout)
-
     def save(self, head: EagleHead, folder: Path) -> None:
         """See `Architecture`."""
         save_head(head.to(torch.bfloat16), folder)
 
-    def before_step(self, head: EagleHead, progress: float) -> None:
-        """See `Architecture`."""
-        hold_likeness(head, progress)
-
-    def induction_groups(self, head: EagleHead) -> int:
-        """See `Architecture`."""
-        return head.config.induction_groups
-
 
 def train(request: TrainRequest) -> None:
     """Make an EAGLE head for a target; see `training.train`."""
-    training.train(request, EagleArchitecture(request.options.induction_groups))
+    training.train(request, EagleArchitecture(groups=request.options.induction_groups))

@@ -6,6 +6,8 @@ and the LM head proposes token t + 2. Below the first level the predicted featur
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import attrs
@@ -185,16 +187,38 @@ def create(options: EagleOptions, context: BuildContext) -> Pausable:
     """
     target = context.target
     head, _ = load_chosen(options.checkpoint, target, context.data)
-    warn_unless_it_predicts("EAGLE head", predictor(head, target), target)
-    shape = options.shape(target.device, context.tree, cuda_graph=context.cuda_graph)
+    warn_unless_it_predicts("EAGLE head", predictor(head, target.embed_tokens, target.output_head), target)
+    return assemble(partial(CachedHead, head), target.embed_tokens, target.output_head, options, context)
+
+
+def assemble(
+    make_layer: Callable[..., CachedLayer],
+    embed_tokens: nn.Module,
+    output_head: OutputHead,
+    options: EagleOptions,
+    context: BuildContext,
+    feature_layers: tuple[int, ...] = (),
+) -> Pausable:
+    """Return a drafter with trees and a path of the context as the options say.
+
+    Args:
+        make_layer: returns the cached layer for ``beams`` and ``levels``.
+        embed_tokens: the embedding.
+        output_head: the LM head.
+        options: of the trees and of the path.
+        context: of the drafter.
+        feature_layers: layers of the target whose inputs are the features.
+    """
+    shape = options.shape(context.target.device, context.tree, cuda_graph=context.cuda_graph)
     sampling = options.sampling(context)
     beams = shape.branching if sampling is None else sampling.shape.beams
     drafter = EagleDrafter(
-        CachedHead(head, beams=beams, levels=shape.drafted_levels),
-        target.embed_tokens,
-        target.output_head,
+        make_layer(beams=beams, levels=shape.drafted_levels),
+        embed_tokens,
+        output_head,
         shape,
-        graphs=CapturedSteps(target.device) if context.cuda_graph else None,
+        feature_layers=feature_layers,
+        graphs=CapturedSteps(context.target.device) if context.cuda_graph else None,
         sampling=sampling,
     )
     return with_lookup(drafter, options.lookup_length(context))

@@ -7,7 +7,6 @@ section 3). The data are the same.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import ClassVar, Literal
 
@@ -21,11 +20,10 @@ from specframe.errors import UsageError
 from specframe.model.target import Target
 from specframe.registry.components import TrainRequest
 from specframe_plugins import training
-from specframe_plugins.drafters.eagle.induction import hold_likeness, with_induction
-from specframe_plugins.drafters.eagle.unroll import unroll
+from specframe_plugins.drafters.eagle.architecture import PairArchitecture
+from specframe_plugins.drafters.eagle.induction import with_induction
 from specframe_plugins.drafters.eagle3.checkpoint import load_head, save_head
 from specframe_plugins.drafters.eagle3.model import Eagle3Head, default_feature_layers, for_target
-from specframe_plugins.training.architecture import Architecture, Dropout
 from specframe_plugins.training.objective import rows_of
 from specframe_plugins.training.options import TrainOptions
 
@@ -44,17 +42,15 @@ class Eagle3TrainOptions(TrainOptions):
     )
 
 
-@frozen
-class Eagle3Architecture(Architecture[Eagle3Head]):
+@frozen(kw_only=True)
+class Eagle3Architecture(PairArchitecture[Eagle3Head]):
     """EAGLE-3 over the full vocabulary; see `Architecture`.
 
     Attributes:
         own_lm_head: train an LM head too.
-        groups: key and value heads that are to be induction heads, see `with_induction`.
     """
 
     own_lm_head: bool = False
-    groups: int | None = None
     drafter: ClassVar[str] = "eagle3"
 
     def feature_layers(self, target: Target) -> tuple[int, ...]:
@@ -91,12 +87,6 @@ class Eagle3Architecture(Architecture[Eagle3Head]):
         head = loaded.head.to(target.device, torch.float32).requires_grad_()
         return with_induction(head, self.groups)
 
-    def unroll(
-        self, head: Eagle3Head, embeddings: Tensor, features: Tensor, steps: int, dropout: Dropout | None
-    ) -> Iterator[Tensor]:
-        """See `Architecture`."""
-        return unroll(head, embeddings, head.fuse(features).float(), steps, dropout)
-
     def output_rows(self, head: Eagle3Head, target: Target, ids: Tensor | None) -> OutputHead:
         """See `Architecture`."""
         whole = target.output_head
@@ -108,16 +98,8 @@ class Eagle3Architecture(Architecture[Eagle3Head]):
         """See `Architecture`."""
         save_head(head.to(torch.bfloat16), None, folder)
 
-    def before_step(self, head: Eagle3Head, progress: float) -> None:
-        """See `Architecture`."""
-        hold_likeness(head, progress)
-
-    def induction_groups(self, head: Eagle3Head) -> int:
-        """See `Architecture`."""
-        return head.config.induction_groups
-
 
 def train(request: TrainRequest) -> None:
     """Make an EAGLE-3 head for a target; see `training.train`."""
-    options = request.options
-    training.train(request, Eagle3Architecture(options.lm_head == "own", options.induction_groups))
+    own, groups = request.options.lm_head == "own", request.options.induction_groups
+    training.train(request, Eagle3Architecture(own_lm_head=own, groups=groups))
