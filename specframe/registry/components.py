@@ -136,6 +136,11 @@ class DoctorRequest:
     data: ShippedData = attrs.field(factory=ShippedData)
 
 
+@attrs.frozen(slots=True)
+class NoOptions:
+    """The options of a component that has none."""
+
+
 @attrs.frozen(slots=True, kw_only=True)
 class Component:
     """One implementation of one of the four kinds.
@@ -162,8 +167,8 @@ class Component:
 
     name: str
     summary: str
-    options: type[Any]
     factory: Callable[[Any, BuildContext], Any]
+    options: type[Any] = NoOptions
     supports: Callable[[Setting], str | None] = always_supported
     train: Callable[[TrainRequest], None] | None = None
     train_options: type[Any] | None = None

@@ -11,7 +11,7 @@ from torch import Generator
 from specframe.contracts.options import option
 from specframe.contracts.target_logits import TargetLogits, not_finite
 from specframe.contracts.tree import DraftTree, Verdict
-from specframe.registry.components import BuildContext, Component, Setting
+from specframe.registry.components import Component, Setting
 from specframe_plugins.verifiers.acceptance.tree_walk import TreeOnHost, walk
 
 
@@ -47,11 +47,6 @@ class LooseVerifier:
 
     def verify(self, tree: DraftTree, target: TargetLogits, generator: Generator | None) -> Verdict:
         """Return the path and the target's most likely token after it.
-
-        Args:
-            tree: N nodes, however they were found.
-            target: what the target says after each node.
-            generator: not used.
 
         Raises:
             SpecframeError: the largest logit after a looked-at node is NaN or infinite.
@@ -99,15 +94,11 @@ def _supports(setting: Setting) -> str | None:
     return None
 
 
-def _build(options: LooseOptions, context: BuildContext) -> LooseVerifier:
-    return LooseVerifier(options)
-
-
 COMPONENT = Component(
     name="loose",
     summary="lossy: greedy, but passes a mismatch that the target goes along with (FLy)",
     options=LooseOptions,
-    factory=_build,
+    factory=lambda options, context: LooseVerifier(options),
     supports=_supports,
     trees=("top-k", "chain", "paths", "without-replacement"),
     lossy=True,

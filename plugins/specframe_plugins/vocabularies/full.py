@@ -9,7 +9,7 @@ from torch import Tensor
 from specframe.contracts.protocols import Eviction
 from specframe.contracts.tree import DraftTree, Verdict
 from specframe.engine.controller import controller_option
-from specframe.registry.components import BuildContext, Component
+from specframe.registry.components import Component
 
 
 @attrs.frozen(slots=True)
@@ -39,13 +39,9 @@ class FullVocabulary:
         return self.pinned_ids
 
 
-def _build(options: FullOptions, context: BuildContext) -> FullVocabulary:
-    return FullVocabulary()
-
-
 COMPONENT = Component(
     name="full",
     summary="no pruning: draft over the whole vocabulary",
     options=FullOptions,
-    factory=_build,
+    factory=lambda options, context: FullVocabulary(),
 )

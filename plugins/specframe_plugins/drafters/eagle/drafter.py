@@ -88,12 +88,7 @@ class EagleDrafter(TreeDrafter):
 
     @torch.inference_mode()
     def start(self, prompt_ids: Tensor, features: Tensor) -> None:
-        """Begin a request: remember the pairs of the prompt, all but the last, which awaits its token.
-
-        Args:
-            prompt_ids: [T] int64.
-            features: the target's features at the prompt positions [T, F].
-        """
+        """Begin a request: remember the pairs of the prompt, all but the last, which awaits its token."""
         self.resume(prompt_ids, features, 0)
 
     @property
@@ -103,13 +98,7 @@ class EagleDrafter(TreeDrafter):
 
     @torch.inference_mode()
     def resume(self, prompt_ids: Tensor, features: Tensor, kept: int) -> None:
-        """Begin a request whose first ``kept`` pairs are remembered; the others are read chunk by chunk.
-
-        Args:
-            prompt_ids: [T] int64.
-            features: the target's features from position ``kept`` on [T - kept, F].
-            kept: pairs to keep.
-        """
+        """Begin a request whose first ``kept`` pairs are remembered; the others are read chunk by chunk."""
         self._head.keep(kept)
         self._accepted_ids = ()
         if self.max_depth:
@@ -119,12 +108,7 @@ class EagleDrafter(TreeDrafter):
 
     @torch.inference_mode()
     def skip(self, token_ids: Tensor, features: Tensor) -> None:
-        """Remember the pairs of tokens that were emitted without a draft, as in ``PausableDrafter``.
-
-        Args:
-            token_ids: [n] int64.
-            features: at the positions before them [n, F].
-        """
+        """Remember the pairs of tokens [n] that were emitted without a draft, with features [n, F]."""
         self._accepted_ids = ()
         if self.max_depth:
             self._remember(token_ids, features)
@@ -133,12 +117,8 @@ class EagleDrafter(TreeDrafter):
     def draft(self, root: int, features: Tensor, head: GatherBackend, clock: PhaseClock) -> DraftTree:
         """Draft from ``root``: commit the pairs of the accepted tokens and the root, then grow the tree.
 
-        Args:
-            root: the last emitted token.
-            features: at the positions committed since the last draft [n, F]; each pairs with the token
-                after it, the last one with the root.
-            head: log-softmax and top-k over the active set.
-            clock: laps backbone, head and tree; a captured step is one lap of the backbone.
+        Each feature pairs with the token after it, the last one with the root. A captured step is one lap of
+        the backbone.
         """
         if not self.max_depth:
             return DraftTree.root_only(root, self._head.device)

@@ -95,11 +95,7 @@ class LookupDrafter:
     def draft(self, root: int, features: Tensor, head: GatherBackend, clock: PhaseClock) -> DraftTree:
         """Draft from ``root``: the path alone where it is likely, else beside the other drafter's tree.
 
-        Args:
-            root: the last emitted token.
-            features: at the positions committed since the last draft [n, F].
-            head: log-softmax and top-k over the active set, for the other drafter.
-            clock: laps the phases of the other drafter; the path is part of ``draft_tree``.
+        The clock laps the phases of the other drafter; the path is part of ``draft_tree``.
         """
         emitted = (*self._accepted_ids, root)
         self._read(emitted)
