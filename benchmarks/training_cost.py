@@ -19,7 +19,7 @@ import torch
 
 from specframe.model.loading import load_pretrained
 from specframe.model.target import Target
-from specframe_plugins.training.architecture import Eagle2Architecture
+from specframe_plugins.drafters.eagle.architecture import EagleArchitecture
 from specframe_plugins.training.batches import load_batches, plan_epoch
 from specframe_plugins.training.command import build_trainer
 from specframe_plugins.training.features import TrainingData
@@ -83,7 +83,7 @@ def _trainer(target: Target, options: TrainOptions, sequences: list[Sequence], f
     statistics = read_statistics(data, numbers)
     return build_trainer(
         attrs.evolve(options, evaluations=0),
-        Eagle2Architecture(),
+        EagleArchitecture(),
         data,
         numbers,
         statistics,
@@ -93,9 +93,9 @@ def _trainer(target: Target, options: TrainOptions, sequences: list[Sequence], f
 
 def _training_rate(trainer: Trainer, depths: int, count: int) -> float:
     """Return tokens per second of training steps over the first batches of an epoch."""
-    data, recipe = trainer.data, trainer.recipe
+    data, options = trainer.data, trainer.options
     lengths = {number: data.shards.length(number) for number in trainer.numbers}
-    plan = plan_epoch(lengths, recipe.batch_tokens, recipe.seed, 0)[: count + 2]
+    plan = plan_epoch(lengths, options.batch_tokens, options.seed, 0)[: count + 2]
     tokens, begin = 0, monotonic()
     for number, batch in enumerate(load_batches(data, plan)):
         if number == 2:

@@ -91,7 +91,7 @@ def examine(options: DoctorOptions) -> list[Finding]:
     if options.wants_target:
         target, finding = _load_target(options.model or default_model(), request)
         findings.append(finding)
-        request = attrs.evolve(request, target=target)
+        request = attrs.evolve(request, target=target, data=registry.data)
     return [*findings, *_diagnosed(options, registry, request)]
 
 

@@ -29,7 +29,7 @@ from specframe.registry.choice import (
     wants_cuda_graph,
 )
 from specframe.registry.components import BuildContext
-from specframe.registry.manager import create_plugin_manager
+from specframe.registry.manager import create_plugin_manager, shipped_data
 from specframe.registry.observers import Observers
 from specframe.vocabulary.store import DraftVocabulary, VocabularyStore
 from specframe.vocabulary.whole import WholeVocabulary
@@ -67,6 +67,7 @@ def build_engine(
         tree=common_tree(chosen) or "top-k",
         temperature=config.temperature,
         cuda_graph=wants_cuda_graph(config, target.device),
+        data=shipped_data(manager),
     )
 
     def make(kind: Kind) -> Any:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import attrs
 
 from specframe.contracts.kinds import TreeKind
+from specframe.registry.shipped import ShippedData
 
 # Imported for types only: the command line reads the kinds without waiting for torch.
 if TYPE_CHECKING:
@@ -49,6 +50,7 @@ class BuildContext:
         cuda_graph: whether a drafter that can should capture its draft step in a CUDA graph.
         tree: for drafters: the kind of draft trees to draw, one of the component's ``trees``.
         temperature: of the target; 0 for greedy decoding.
+        data: what plugins ship for targets.
     """
 
     target: Target
@@ -56,6 +58,7 @@ class BuildContext:
     cuda_graph: bool = False
     tree: TreeKind = "top-k"
     temperature: float = 0.0
+    data: ShippedData = attrs.field(factory=ShippedData)
 
 
 def always_supported(setting: Setting) -> str | None:
@@ -122,6 +125,7 @@ class DoctorRequest:
         compile_targets: those of the component's own ``compile_targets`` to compile its kernels for.
         target: the loaded target to check things against; None when no model was asked for.
         checkpoint: the drafter's checkpoint to check; None for the one that ``target`` would get.
+        data: what plugins ship for targets.
     """
 
     device: torch.device
@@ -129,6 +133,12 @@ class DoctorRequest:
     compile_targets: tuple[str, ...]
     target: Target | None
     checkpoint: Path | None
+    data: ShippedData = attrs.field(factory=ShippedData)
+
+
+@attrs.frozen(slots=True)
+class NoOptions:
+    """The options of a component that has none."""
 
 
 @attrs.frozen(slots=True, kw_only=True)
@@ -157,8 +167,8 @@ class Component:
 
     name: str
     summary: str
-    options: type[Any]
     factory: Callable[[Any, BuildContext], Any]
+    options: type[Any] = NoOptions
     supports: Callable[[Setting], str | None] = always_supported
     train: Callable[[TrainRequest], None] | None = None
     train_options: type[Any] | None = None

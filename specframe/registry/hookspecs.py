@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from pathlib import Path
 
 import pluggy
 
@@ -47,6 +48,15 @@ def specframe_verifiers() -> Iterable[Component]:
     """Return verifiers. Called once at start-up.
 
     The factory returns a ``specframe.contracts.protocols.Verifier``.
+    """
+    raise NotImplementedError
+
+
+@hookspec
+def specframe_data_directories() -> Iterable[Path]:
+    """Return directories whose folders hold data for one target each. Called once at start-up.
+
+    What is found there: ``specframe.registry.shipped.ShippedData``.
     """
     raise NotImplementedError
 

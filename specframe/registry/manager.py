@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from importlib.metadata import Distribution, EntryPoint, distributions
+from pathlib import Path
+from typing import Any
 
 import pluggy
 
@@ -13,6 +15,7 @@ from specframe.errors import PluginError
 from specframe.registry import hookspecs
 from specframe.registry.components import Component
 from specframe.registry.registry import Registry
+from specframe.registry.shipped import ShippedData
 
 DISABLE_VARIABLE = "SPECFRAME_DISABLE_PLUGINS"
 
@@ -22,6 +25,7 @@ _COMPONENT_HOOKS: dict[Kind, str] = {
     "drafter": "specframe_drafters",
     "verifier": "specframe_verifiers",
 }
+_DATA_HOOK = "specframe_data_directories"
 
 
 def create_plugin_manager(
@@ -51,28 +55,34 @@ def build_registry(manager: pluggy.PluginManager) -> Registry:
     """Call every component hook once and return what the plugins registered.
 
     Raises:
-        PluginError: a hook raises or returns something else than components, or two share a name.
+        PluginError: a hook raises or returns something else than it should, or two components share a name.
     """
     try:
         manager.check_pending()
     except pluggy.PluginValidationError as error:
         raise PluginError(f"a plugin implements a hook that does not exist: {error}") from None
     registry = Registry()
-    for name, plugin in manager.list_name_plugin():
-        if plugin is None:
-            continue
-        others = [other for other in manager.get_plugins() if other is not plugin]
-        for kind, hook_name in _COMPONENT_HOOKS.items():
-            caller = manager.subset_hook_caller(hook_name, remove_plugins=others)
-            try:
-                components = [component for batch in caller() for component in batch]
-            except Exception as error:  # a stranger's plugin may raise anything
-                raise _broken(name, f"raised in {hook_name}(): {_one_line(error)}") from error
-            for component in components:
-                if not isinstance(component, Component):
-                    raise _broken(name, f"returned {component!r} from {hook_name}(), which is no Component")
-                registry.register(kind, component, name)
+    for kind, hook_name in _COMPONENT_HOOKS.items():
+        for name, component in _returned(manager, hook_name):
+            if not isinstance(component, Component):
+                raise _broken(name, f"returned {component!r} from {hook_name}(), which is no Component")
+            registry.register(kind, component, name)
+    registry.data = shipped_data(manager)
     return registry
+
+
+def shipped_data(manager: pluggy.PluginManager) -> ShippedData:
+    """Return the folders that plugins ship data in; nothing in them is read yet.
+
+    Raises:
+        PluginError: a hook raises, or returns something else than directories.
+    """
+    folders: list[tuple[Path, str]] = []
+    for name, directory in _returned(manager, _DATA_HOOK):
+        if not (isinstance(directory, Path) and directory.is_dir()):
+            raise _broken(name, f"returned {directory!r} from {_DATA_HOOK}(), which is no directory")
+        folders += [(folder, name) for folder in sorted(directory.iterdir()) if folder.is_dir()]
+    return ShippedData(tuple(folders))
 
 
 def disabled_plugins() -> set[str]:
@@ -87,6 +97,20 @@ def installed_plugins() -> list[tuple[Distribution, EntryPoint]]:
         for entry_point in distribution.entry_points.select(group=hookspecs.PROJECT_NAME):
             found.setdefault((entry_point.name, distribution.name), (distribution, entry_point))
     return [found[key] for key in sorted(found)]
+
+
+def _returned(manager: pluggy.PluginManager, hook_name: str) -> Iterator[tuple[str, Any]]:
+    """Yield whatever the plugins return from a collecting hook, each with the name of its plugin."""
+    for name, plugin in manager.list_name_plugin():
+        if plugin is None:
+            continue
+        others = [other for other in manager.get_plugins() if other is not plugin]
+        caller = manager.subset_hook_caller(hook_name, remove_plugins=others)
+        try:
+            items = [item for batch in caller() for item in batch]
+        except Exception as error:  # a stranger's plugin may raise anything
+            raise _broken(name, f"raised in {hook_name}(): {_one_line(error)}") from error
+        yield from ((name, item) for item in items)
 
 
 def _load(manager: pluggy.PluginManager, distribution: Distribution, entry_point: EntryPoint) -> None:

@@ -7,6 +7,7 @@ import attrs
 from specframe.contracts.kinds import KINDS, Kind
 from specframe.errors import PluginError, unknown_name
 from specframe.registry.components import Component
+from specframe.registry.shipped import ShippedData
 
 # What users call a component of each kind.
 KIND_LABELS: dict[Kind, str] = {
@@ -27,9 +28,14 @@ class Registration:
 
 
 class Registry:
-    """Every component that plugins registered. Names are unique within a kind."""
+    """Every component that plugins registered. Names are unique within a kind.
+
+    Attributes:
+        data: what they ship for targets.
+    """
 
     def __init__(self) -> None:
+        self.data = ShippedData()
         self._registrations: dict[tuple[Kind, str], Registration] = {}
 
     def register(self, kind: Kind, component: Component, distribution: str) -> None:

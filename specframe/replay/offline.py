@@ -147,7 +147,9 @@ class OfflineStrategy:
         built_options = build_options(component.options, options, f"strategy {name!r}")
         target = TracedTarget(header)
         # The part of a target that a strategy needs; whatever else it asks for is an error that says so.
-        context = BuildContext(target=cast(Target, target), required_ids=target.required_ids)
+        context = BuildContext(
+            target=cast(Target, target), required_ids=target.required_ids, data=registry.data
+        )
         self._config, self._reach = config, header.max_depth
         with naming(config):
             strategy = checked("vocabulary", lambda: component.factory(built_options, context))

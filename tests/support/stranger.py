@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 
@@ -18,6 +19,7 @@ def install_plugin(
         version: of the distribution.
     """
     module = distribution.replace("-", "_")
+    sys.modules.pop(module, None)  # of another test's folder
     (site / f"{module}.py").write_text(source, encoding="utf-8")
     info = site / f"{module}-{version}.dist-info"
     info.mkdir()

@@ -48,6 +48,7 @@ PLUGINS: Mapping[str, Set[str]] = {
     "verifiers": set(),
     "gathers": set(),
     "vocabularies": set(),
+    "data": set(),  # what ships for the demo models; no code
 }
 
 # The three packages. Kernels need nothing of ours, and the core knows neither plugins nor kernels.

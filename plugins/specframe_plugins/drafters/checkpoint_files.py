@@ -5,24 +5,76 @@ from __future__ import annotations
 import json
 import pickle
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
+import attrs
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
-from torch import Tensor
+from torch import Tensor, nn
 
-from specframe.errors import CheckpointError
+from specframe.errors import CheckpointError, UsageError
+
+if TYPE_CHECKING:
+    from specframe.model.target import Target
+
+Module = TypeVar("Module", bound=nn.Module)
 
 CONFIG: Final = "config.json"
 _SAFETENSORS, _BIN = "model.safetensors", "pytorch_model.bin"
 _INDICES = (f"{_SAFETENSORS}.index.json", f"{_BIN}.index.json")
 
 
-def write_checkpoint(path: Path, settings: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> None:
-    """Write a directory ``path`` with settings and tensors; one that is there already is replaced."""
+@attrs.frozen
+class Layout:
+    """A layout of this project's: what ``config.json`` calls it, its version, and the class of its fields."""
+
+    name: str
+    version: int
+    config: type[Any]
+
+    def describes(self, settings: Mapping[str, Any]) -> bool:
+        """Return whether a ``config.json`` is of this layout."""
+        return settings.get("format") == self.name
+
+    def read(self, settings: Mapping[str, Any], path: Path) -> Any:
+        """Return the fields of a ``config.json`` as an instance of the class.
+
+        Raises:
+            CheckpointError: it is of another version of the layout, or does not describe a head.
+        """
+        found = settings.get("format_version")
+        if found != self.version:
+            raise CheckpointError(
+                f"{path / CONFIG} has format_version {found}; this version of specframe reads {self.version}"
+            )
+        fields = {name: value for name, value in settings.items() if name not in ("format", "format_version")}
+        try:
+            return self.config(**fields)
+        except TypeError as error:
+            raise CheckpointError(f"{path / CONFIG} does not describe a head: {first_line(error)}") from None
+
+    def write(self, path: Path, config: Any, tensors: Mapping[str, Tensor]) -> None:
+        """Write a head to the directory ``path``, complete or not at all; a head that is there is replaced.
+
+        Raises:
+            UsageError: ``path`` exists and is something else than a head of this project.
+        """
+        if path.exists() and not self._is_at(path):
+            raise UsageError(f"{path} exists and holds no head of this project; allowed: a new directory")
+        settings = {"format": self.name, "format_version": self.version, **attrs.asdict(config)}
+        _write_checkpoint(path, settings, tensors)
+
+    def _is_at(self, path: Path) -> bool:
+        try:
+            return self.describes(read_settings(path))
+        except CheckpointError:
+            return False
+
+
+def _write_checkpoint(path: Path, settings: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> None:
     partial = path.with_name(f".{path.name}.partial")
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
@@ -104,12 +156,20 @@ def _read_file(file: Path) -> dict[str, Tensor]:
     return tensors
 
 
-def check_tensors(needed: Mapping[str, tuple[int, ...]], tensors: Mapping[str, Tensor], path: Path) -> None:
-    """Raise unless names, shapes and values are those of a head.
+def filled(make: Callable[[], Module], tensors: Mapping[str, Tensor], path: Path, target: Target) -> Module:
+    """Return a module with the tensors of a checkpoint, frozen, on a target's device and in its dtype.
 
     Raises:
         CheckpointError: a tensor is missing, unexpected, of another shape, or not finite.
     """
+    with torch.device("meta"):
+        module = make()
+    _check_tensors({name: tuple(p.shape) for name, p in module.named_parameters()}, tensors, path)
+    module.load_state_dict(tensors, assign=True)
+    return module.to(target.device, target.dtype).eval().requires_grad_(False)
+
+
+def _check_tensors(needed: Mapping[str, tuple[int, ...]], tensors: Mapping[str, Tensor], path: Path) -> None:
     missing, unexpected = sorted(needed.keys() - tensors), sorted(tensors.keys() - needed)
     if missing:
         raise CheckpointError(f"{path} has no tensor {missing[0]} ({len(missing)} missing)")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 
-import attrs
 import torch
 from torch import Tensor
 
@@ -13,16 +12,11 @@ from specframe.contracts.lm_head import OutputHead
 from specframe.contracts.protocols import GatherBackend
 from specframe.ops.packed_linear import PackedLinear
 from specframe.ops.row_maxima import row_topk
-from specframe.registry.components import BuildContext, Component
+from specframe.registry.components import Component
 
 # On the CPU a product of a width that was not there before costs ten times as much: code is made for it. An
 # active set grows with almost every pass, so its width is rounded up to a multiple of this.
 _WIDTH_STEP = 256
-
-
-@attrs.frozen(slots=True)
-class TorchGatherOptions:
-    """``torch`` has no options."""
 
 
 class TorchGather(GatherBackend):
@@ -108,13 +102,8 @@ class TorchGather(GatherBackend):
         return slots if self._active is None else self._active.token_of[slots].long()
 
 
-def _build(options: TorchGatherOptions, context: BuildContext) -> TorchGather:
-    return TorchGather()
-
-
 COMPONENT = Component(
     name="torch",
     summary="packed LM-head rows with plain PyTorch operations, on any device",
-    options=TorchGatherOptions,
-    factory=_build,
+    factory=lambda options, context: TorchGather(),
 )

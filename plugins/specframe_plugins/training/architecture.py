@@ -1,55 +1,51 @@
-"""What the trainer needs to know about a kind of head; everything else about training is the same for all."""
+"""What the trainer needs to know about a kind of drafter; the rest of training is the same for every kind."""
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Protocol
+from typing import ClassVar, Generic, TypeVar
 
-import torch
-from attrs import frozen
 from torch import Tensor, nn
 
 from specframe.contracts.lm_head import OutputHead
 from specframe.model.target import Target
-from specframe_plugins.drafters.eagle.checkpoint import load_head, save_head
-from specframe_plugins.drafters.eagle.model import EagleConfig, EagleHead
-from specframe_plugins.training.induction import with_induction
 from specframe_plugins.training.objective import rows_of
-from specframe_plugins.training.unroll import unroll
 
 Dropout = Callable[[Tensor], Tensor]
+Head = TypeVar("Head", bound=nn.Module)
 
 
-class Architecture(Protocol):
-    """A kind of head that can be trained. Shapes: B sequences, T positions, F width of what it reads."""
+class Architecture(ABC, Generic[Head]):
+    """A kind of head that can be trained. Shapes: B sequences, T positions, F width of what it reads.
 
-    @property
-    def drafter(self) -> str:
-        """Name of the drafter that drafts with it."""
-        ...
+    Attributes:
+        drafter: name of the drafter that drafts with it.
+        predicts_features: what it predicts is itself a feature of the target, so that their distance is a
+            loss.
+    """
+
+    drafter: ClassVar[str]
+    predicts_features: ClassVar[bool] = False
 
     def feature_layers(self, target: Target) -> tuple[int, ...]:
-        """Returns the layers of the target whose inputs it reads; none for the target's last features."""
-        ...
+        """Return the layers of the target whose inputs it reads; none for the target's last features."""
+        return ()
 
-    @property
-    def predicts_features(self) -> bool:
-        """What the head predicts is itself a feature of the target, so that their distance is a loss."""
-        ...
+    @abstractmethod
+    def build(self, target: Target) -> Head:
+        """Return a fresh head in float32."""
 
-    def build(self, target: Target) -> nn.Module:
-        """Returns a fresh head in float32."""
-        ...
+    @abstractmethod
+    def load(self, checkpoint: Path, target: Target) -> Head:
+        """Return the head of a checkpoint in float32, to go on from."""
 
-    def load(self, checkpoint: Path, target: Target) -> nn.Module:
-        """Returns the head of a checkpoint in float32, to go on from."""
-        ...
-
+    @abstractmethod
     def unroll(
-        self, head: nn.Module, embeddings: Tensor, features: Tensor, steps: int, dropout: Dropout | None
+        self, head: Head, embeddings: Tensor, features: Tensor, steps: int, dropout: Dropout | None
     ) -> Iterator[Tensor]:
-        """Yields what the LM head is applied to at each depth, [B, T, H].
+        """Yield what the LM head is applied to at each depth, [B, T, H].
 
         Args:
             head: the head.
@@ -58,65 +54,19 @@ class Architecture(Protocol):
             steps: number of depths.
             dropout: applied to the input of the layer; None when there is none.
         """
-        ...
 
-    def output_rows(self, head: nn.Module, target: Target, ids: Tensor | None) -> OutputHead:
-        """Returns the LM head that proposes, or those of its rows that belong to ids [K]."""
-        ...
+    @abstractmethod
+    def save(self, head: Head, folder: Path) -> None:
+        """Write a checkpoint in bfloat16."""
 
-    def save(self, head: nn.Module, folder: Path) -> None:
-        """Writes a checkpoint in bfloat16."""
-        ...
-
-
-@frozen
-class Eagle2Architecture:
-    """EAGLE-2: one layer on the target's last features, and the target's own LM head, frozen.
-
-    Attributes:
-        induction_groups: key and value heads that are induction heads, see `with_induction`.
-    """
-
-    induction_groups: int | None = None
-    drafter: str = "eagle"
-    predicts_features: bool = True
-
-    def feature_layers(self, target: Target) -> tuple[int, ...]:
-        """See `Architecture`."""
-        return ()
-
-    def build(self, target: Target) -> EagleHead:
-        """See `Architecture`; the output norm starts at the scale of the target's features."""
-        config = EagleConfig.for_target(
-            target.config, target_name=target.name, tokenizer_fingerprint=target.tokenizer_fingerprint
-        )
-        head = EagleHead(config).to(target.device)
-        norm = getattr(target.decoder, "norm", None)
-        weight = getattr(norm, "weight", None)
-        if weight is not None and weight.shape == head.norm.weight.shape:
-            with torch.no_grad():
-                # Gemma's norms multiply by 1 + weight.
-                offset = 1.0 if "Gemma" in type(norm).__name__ else 0.0
-                head.norm.weight.copy_(weight.float() + offset)
-        return with_induction(head, self.induction_groups)
-
-    def load(self, checkpoint: Path, target: Target) -> EagleHead:
-        """See `Architecture`."""
-        head = load_head(checkpoint, target).to(target.device, torch.float32).requires_grad_()
-        return with_induction(head, self.induction_groups)
-
-    def unroll(
-        self, head: nn.Module, embeddings: Tensor, features: Tensor, steps: int, dropout: Dropout | None
-    ) -> Iterator[Tensor]:
-        """See `Architecture`."""
-        assert isinstance(head, EagleHead)
-        return unroll(head, embeddings, features, steps, dropout)
-
-    def output_rows(self, head: nn.Module, target: Target, ids: Tensor | None) -> OutputHead:
-        """See `Architecture`."""
+    def output_rows(self, head: Head, target: Target, ids: Tensor | None) -> OutputHead:
+        """Return the LM head that proposes, or those of its rows that belong to ids [K]."""
         return target.output_head if ids is None else rows_of(target.output_head, ids)
 
-    def save(self, head: nn.Module, folder: Path) -> None:
-        """See `Architecture`."""
-        assert isinstance(head, EagleHead)
-        save_head(head.to(torch.bfloat16), folder)
+    def before_step(self, head: Head, progress: float) -> None:
+        """Change gradients before the optimizer takes its step, ``progress`` (0 to 1) into the training."""
+        return
+
+    def induction_groups(self, head: Head) -> int:
+        """Return how many of the head's key and value heads are induction heads."""
+        return 0

@@ -9,8 +9,8 @@ import torch
 from attrs import frozen
 from torch import Tensor
 
-from .features import TrainingData
-from .shards import Sequence
+from specframe_plugins.training.features import TrainingData
+from specframe_plugins.training.shards import Sequence
 
 _POOL = 16
 

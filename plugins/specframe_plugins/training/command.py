@@ -1,4 +1,4 @@
-"""`specframe train` for the EAGLE drafter: generate, train, write the checkpoint, report."""
+"""`specframe train`: generate, train, write the checkpoint, report."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import json
 import shlex
 import sys
 from pathlib import Path
+from typing import Any
 
 import attrs
 import torch
@@ -15,17 +16,15 @@ import specframe
 from specframe.errors import UsageError
 from specframe.model.target import Target
 from specframe.registry.components import TrainRequest
-from specframe_plugins.training.architecture import Architecture, Eagle2Architecture
+from specframe_plugins.training.architecture import Architecture
 from specframe_plugins.training.card import TrainingRecord, summary, write_card
 from specframe_plugins.training.corpus import generation_seconds, load_target, top_up
 from specframe_plugins.training.curves import write_curves
 from specframe_plugins.training.decoding import SHAPES, decode, held_out_prompts, task_prompts
 from specframe_plugins.training.features import TrainingData
 from specframe_plugins.training.heldout import chain_acceptance
-from specframe_plugins.training.induction import induction_groups
 from specframe_plugins.training.options import TrainOptions
 from specframe_plugins.training.progress import ProgressLine
-from specframe_plugins.training.recipe import Recipe
 from specframe_plugins.training.statistics import DataStatistics, read_statistics, split
 from specframe_plugins.training.trainer import Trainer
 from specframe_plugins.training.validation import answered, evaluation, held_out_tasks
@@ -34,21 +33,20 @@ FREQUENCIES = "token_frequencies.safetensors"
 _HELD_OUT_DEPTHS = 5
 
 
-def train(request: TrainRequest, architecture: Architecture | None = None) -> None:
+def train(request: TrainRequest, architecture: Architecture[Any]) -> None:
     """Makes a head for a target out of nothing but the target.
 
     Every stage goes on where an earlier, interrupted run with the same settings stopped.
 
     Args:
         request: target, place of the checkpoint, and `TrainOptions`.
-        architecture: what kind of head; None for EAGLE-2.
+        architecture: what kind of head.
 
     Raises:
         UsageError: the place is taken, or the run folder or the data belong to something else.
         SpecframeError: a worker died.
     """
     options: TrainOptions = request.options
-    architecture = architecture or Eagle2Architecture(options.induction_groups)
     out = request.out
     if out.exists() and not (out.is_dir() and (not any(out.iterdir()) or (out / "config.json").is_file())):
         raise UsageError(f"{out} exists and is no checkpoint; allowed: a new directory")
@@ -91,7 +89,7 @@ def train(request: TrainRequest, architecture: Architecture | None = None) -> No
         tokens=shards.token_count,
         written_tokens=statistics.written_tokens,
         parameters=sum(parameter.numel() for parameter in head.parameters()),
-        induction_groups=induction_groups(head),
+        induction_groups=architecture.induction_groups(head),
         epochs=options.epochs,
         steps=trainer.step,
         generation_s=generation_seconds(folder),
@@ -128,7 +126,7 @@ def _write_settings(request: TrainRequest, work_dir: Path) -> None:
 
 def build_trainer(
     options: TrainOptions,
-    architecture: Architecture,
+    architecture: Architecture[Any],
     data: TrainingData,
     numbers: list[int],
     statistics: DataStatistics,
@@ -137,7 +135,7 @@ def build_trainer(
     """Returns a trainer with a head to train, fresh or from a checkpoint.
 
     Args:
-        options: the recipe is part of them.
+        options: how to train.
         architecture: what kind of head.
         data: the conversations.
         numbers: which of them to train on.
@@ -147,7 +145,6 @@ def build_trainer(
     torch.manual_seed(options.seed)
     target = data.target
     start = options.start
-    names = [field.name for field in attrs.fields(Recipe) if field.name != "autocast"]
     return Trainer(
         architecture=architecture,
         head=architecture.load(start, target) if start else architecture.build(target),
@@ -156,9 +153,7 @@ def build_trainer(
         frequent=statistics.frequent(options.frequent_tokens),
         feature_scale=statistics.feature_scale,
         input_scale=statistics.input_scale,
-        recipe=Recipe(
-            **{name: getattr(options, name) for name in names}, autocast=target.dtype == torch.bfloat16
-        ),
+        options=options,
         state_path=state_path,
     )
 

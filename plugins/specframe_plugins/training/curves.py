@@ -44,8 +44,8 @@ def _draw(trainer: Trainer, path: Path) -> None:
             marker="o",
         )
         right.set_ylabel("tau of a chain of 3, held-out prompts", color="tab:orange")
-    unrolled = trainer.total_steps * (1 - trainer.recipe.unroll_share)
-    if trainer.recipe.unroll_steps > 1:
+    unrolled = trainer.total_steps * (1 - trainer.options.unroll_share)
+    if trainer.options.unroll_steps > 1:
         axes.axvline(unrolled, color="gray", linestyle=":", label="unrolled from here")
         axes.legend(loc="upper center")
     figure.savefig(path, dpi=120)

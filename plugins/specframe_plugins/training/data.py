@@ -27,15 +27,8 @@ from specframe_plugins.training.shards import (
 
 _TOKENS_PER_SHARD = 262_144
 _COLUMNS = (
-    "folder",
-    "target",
-    "origin",
-    "conversations",
-    "tokens",
-    "answers",
-    "hidden states",
-    "MB",
-    "settings",
+    *("folder", "target", "origin", "conversations", "tokens", "answers"),
+    *("hidden states", "MB", "settings"),
 )
 
 

@@ -8,6 +8,7 @@ the target's text computes exactly the features that drafting from t would.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from attrs import frozen
@@ -43,7 +44,7 @@ class ChainAcceptance:
 
 @torch.no_grad()
 def chain_acceptance(
-    architecture: Architecture, head: nn.Module, data: TrainingData, numbers: Sequence[int], depths: int
+    architecture: Architecture[Any], head: nn.Module, data: TrainingData, numbers: Sequence[int], depths: int
 ) -> ChainAcceptance:
     """Measures the acceptance of greedy chains over the given conversations.
 

@@ -1,4 +1,4 @@
-"""Options of `specframe train` for the EAGLE drafter."""
+"""Options of `specframe train`, whatever the drafter."""
 
 from __future__ import annotations
 

@@ -13,10 +13,9 @@ from typing import TYPE_CHECKING, Protocol
 from attrs import frozen
 
 from specframe.errors import UsageError
-
-from . import passages
-from .conversation import Turn
-from .openings import BASE_OPENINGS, CHAT_OPENINGS
+from specframe_plugins.training import passages
+from specframe_plugins.training.conversation import Turn
+from specframe_plugins.training.openings import BASE_OPENINGS, CHAT_OPENINGS
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -62,28 +61,37 @@ class Prompts(Protocol):
 
 
 @frozen(kw_only=True)
-class ChatPrompts:
-    """Conversations in the target's chat template.
+class _Drawn:
+    """What texts of either kind are drawn from.
 
     Attributes:
         prefix, stop_ids, max_length: see `Prompts`.
-        after_user: ids between a request and its answer.
-        after_answer: ids between an answer and the next request.
         encode: from text to ids, without special ones.
-        max_request: most tokens of a request, passages aside.
-        max_answer: most tokens of an answer.
-        own: requests of the user's own, tokenized.
+        max_request: most tokens of a request or of a sampled beginning, passages aside.
+        max_answer: most tokens of an answer or of a continuation.
+        own: requests or beginnings of the user's own, tokenized.
     """
 
     prefix: tuple[int, ...]
     stop_ids: frozenset[int]
     max_length: int
-    after_user: tuple[int, ...]
-    after_answer: tuple[int, ...]
     encode: Callable[[str], tuple[int, ...]]
     max_request: int
     max_answer: int
     own: tuple[tuple[int, ...], ...] = ()
+
+
+@frozen(kw_only=True)
+class ChatPrompts(_Drawn):
+    """Conversations in the target's chat template.
+
+    Attributes:
+        after_user: ids between a request and its answer.
+        after_answer: ids between an answer and the next request.
+    """
+
+    after_user: tuple[int, ...]
+    after_answer: tuple[int, ...]
 
     def turns(self, rng: random.Random, index: int) -> list[Turn]:
         """Draws a request or a passage with a task, each with an answer, and perhaps more of the same."""
@@ -138,24 +146,8 @@ class ChatPrompts:
 
 
 @frozen(kw_only=True)
-class BasePrompts:
-    """Texts of a model without a chat template: it continues, first sampled, then mostly greedily.
-
-    Attributes:
-        prefix, stop_ids, max_length: see `Prompts`.
-        encode: from text to ids, without special ones.
-        max_request: most tokens of a sampled beginning, passages aside.
-        max_answer: most tokens of a continuation.
-        own: beginnings of the user's own, tokenized.
-    """
-
-    prefix: tuple[int, ...]
-    stop_ids: frozenset[int]
-    max_length: int
-    encode: Callable[[str], tuple[int, ...]]
-    max_request: int
-    max_answer: int
-    own: tuple[tuple[int, ...], ...] = ()
+class BasePrompts(_Drawn):
+    """Texts of a model without a chat template: it continues, first sampled, then mostly greedily."""
 
     def turns(self, rng: random.Random, index: int) -> list[Turn]:
         """Draws a beginning and its continuation; behind a passage, also what a cue leads to."""
@@ -221,35 +213,27 @@ def build_prompts(
             raise UsageError(f"none of the requests has at most the {room} tokens that max_length leaves")
         return fitting
 
+    sizes = {"max_length": max_length, "max_request": max_request, "max_answer": max_answer}
     if tokenizer.chat_template:
         talk = [{"role": role, "content": _MARK} for role in ("user", "assistant", "user")]
         text = str(tokenizer.apply_chat_template(talk, add_generation_prompt=True, tokenize=False))
         before, _, after_answer, after_user = (encode(part) for part in text.split(_MARK))
         special = frozenset(tokenizer.all_special_ids)
+        around = len(before) + len(after_user)
         prompts: Prompts = ChatPrompts(
             prefix=before,
             stop_ids=eos_ids | (frozenset(after_user[:1]) & special),
-            max_length=max_length,
             after_user=after_user,
             after_answer=after_answer,
             encode=encode,
-            max_request=max_request,
-            max_answer=max_answer,
-            own=requests(len(before) + len(after_user)),
+            own=requests(around),
+            **sizes,
         )
-        needed = len(before) + len(after_user) + max_request + max_answer
     else:
         start = tokenizer.bos_token_id if tokenizer.bos_token_id is not None else min(eos_ids)
-        prompts = BasePrompts(
-            prefix=(start,),
-            stop_ids=eos_ids,
-            max_length=max_length,
-            encode=encode,
-            max_request=max_request,
-            max_answer=max_answer,
-            own=requests(1),
-        )
-        needed = 1 + max_request + max_answer
+        around = 1
+        prompts = BasePrompts(prefix=(start,), stop_ids=eos_ids, encode=encode, own=requests(around), **sizes)
+    needed = around + max_request + max_answer
     if needed > max_length:
         raise UsageError(
             f"max_length {max_length} leaves no room for a request and an answer; allowed: at least {needed}"

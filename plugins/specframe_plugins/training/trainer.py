@@ -11,16 +11,15 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from attrs import asdict, define, field, frozen
+from attrs import define, field, frozen
 from torch import Tensor, nn
 
 from specframe.errors import UsageError
 from specframe_plugins.training.architecture import Architecture, Dropout
 from specframe_plugins.training.batches import Batch, load_batches, plan_epoch
 from specframe_plugins.training.features import TrainingData
-from specframe_plugins.training.induction import LIKENESS_SHARE, hold_likeness
 from specframe_plugins.training.objective import choose_subset, head_loss, make_targets, rows_of
-from specframe_plugins.training.recipe import Recipe
+from specframe_plugins.training.options import TrainOptions
 from specframe_plugins.training.shards import ANSWER, USER
 
 _WARMUP_SHARE = 0.03
@@ -29,6 +28,12 @@ _CLIP = 1.0
 # Saving takes at most this share of the time: on a small head every step is saved.
 _SAVING_SHARE = 0.1
 _POINTS = 200
+# The options that decide what a training computes.
+_RECIPE = (
+    *("epochs", "batch_tokens", "learning_rate", "weight_decay", "unroll_steps", "unroll_share"),
+    *("depth_decay", "random_tokens", "soft_share", "feature_weight", "user_weight", "noise", "dropout"),
+    *("ema", "evaluations", "patience", "seed"),
+)
 
 
 @frozen
@@ -56,19 +61,19 @@ class Trainer:
         frequent: the ids that are always part of the softmax [N].
         feature_scale: root mean square of the features.
         input_scale: of what the head reads [F].
-        recipe: how.
+        options: how.
         state_path: where the state is kept for resuming.
         evaluate: measures tau of the head as it is; None to train without.
     """
 
-    architecture: Architecture
+    architecture: Architecture[Any]
     head: nn.Module
     data: TrainingData
     numbers: list[int]
     frequent: Tensor
     feature_scale: float
     input_scale: Tensor
-    recipe: Recipe
+    options: TrainOptions
     state_path: Path
     evaluate: Callable[[nn.Module], float] | None = None
     step: int = field(default=0, init=False)
@@ -85,21 +90,21 @@ class Trainer:
 
     def __attrs_post_init__(self) -> None:
         lengths = {number: self.data.shards.length(number) for number in self.numbers}
-        recipe = self.recipe
+        options = self.options
         self._plans = [
-            plan_epoch(lengths, recipe.batch_tokens, recipe.seed, epoch) for epoch in range(recipe.epochs)
+            plan_epoch(lengths, options.batch_tokens, options.seed, epoch) for epoch in range(options.epochs)
         ]
         sizes = [sum(map(lengths.__getitem__, batch)) for plan in self._plans for batch in plan]
         self._tokens_after = [0, *itertools.accumulate(sizes)]
         parameters = [p for p in self.head.parameters() if p.requires_grad]
         self._optimizer = torch.optim.AdamW(
             [
-                {"params": [p for p in parameters if p.ndim > 1], "weight_decay": recipe.weight_decay},
+                {"params": [p for p in parameters if p.ndim > 1], "weight_decay": options.weight_decay},
                 {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},
             ],
             betas=(0.9, 0.95),
         )
-        if recipe.ema:
+        if options.ema:
             self._averaged = _copy(self.head)
         if self.state_path.exists():
             self._restore()
@@ -122,10 +127,10 @@ class Trainer:
     @property
     def stopped_early(self) -> bool:
         """The last `patience` evaluations found nothing better."""
-        if not self.recipe.patience or not self.evaluations:
+        if not self.options.patience or not self.evaluations:
             return False
         best = max(range(len(self.evaluations)), key=lambda n: self.evaluations[n].tau)
-        return len(self.evaluations) - 1 - best >= self.recipe.patience
+        return len(self.evaluations) - 1 - best >= self.options.patience
 
     def run(self, report: Callable[[float], None]) -> None:
         """Trains to the end; a process that is killed loses a batch, or as much as saving is slow.
@@ -208,7 +213,8 @@ class Trainer:
     def _settings(self) -> dict[str, Any]:
         """What must be the same when a training goes on."""
         return {
-            **asdict(self.recipe),
+            **{name: getattr(self.options, name) for name in _RECIPE},
+            "autocast": self.data.target.dtype == torch.bfloat16,
             "parameters": sum(parameter.numel() for parameter in self.head.parameters()),
             "frequent_tokens": len(self.frequent),
             "conversations": len(self.numbers),
@@ -224,20 +230,21 @@ class Trainer:
 
     def _train(self, batch: Batch) -> float:
         progress = self.step / self.total_steps
-        return self.update(batch, self.recipe.unroll_steps if progress >= 1 - self.recipe.unroll_share else 1)
+        return self.update(
+            batch, self.options.unroll_steps if progress >= 1 - self.options.unroll_share else 1
+        )
 
     def update(self, batch: Batch, depths: int) -> float:
         """Takes the next step, on a batch unrolled to some depths; returns the loss."""
         for group in self._optimizer.param_groups:
-            group["lr"] = self.recipe.learning_rate * rate(self.step / self.total_steps)
+            group["lr"] = self.options.learning_rate * rate(self.step / self.total_steps)
         self.head.train()
         loss = self.loss(
-            batch, depths, torch.Generator().manual_seed(self.recipe.seed * 1_000_003 + self.step)
+            batch, depths, torch.Generator().manual_seed(self.options.seed * 1_000_003 + self.step)
         )
         self._optimizer.zero_grad()
         loss.backward()
-        if self.step < LIKENESS_SHARE * self.total_steps:
-            hold_likeness(self.head)
+        self.architecture.before_step(self.head, self.step / self.total_steps)
         torch.nn.utils.clip_grad_norm_(self.head.parameters(), _CLIP)
         self._updating = True
         self._optimizer.step()
@@ -249,7 +256,7 @@ class Trainer:
 
     def _average(self) -> None:
         # The average of a short training must not remember its random start.
-        decay = min(self.recipe.ema, self.step / (10 + self.step))
+        decay = min(self.options.ema, self.step / (10 + self.step))
         for name, weight in self.head.state_dict().items():
             if name in self._averaged:
                 self._averaged[name].lerp_(weight, 1 - decay)
@@ -260,7 +267,7 @@ class Trainer:
         if _passes(self.step, self.total_steps, _POINTS):
             self.losses.append((self.step, sum(self._recent) / len(self._recent)))
             self._recent = []
-        if self.evaluate is None or not _passes(self.step, self.total_steps, self.recipe.evaluations):
+        if self.evaluate is None or not _passes(self.step, self.total_steps, self.options.evaluations):
             return
         trained = _copy(self.head)
         if self._averaged:
@@ -277,36 +284,36 @@ class Trainer:
         The pair at position t is (embedding of token t + 1, feature t); it predicts feature t + 1, whose
         logits propose token t + 2. So the last two positions have no pair.
         """
-        recipe, target, device = self.recipe, self.data.target, self.data.target.device
+        options, target, device = self.options, self.data.target, self.data.target.device
         tokens, roles = batch.tokens.to(device), batch.roles.to(device)
         role = roles[:, 2:]
-        weights = (role == ANSWER) + recipe.user_weight * (role == USER)
+        weights = (role == ANSWER) + options.user_weight * (role == USER)
         learnt = weights > 0
         subset = choose_subset(
-            self.frequent, batch.tokens, recipe.random_tokens, target.vocab_size, generator
+            self.frequent, batch.tokens, options.random_tokens, target.vocab_size, generator
         ).to(device)
         features = batch.features.to(device)
         truth = rows_of(target.output_head, subset.ids)
-        targets = make_targets(truth, subset, features[:, 1:-1][learnt], recipe.soft_share)
+        targets = make_targets(truth, subset, features[:, 1:-1][learnt], options.soft_share)
         with torch.no_grad():
             embeddings = target.embed_tokens(tokens[:, 1:-1])
         inputs = batch.inputs[:, :-2].to(device).float()
-        if recipe.noise:
+        if options.noise:
             noise = torch.rand(inputs.shape, generator=generator).to(device) * 2 - 1
-            inputs = inputs + recipe.noise * self.input_scale.to(device) * noise
+            inputs = inputs + options.noise * self.input_scale.to(device) * noise
         total, norm = inputs.new_zeros(()), 0.0
         position = torch.arange(role.shape[1], device=device).expand_as(role)[learnt]
-        feature_weight = recipe.feature_weight if self.architecture.predicts_features else 0.0
-        dropout = _dropout(recipe.dropout, generator) if recipe.dropout else None
-        with torch.autocast(device.type, torch.bfloat16, enabled=recipe.autocast):
+        feature_weight = options.feature_weight if self.architecture.predicts_features else 0.0
+        dropout = _dropout(options.dropout, generator) if options.dropout else None
+        with torch.autocast(device.type, torch.bfloat16, enabled=target.dtype == torch.bfloat16):
             rows = self.architecture.output_rows(self.head, target, subset.ids)
             unrolled = self.architecture.unroll(self.head, embeddings.float(), inputs, depths, dropout)
             for depth, predicted in enumerate(unrolled):
                 reached = weights[learnt] * (position >= depth)
-                total = total + recipe.depth_decay**depth * head_loss(
+                total = total + options.depth_decay**depth * head_loss(
                     predicted[learnt], rows, targets, reached, self.feature_scale, feature_weight
                 )
-                norm += recipe.depth_decay**depth
+                norm += options.depth_decay**depth
         return total / norm
 
 

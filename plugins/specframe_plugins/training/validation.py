@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 from attrs import frozen
 from torch import nn
@@ -103,7 +104,7 @@ def answered(
     return TrainingData(ShardSet.open(folder, layers=layers).only(metadata), target, layers)
 
 
-def evaluation(architecture: Architecture, answers: TrainingData) -> Callable[[nn.Module], float]:
+def evaluation(architecture: Architecture[Any], answers: TrainingData) -> Callable[[nn.Module], float]:
     """Returns what the trainer calls on the way: tau of a chain of 3."""
 
     def evaluate(head: nn.Module) -> float:

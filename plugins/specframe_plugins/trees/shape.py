@@ -14,7 +14,7 @@ depends on its request alone.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal
+from typing import Literal, get_args
 
 import attrs
 import torch
@@ -24,7 +24,6 @@ from specframe.contracts.options import option
 from specframe.contracts.sampled_tree import SampledShape
 from specframe.errors import UsageError
 from specframe.registry.components import BuildContext, Setting
-from specframe_plugins.drafters.lookup.drafter import LONGEST
 
 
 @attrs.frozen(slots=True)
@@ -70,44 +69,46 @@ class TreeShape:
 
 
 # On a CPU every node of a target pass costs time, so small trees win, and reading the drafter's confidence is
-# free (docs/performance.md has the sweep). Drawn trees keep whatever was drawn. A GPU has idle units; there
+# free (docs/performance.md has the sweep). Sampled trees keep whatever was drawn. A GPU has idle units; there
 # the shape is the one of the NanoSpec paper, and a CUDA graph holds the whole draft step.
 _CPU_SHAPE = TreeShape(depth=6, branching=4, nodes=16, free_nodes=6, node_gain=0.1, level_gain=0.7)
-_CPU_DRAWN_SHAPE = TreeShape(depth=3, branching=3, nodes=8)
+_CPU_SAMPLED_SHAPE = TreeShape(depth=3, branching=3, nodes=8)
 _GPU_SHAPE = TreeShape(depth=6, branching=10, nodes=60)
+
+
+def _by_device(name: str) -> str:
+    """Return what an option is where nobody says, for its help."""
+    cpu, sampled, gpu = (getattr(shape, name) for shape in (_CPU_SHAPE, _CPU_SAMPLED_SHAPE, _GPU_SHAPE))
+    return f"none: {cpu} on a CPU, {sampled} if drawn, {gpu} on a GPU"
 
 
 @attrs.frozen(slots=True)
 class TreeSampling:
-    """Shape of trees that are drawn, and the temperature that the drafter's logits are divided by."""
+    """Shape of sampled trees, and the temperature that the drafter's logits are divided by."""
 
     shape: SampledShape
     temperature: float
 
 
 @attrs.frozen(slots=True, kw_only=True)
-class TreeOptions:
-    """Options of every drafter that drafts dynamic trees."""
+class SizeOptions:
+    """How large dynamic trees are."""
 
     depth: int | None = option(
         None,
-        help="most levels of the draft tree; "
-        f"none: {_CPU_SHAPE.depth} on a CPU, {_CPU_DRAWN_SHAPE.depth} if drawn, {_GPU_SHAPE.depth} on a GPU",
+        help=f"most levels of the draft tree; {_by_device('depth')}",
         unit="levels",
         minimum=0,
     )
     branching: int | None = option(
         None,
-        help="beams per level and candidates per beam, 1 drafts a chain; "
-        f"none: {_CPU_SHAPE.branching} on a CPU, {_CPU_DRAWN_SHAPE.branching} if drawn, "
-        f"{_GPU_SHAPE.branching} on a GPU",
+        help=f"beams per level and candidates per beam, 1 drafts a chain; {_by_device('branching')}",
         unit="tokens",
         minimum=1,
     )
     nodes: int | None = option(
         None,
-        help="largest draft tree, the root included; "
-        f"none: {_CPU_SHAPE.nodes} on a CPU, {_CPU_DRAWN_SHAPE.nodes} if drawn, {_GPU_SHAPE.nodes} on a GPU",
+        help=f"largest draft tree, the root included; {_by_device('nodes')}",
         unit="nodes",
         minimum=1,
     )
@@ -135,22 +136,6 @@ class TreeOptions:
         maximum=1,
     )
 
-    lookup: int | None = option(
-        None,
-        help="most tokens to draft from where the context said the same before, 0 drafts none; "
-        f"none: {LONGEST} on a CPU, 0 on a GPU and if drawn",
-        unit="tokens",
-        minimum=0,
-    )
-    tree: Literal["auto", "top-k", "chain", "paths", "without-replacement"] = option(
-        "auto",
-        help="most likely tokens, or drawn ones: one path, independent paths, or children without "
-        "replacement; auto: what the verifier prefers",
-    )
-    temperature: float | None = option(
-        None, help="of drawn trees; none: the target's", minimum=0.01, maximum=100.0
-    )
-
     def shape(self, device: torch.device, tree: TreeKind = "top-k", *, cuda_graph: bool = False) -> TreeShape:
         """Return the shape of the draft trees.
 
@@ -162,15 +147,15 @@ class TreeOptions:
         Raises:
             UsageError: a gain is asked for where trees cannot follow the drafter's confidence.
         """
-        drawn = tree != "top-k"
-        default = _GPU_SHAPE if device.type != "cpu" else _CPU_DRAWN_SHAPE if drawn else _CPU_SHAPE
+        sampled = tree != "top-k"
+        default = _GPU_SHAPE if device.type != "cpu" else _CPU_SAMPLED_SHAPE if sampled else _CPU_SHAPE
         chosen = {
             field.name: getattr(self, field.name)
             for field in attrs.fields(TreeShape)
             if getattr(self, field.name) is not None
         }
         shape = attrs.evolve(default, **chosen)
-        if shape.follows_confidence and drawn:
+        if shape.follows_confidence and sampled:
             raise UsageError(
                 "node_gain and level_gain are for trees of the most likely tokens, drawn ones keep what was "
                 "drawn; allowed: 0, or -o drafter.tree=top-k"
@@ -182,33 +167,29 @@ class TreeOptions:
             )
         return shape
 
-    def lookup_length(self, context: BuildContext) -> int:
-        """Return how many tokens to draft at most from where the context said the same before.
 
-        Raises:
-            UsageError: it was asked for beside drawn trees.
-        """
-        drawn = context.tree != "top-k"
-        if self.lookup is not None:
-            if self.lookup and drawn:
-                raise UsageError(
-                    "lookup adds tokens that were not drawn, which is not exact for drawn trees; allowed: 0, "
-                    "or -o drafter.tree=top-k"
-                )
-            return self.lookup
-        # The path costs no draft, but the host has to read the tree.
-        on_cpu = context.target.device.type == "cpu"
-        return LONGEST if on_cpu and not drawn and self.shape(context.target.device).levels else 0
+@attrs.frozen(slots=True, kw_only=True)
+class TreeOptions(SizeOptions):
+    """Options of every drafter that drafts dynamic trees: how large they are, and how they come about."""
+
+    tree: Literal["auto", "top-k", "chain", "paths", "without-replacement"] = option(
+        "auto",
+        help="most likely tokens, or drawn ones: one path, independent paths, or children without "
+        "replacement; auto: what the verifier prefers",
+    )
+    temperature: float | None = option(
+        None, help="of drawn trees; none: the target's", minimum=0.01, maximum=100.0
+    )
 
     def sampling(self, context: BuildContext) -> TreeSampling | None:
-        """Return how trees are drawn for a verifier, or None for the most likely tokens."""
+        """Return how trees are sampled for a verifier, or None for the most likely tokens."""
         if context.tree == "top-k":
             return None
         shape = self.shape(context.target.device, context.tree)
-        sampled = SampledShape.of(
+        sizes = SampledShape.of(
             context.tree, depth=shape.levels, branching=shape.branching, nodes=shape.nodes
         )
-        return TreeSampling(sampled, self.temperature or context.temperature or 1.0)
+        return TreeSampling(sizes, self.temperature or context.temperature or 1.0)
 
 
 def sweep(setting: Setting) -> Sequence[str]:
@@ -219,10 +200,9 @@ def sweep(setting: Setting) -> Sequence[str]:
         "node_gain=0.05|0.2,level_gain=0.5|0.7|0.9",
         "level_gain=0.5|0.9",
         "branching=3|6",
-        "lookup=0|8|16",
         "node_gain=0,level_gain=0,depth=2|3,nodes=6|8|12",
     )
 
 
 # The kinds of trees that these options can ask for.
-TREES: tuple[TreeKind, ...] = ("top-k", "chain", "paths", "without-replacement")
+TREES: tuple[TreeKind, ...] = get_args(TreeKind)

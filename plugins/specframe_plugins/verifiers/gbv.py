@@ -2,23 +2,17 @@
 
 from __future__ import annotations
 
-import attrs
 import torch
 from torch import Generator, Tensor
 
 from specframe.contracts.protocols import Verifier
 from specframe.contracts.target_logits import TargetLogits
 from specframe.contracts.tree import DraftTree, Verdict
-from specframe.registry.components import BuildContext, Component
+from specframe.registry.components import Component
 from specframe_plugins.verifiers.acceptance import drawing
-from specframe_plugins.verifiers.acceptance.block_acceptance import accept_block
-from specframe_plugins.verifiers.acceptance.drawn_tree import DrawnTree
-from specframe_plugins.verifiers.acceptance.supported import needs_temperature
-
-
-@attrs.frozen(slots=True)
-class GbvOptions:
-    """``gbv`` has no options."""
+from specframe_plugins.verifiers.acceptance.block import accept_block
+from specframe_plugins.verifiers.acceptance.sampled_tree import SampledTreeOnHost
+from specframe_plugins.verifiers.acceptance.temperature import needs_temperature
 
 
 class GbvVerifier(Verifier):
@@ -36,29 +30,24 @@ class GbvVerifier(Verifier):
     def verify(self, tree: DraftTree, target: TargetLogits, generator: Generator | None) -> Verdict:
         """Return the accepted part of the selected path and the token that follows it.
 
-        Args:
-            tree: independent paths.
-            target: what the target says after each node.
-            generator: the only source of randomness.
-
         Raises:
             SpecframeError: the logits after a node of the selected path make no distribution.
         """
-        drawn = DrawnTree(tree, target.raw.shape[1])
-        paths = drawn.paths
+        sampled = SampledTreeOnHost(tree, target.raw.shape[1])
+        paths = sampled.paths
         below, through = 0.0, 1.0
         nodes, targets, selected = [0], [target.probabilities(0).double()], list[Tensor]()
         for depth in range(len(paths[0]) if paths else 0):
-            p, q = targets[-1], drawn.distribution(nodes[-1])
+            p, q = targets[-1], sampled.distribution(nodes[-1])
             order = torch.where(q > 0.0, p / q, -1.0).sort(stable=True).indices
             rank_of = torch.empty_like(order)
             rank_of[order] = torch.arange(len(order), device=order.device)
             lower = torch.empty_like(q)
             lower[order] = q[order].cumsum(dim=0) - q[order]
             a, b = below + through * lower, through * q
-            selected.append(_selection(a, b, len(drawn.paths)))
+            selected.append(_selection(a, b, len(sampled.paths)))
             children = list(dict.fromkeys(path[depth] for path in paths))
-            tokens = [drawn.token_ids[child] for child in children]
+            tokens = [sampled.token_ids[child] for child in children]
             best = int(rank_of[torch.tensor(tokens, device=order.device)].argmax())
             child, token = children[best], tokens[best]
             paths = tuple(path for path in paths if path[depth] == child)
@@ -67,8 +56,8 @@ class GbvVerifier(Verifier):
             below, through = below / (below + through), through / (below + through)
             nodes.append(child)
             targets.append(target.probabilities(child).double())
-        block = accept_block([drawn.token_ids[node] for node in nodes[1:]], targets, selected, generator)
-        return drawn.verdict(nodes[: block.accepted + 1], drawing.draw(block.remaining, generator))
+        block = accept_block([sampled.token_ids[node] for node in nodes[1:]], targets, selected, generator)
+        return sampled.verdict(nodes[: block.accepted + 1], drawing.draw(block.remaining, generator))
 
 
 def _selection(a: Tensor, b: Tensor, paths: int) -> Tensor:
@@ -80,15 +69,10 @@ def _selection(a: Tensor, b: Tensor, paths: int) -> Tensor:
     return weights / weights.sum()
 
 
-def _build(options: GbvOptions, context: BuildContext) -> GbvVerifier:
-    return GbvVerifier()
-
-
 COMPONENT = Component(
     name="gbv",
     summary="exact sampling from several independent paths: selects one and verifies it as a block (GBV)",
-    options=GbvOptions,
-    factory=_build,
+    factory=lambda options, context: GbvVerifier(),
     supports=needs_temperature,
     trees=("paths", "chain"),
 )

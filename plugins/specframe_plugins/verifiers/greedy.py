@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import attrs
 import torch
 from torch import Generator
 
@@ -10,13 +9,8 @@ from specframe.contracts.protocols import Verifier
 from specframe.contracts.target_logits import TargetLogits, not_finite
 from specframe.contracts.tree import DraftTree, Verdict
 from specframe.ops.row_maxima import row_max
-from specframe.registry.components import BuildContext, Component, Setting
+from specframe.registry.components import Component, Setting
 from specframe_plugins.verifiers.acceptance.tree_walk import TreeOnHost, walk
-
-
-@attrs.frozen(slots=True)
-class GreedyOptions:
-    """``greedy`` has no options."""
 
 
 class GreedyVerifier(Verifier):
@@ -31,11 +25,6 @@ class GreedyVerifier(Verifier):
         """Return the longest path that the target's argmax follows, with one host read.
 
         With logits processors, such as a repetition penalty, only the nodes on the path are processed.
-
-        Args:
-            tree: N nodes.
-            target: what the target says after each node.
-            generator: not used; greedy decoding draws nothing.
 
         Raises:
             SpecframeError: the largest logit after a node of the path is NaN or infinite.
@@ -70,15 +59,10 @@ def _supports(setting: Setting) -> str | None:
     return None
 
 
-def _build(options: GreedyOptions, context: BuildContext) -> GreedyVerifier:
-    return GreedyVerifier()
-
-
 COMPONENT = Component(
     name="greedy",
     summary="exact greedy decoding: accept what the target's argmax would have emitted",
-    options=GreedyOptions,
-    factory=_build,
+    factory=lambda options, context: GreedyVerifier(),
     supports=_supports,
     trees=("top-k", "chain", "paths", "without-replacement"),
 )

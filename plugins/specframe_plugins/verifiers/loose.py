@@ -12,7 +12,7 @@ from specframe.contracts.options import option
 from specframe.contracts.protocols import Verifier
 from specframe.contracts.target_logits import TargetLogits, not_finite
 from specframe.contracts.tree import DraftTree, Verdict
-from specframe.registry.components import BuildContext, Component, Setting
+from specframe.registry.components import Component, Setting
 from specframe_plugins.verifiers.acceptance.tree_walk import TreeOnHost, walk
 
 
@@ -48,11 +48,6 @@ class LooseVerifier(Verifier):
 
     def verify(self, tree: DraftTree, target: TargetLogits, generator: Generator | None) -> Verdict:
         """Return the path and the target's most likely token after it.
-
-        Args:
-            tree: N nodes, however they were found.
-            target: what the target says after each node.
-            generator: not used.
 
         Raises:
             SpecframeError: the largest logit after a looked-at node is NaN or infinite.
@@ -100,15 +95,11 @@ def _supports(setting: Setting) -> str | None:
     return None
 
 
-def _build(options: LooseOptions, context: BuildContext) -> LooseVerifier:
-    return LooseVerifier(options)
-
-
 COMPONENT = Component(
     name="loose",
     summary="lossy: greedy, but passes a mismatch that the target goes along with (FLy)",
     options=LooseOptions,
-    factory=_build,
+    factory=lambda options, context: LooseVerifier(options),
     supports=_supports,
     trees=("top-k", "chain", "paths", "without-replacement"),
     lossy=True,

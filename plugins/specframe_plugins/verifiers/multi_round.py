@@ -2,22 +2,16 @@
 
 from __future__ import annotations
 
-import attrs
 from torch import Generator
 
 from specframe.contracts.protocols import Verifier
 from specframe.contracts.target_logits import TargetLogits
 from specframe.contracts.tree import DraftTree, Verdict
-from specframe.registry.components import BuildContext, Component
+from specframe.registry.components import Component
 from specframe_plugins.verifiers.acceptance import drawing
-from specframe_plugins.verifiers.acceptance.drawn_tree import DrawnTree
-from specframe_plugins.verifiers.acceptance.supported import needs_temperature
+from specframe_plugins.verifiers.acceptance.sampled_tree import SampledTreeOnHost
+from specframe_plugins.verifiers.acceptance.temperature import needs_temperature
 from specframe_plugins.verifiers.acceptance.tree_walk import walk
-
-
-@attrs.frozen(slots=True)
-class MultiRoundOptions:
-    """``multi-round`` has no options."""
 
 
 class MultiRoundVerifier(Verifier):
@@ -35,21 +29,16 @@ class MultiRoundVerifier(Verifier):
     def verify(self, tree: DraftTree, target: TargetLogits, generator: Generator | None) -> Verdict:
         """Return the accepted path and the token that follows it.
 
-        Args:
-            tree: independent paths, or children without replacement.
-            target: what the target says after each node.
-            generator: the only source of randomness.
-
         Raises:
             SpecframeError: the logits after a visited node make no distribution.
         """
-        drawn = DrawnTree(tree, target.raw.shape[1])
+        sampled = SampledTreeOnHost(tree, target.raw.shape[1])
 
         def choose(node: int) -> int:
-            p, candidates = target.probabilities(node).double(), drawn.candidates(node)
+            p, candidates = target.probabilities(node).double(), sampled.candidates(node)
             if not candidates:
                 return drawing.draw(p, generator)
-            p, q = p / p.sum(), drawn.distribution(node)
+            p, q = p / p.sum(), sampled.distribution(node)
             for token in candidates:
                 if drawing.accepts(float(p[token]) / float(q[token]), generator):
                     return token
@@ -58,23 +47,18 @@ class MultiRoundVerifier(Verifier):
                 if left == 0.0:
                     return token  # p equals q, up to rounding: no child can be rejected
                 p = rest.div_(left)
-                if drawn.without_replacement:
+                if sampled.without_replacement:
                     q[token] = 0.0
                     q /= q.sum()
             return drawing.draw(p, generator)
 
-        return walk(drawn, choose)
-
-
-def _build(options: MultiRoundOptions, context: BuildContext) -> MultiRoundVerifier:
-    return MultiRoundVerifier()
+        return walk(sampled, choose)
 
 
 COMPONENT = Component(
     name="multi-round",
     summary="exact sampling: the drawn children are offered one after the other (SpecInfer, RSD)",
-    options=MultiRoundOptions,
-    factory=_build,
+    factory=lambda options, context: MultiRoundVerifier(),
     supports=needs_temperature,
     trees=("without-replacement", "paths", "chain"),
 )

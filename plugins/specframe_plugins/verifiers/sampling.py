@@ -2,22 +2,16 @@
 
 from __future__ import annotations
 
-import attrs
 import torch
 from torch import Generator
 
 from specframe.contracts.protocols import Verifier
 from specframe.contracts.target_logits import TargetLogits, not_finite
 from specframe.contracts.tree import DraftTree, Verdict
-from specframe.registry.components import BuildContext, Component
+from specframe.registry.components import Component
 from specframe_plugins.verifiers.acceptance import drawing
-from specframe_plugins.verifiers.acceptance.supported import needs_temperature
+from specframe_plugins.verifiers.acceptance.temperature import needs_temperature
 from specframe_plugins.verifiers.acceptance.tree_walk import TreeOnHost, walk
-
-
-@attrs.frozen(slots=True)
-class SamplingOptions:
-    """``sampling`` has no options."""
 
 
 class SamplingVerifier(Verifier):
@@ -33,11 +27,6 @@ class SamplingVerifier(Verifier):
 
         On a CPU the distribution is computed node by node along the path. Elsewhere every visit would wait
         for the device, so one token is drawn after each node at once.
-
-        Args:
-            tree: N nodes.
-            target: what the target says after each node.
-            generator: the only source of randomness.
 
         Raises:
             SpecframeError: the logits after a visited node make no distribution.
@@ -55,15 +44,10 @@ class SamplingVerifier(Verifier):
         return walk(on_host, choose)
 
 
-def _build(options: SamplingOptions, context: BuildContext) -> SamplingVerifier:
-    return SamplingVerifier()
-
-
 COMPONENT = Component(
     name="sampling",
     summary="exact sampling for any draft tree: accept the target's own draws as far as they were drafted",
-    options=SamplingOptions,
-    factory=_build,
+    factory=lambda options, context: SamplingVerifier(),
     supports=needs_temperature,
     trees=("top-k", "chain", "paths", "without-replacement"),
 )

@@ -2,23 +2,17 @@
 
 from __future__ import annotations
 
-import attrs
 from torch import Generator
 
 from specframe.contracts.protocols import Verifier
 from specframe.contracts.target_logits import TargetLogits
 from specframe.contracts.tree import DraftTree, Verdict
-from specframe.registry.components import BuildContext, Component
+from specframe.registry.components import Component
 from specframe_plugins.verifiers.acceptance import drawing
-from specframe_plugins.verifiers.acceptance.drawn_tree import DrawnTree
-from specframe_plugins.verifiers.acceptance.supported import needs_temperature
+from specframe_plugins.verifiers.acceptance.sampled_tree import SampledTreeOnHost
+from specframe_plugins.verifiers.acceptance.temperature import needs_temperature
 from specframe_plugins.verifiers.acceptance.tree_walk import walk
 from specframe_plugins.verifiers.k_sequential import KSequential
-
-
-@attrs.frozen(slots=True)
-class SpectrOptions:
-    """``spectr`` has no options."""
 
 
 class SpectrVerifier(Verifier):
@@ -31,39 +25,29 @@ class SpectrVerifier(Verifier):
     def verify(self, tree: DraftTree, target: TargetLogits, generator: Generator | None) -> Verdict:
         """Return the accepted path and the token that follows it.
 
-        Args:
-            tree: independent paths.
-            target: what the target says after each node.
-            generator: the only source of randomness.
-
         Raises:
             SpecframeError: the logits after a visited node make no distribution.
         """
-        drawn = DrawnTree(tree, target.raw.shape[1])
+        sampled = SampledTreeOnHost(tree, target.raw.shape[1])
 
         def choose(node: int) -> int:
-            p, candidates = target.probabilities(node).double(), drawn.candidates(node)
+            p, candidates = target.probabilities(node).double(), sampled.candidates(node)
             if not candidates:
                 return drawing.draw(p, generator)
-            p, q = p / p.sum(), drawn.distribution(node)
+            p, q = p / p.sum(), sampled.distribution(node)
             selection = KSequential.of(p, q, len(candidates))
             for token in candidates:
                 if drawing.accepts(float(p[token] / (selection.rho * q[token])), generator):
                     return token
             return drawing.draw(selection.recovered, generator)
 
-        return walk(drawn, choose)
-
-
-def _build(options: SpectrOptions, context: BuildContext) -> SpectrVerifier:
-    return SpectrVerifier()
+        return walk(sampled, choose)
 
 
 COMPONENT = Component(
     name="spectr",
     summary="exact sampling from several independent paths by k-sequential selection (SpecTr)",
-    options=SpectrOptions,
-    factory=_build,
+    factory=lambda options, context: SpectrVerifier(),
     supports=needs_temperature,
     trees=("paths", "chain"),
 )

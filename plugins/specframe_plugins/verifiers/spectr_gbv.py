@@ -2,23 +2,17 @@
 
 from __future__ import annotations
 
-import attrs
 from torch import Generator
 
 from specframe.contracts.protocols import Verifier
 from specframe.contracts.target_logits import TargetLogits
 from specframe.contracts.tree import DraftTree, Verdict
-from specframe.registry.components import BuildContext, Component
+from specframe.registry.components import Component
 from specframe_plugins.verifiers.acceptance import drawing
-from specframe_plugins.verifiers.acceptance.block_acceptance import accept_block
-from specframe_plugins.verifiers.acceptance.drawn_tree import DrawnTree
-from specframe_plugins.verifiers.acceptance.supported import needs_temperature
+from specframe_plugins.verifiers.acceptance.block import accept_block
+from specframe_plugins.verifiers.acceptance.sampled_tree import SampledTreeOnHost
+from specframe_plugins.verifiers.acceptance.temperature import needs_temperature
 from specframe_plugins.verifiers.k_sequential import KSequential
-
-
-@attrs.frozen(slots=True)
-class SpectrGbvOptions:
-    """``spectr-gbv`` has no options."""
 
 
 class SpectrGbvVerifier(Verifier):
@@ -39,31 +33,26 @@ class SpectrGbvVerifier(Verifier):
     def verify(self, tree: DraftTree, target: TargetLogits, generator: Generator | None) -> Verdict:
         """Return the accepted path and the token that follows it.
 
-        Args:
-            tree: independent paths.
-            target: what the target says after each node.
-            generator: the only source of randomness.
-
         Raises:
             SpecframeError: the logits after a node make no distribution.
         """
-        drawn = DrawnTree(tree, target.raw.shape[1])
+        sampled = SampledTreeOnHost(tree, target.raw.shape[1])
         accepted, remaining = [0], target.probabilities(0).double()
-        fresh = [[0, *path] for path in drawn.paths]
+        fresh = [[0, *path] for path in sampled.paths]
         while True:
             depth = len(accepted)
             fresh = [nodes for nodes in fresh if len(nodes) > depth and nodes[:depth] == accepted]
             if not fresh:
-                return drawn.verdict(accepted, drawing.draw(remaining, generator))
+                return sampled.verdict(accepted, drawing.draw(remaining, generator))
             remaining /= remaining.sum()
-            selection = KSequential.of(remaining, drawn.distribution(accepted[-1]), len(fresh))
+            selection = KSequential.of(remaining, sampled.distribution(accepted[-1]), len(fresh))
             while fresh:
                 rest = fresh.pop(0)[depth - 1 :]
                 target.prepare(rest[1:])
                 block = accept_block(
-                    [drawn.token_ids[node] for node in rest[1:]],
+                    [sampled.token_ids[node] for node in rest[1:]],
                     [remaining, *(target.probabilities(node).double() for node in rest[1:])],
-                    [drawn.distribution(node) for node in rest[:-1]],
+                    [sampled.distribution(node) for node in rest[:-1]],
                     generator,
                     weight=1.0 / selection.rho,
                 )
@@ -75,15 +64,10 @@ class SpectrGbvVerifier(Verifier):
                 remaining = selection.recovered
 
 
-def _build(options: SpectrGbvOptions, context: BuildContext) -> SpectrGbvVerifier:
-    return SpectrGbvVerifier()
-
-
 COMPONENT = Component(
     name="spectr-gbv",
     summary="exact sampling from several independent paths: k-sequential selection of whole blocks",
-    options=SpectrGbvOptions,
-    factory=_build,
+    factory=lambda options, context: SpectrGbvVerifier(),
     supports=needs_temperature,
     trees=("paths", "chain"),
 )

@@ -12,9 +12,9 @@ from specframe.contracts.options import option
 from specframe.contracts.protocols import Verifier
 from specframe.contracts.target_logits import TargetLogits
 from specframe.contracts.tree import DraftTree, Verdict
-from specframe.registry.components import BuildContext, Component
+from specframe.registry.components import Component
 from specframe_plugins.verifiers.acceptance import drawing
-from specframe_plugins.verifiers.acceptance.supported import needs_temperature
+from specframe_plugins.verifiers.acceptance.temperature import needs_temperature
 from specframe_plugins.verifiers.acceptance.tree_walk import TreeOnHost
 
 
@@ -43,11 +43,6 @@ class TypicalVerifier(Verifier):
     def verify(self, tree: DraftTree, target: TargetLogits, generator: Generator | None) -> Verdict:
         """Return the longest path of likely enough tokens, and a token drawn after it.
 
-        Args:
-            tree: N nodes, however they were found.
-            target: what the target says after each node.
-            generator: the only source of randomness.
-
         Raises:
             SpecframeError: the logits after an accepted node make no distribution.
         """
@@ -73,15 +68,11 @@ class TypicalVerifier(Verifier):
         return min(self._options.threshold, self._options.share * math.exp(-entropy))
 
 
-def _build(options: TypicalOptions, context: BuildContext) -> TypicalVerifier:
-    return TypicalVerifier(options)
-
-
 COMPONENT = Component(
     name="typical",
     summary="lossy: accepts drafted tokens that the target finds likely enough (Medusa)",
     options=TypicalOptions,
-    factory=_build,
+    factory=lambda options, context: TypicalVerifier(options),
     supports=needs_temperature,
     trees=("top-k", "chain", "paths", "without-replacement"),
     lossy=True,

@@ -12,12 +12,12 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from specframe.errors import UsageError
+from specframe.registry.components import BuildContext
+from specframe.registry.shipped import ShippedData, ShippedFile
 
 if TYPE_CHECKING:
     from specframe.model.target import Target
 
-# Frequencies ship next to the trained head that was made from the same text.
-SHIPPED_ROOT = Path(__file__).parents[1] / "drafters"
 SHIPPED_NAME = "token_frequencies.safetensors"
 
 
@@ -36,11 +36,11 @@ class TokenFrequencies:
     source: str
 
 
-def token_frequencies(target: Target, frequencies: Path | None, text: Path | None) -> TokenFrequencies:
+def token_frequencies(context: BuildContext, frequencies: Path | None, text: Path | None) -> TokenFrequencies:
     """Return the frequencies a user asked for, or else those shipped for the target's tokenizer.
 
     Args:
-        target: whose tokens are counted.
+        context: the target whose tokens are counted, and what ships.
         frequencies: ``.safetensors`` as described at ``read_frequencies``, or JSON: an object of id to
             count, or a list of ids by falling frequency.
         text: UTF-8 text to count with the target's tokenizer.
@@ -51,10 +51,16 @@ def token_frequencies(target: Target, frequencies: Path | None, text: Path | Non
     if frequencies is not None and text is not None:
         raise UsageError("both frequencies and text are given; allowed: one of them")
     if text is not None:
-        return _count(target, text)
+        return _count(context.target, text)
     if frequencies is not None:
-        return read_frequencies(frequencies, target)
-    return _shipped(target)
+        return read_frequencies(frequencies, context.target)
+    shipped = shipped_frequencies(context.target, context.data)
+    if shipped is None:
+        raise UsageError(
+            f"no token frequencies are shipped for the tokenizer of {context.target.name}; give "
+            "-o vocabulary.frequencies=FILE, or -o vocabulary.text=FILE to count a text"
+        )
+    return shipped
 
 
 def read_frequencies(path: Path, target: Target) -> TokenFrequencies:
@@ -150,21 +156,21 @@ def _by_falling_count(token_ids: Tensor, counts: Tensor, source: str) -> TokenFr
     return TokenFrequencies(token_ids[by_count], counts, source)
 
 
-def find_shipped(target: Target) -> Path | None:
-    """Return the file of the shipped frequencies with the fingerprint of the target's tokenizer."""
-    for path in sorted(SHIPPED_ROOT.glob(f"*/data/*/{SHIPPED_NAME}")):
+def find_shipped(target: Target, data: ShippedData) -> ShippedFile | None:
+    """Return the shipped file with the fingerprint of the target's tokenizer.
+
+    Raises:
+        PluginError: a file is broken, or two fit.
+    """
+
+    def fits(path: Path) -> bool:
         with safe_open(path, framework="pt") as file:
-            fingerprint = (file.metadata() or {}).get("tokenizer_fingerprint")
-        if fingerprint == target.tokenizer_fingerprint:
-            return path
-    return None
+            return (file.metadata() or {}).get("tokenizer_fingerprint") == target.tokenizer_fingerprint
+
+    return data.find(SHIPPED_NAME, fits)
 
 
-def _shipped(target: Target) -> TokenFrequencies:
-    path = find_shipped(target)
-    if path is None:
-        raise UsageError(
-            f"no token frequencies are shipped for the tokenizer of {target.name}; give "
-            "-o vocabulary.frequencies=FILE, or -o vocabulary.text=FILE to count a text"
-        )
-    return read_frequencies(path, target)
+def shipped_frequencies(target: Target, data: ShippedData) -> TokenFrequencies | None:
+    """Return the frequencies that ship for the target's tokenizer; raises as ``find_shipped`` does."""
+    file = find_shipped(target, data)
+    return file.load(lambda path: read_frequencies(path, target)) if file else None

@@ -7,7 +7,7 @@ import torch
 
 from specframe.contracts.protocols import VocabularyBuilder
 from specframe.engine.drafting.controller import controller_option
-from specframe.registry.components import BuildContext, Component
+from specframe.registry.components import Component
 
 
 @attrs.frozen(slots=True)
@@ -31,13 +31,9 @@ class FullVocabulary(VocabularyBuilder):
         self.pinned_ids = torch.empty(0, dtype=torch.int64)
 
 
-def _build(options: FullOptions, context: BuildContext) -> FullVocabulary:
-    return FullVocabulary(options.controller)
-
-
 COMPONENT = Component(
     name="full",
     summary="no pruning: draft over the whole vocabulary",
     options=FullOptions,
-    factory=_build,
+    factory=lambda options, context: FullVocabulary(options.controller),
 )

@@ -7,7 +7,6 @@ the target at the positions it has already computed; training-free and of the pa
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import attrs
 import torch
@@ -20,9 +19,6 @@ from specframe.engine.drafting.controller import controller_option
 from specframe.errors import UsageError
 from specframe.registry.components import BuildContext, Component
 from specframe_plugins.vocabularies.frequencies import find_shipped, token_frequencies
-
-if TYPE_CHECKING:
-    from specframe.model.target import Target
 
 # A core keeps more of tau for its rows than a deeper harvest does (docs/strategies.md): 512 of 3,072 slots.
 _CORE_SHARE = 6
@@ -83,15 +79,16 @@ class NanospecOptions:
         if (self.frequencies or self.text) and self.core == 0:
             raise ValueError("frequencies and text decide which tokens form the core; set core above 0")
 
-    def core_size(self, target: Target) -> int:
+    def core_size(self, context: BuildContext) -> int:
         """Return how many tokens form the core for a target."""
         if self.core is not None:
             return self.core
-        return min(self.capacity, target.vocab_size) // _CORE_SHARE if self.knows_frequencies(target) else 0
+        capacity = min(self.capacity, context.target.vocab_size)
+        return capacity // _CORE_SHARE if self.knows_frequencies(context) else 0
 
-    def knows_frequencies(self, target: Target) -> bool:
+    def knows_frequencies(self, context: BuildContext) -> bool:
         """Return whether frequencies were given or ship for a target."""
-        return bool(self.frequencies or self.text or find_shipped(target))
+        return bool(self.frequencies or self.text or find_shipped(context.target, context.data))
 
 
 class NanospecVocabulary(VocabularyBuilder):
@@ -154,10 +151,10 @@ class NanospecVocabulary(VocabularyBuilder):
 
 def _build(options: NanospecOptions, context: BuildContext) -> NanospecVocabulary:
     target, pinned_ids, spare_ids = context.target, context.required_ids, None
-    size = options.core_size(target)
-    grows = options.controller and options.knows_frequencies(target)
+    size = options.core_size(context)
+    grows = options.controller and options.knows_frequencies(context)
     if size or grows:
-        frequent = token_frequencies(target, options.frequencies, options.text).token_ids.to(
+        frequent = token_frequencies(context, options.frequencies, options.text).token_ids.to(
             pinned_ids.device
         )
         pinned_ids = torch.unique(torch.cat([pinned_ids, frequent[:size]]))

@@ -21,8 +21,7 @@ from specframe.errors import UsageError
 from specframe.registry.components import BuildContext, Component, DoctorRequest, Finding
 from specframe_plugins.vocabularies.frequencies import (
     TokenFrequencies,
-    find_shipped,
-    read_frequencies,
+    shipped_frequencies,
     token_frequencies,
 )
 
@@ -118,7 +117,7 @@ def _first_distinct(ids: Tensor) -> Tensor:
 
 
 def _build(options: StaticOptions, context: BuildContext) -> StaticVocabulary:
-    frequencies = token_frequencies(context.target, options.frequencies, options.text)
+    frequencies = token_frequencies(context, options.frequencies, options.text)
     required_ids = context.required_ids
     ids = select_ids(_parse_size(options.size), frequencies, required_ids.cpu(), context.target.vocab_size)
     return StaticVocabulary(ids.to(required_ids.device), options.controller)
@@ -128,14 +127,14 @@ def _diagnose(request: DoctorRequest) -> Iterator[Finding]:
     """Check the token frequencies that ship for the target."""
     if request.target is None:
         return
-    subject, path = "token frequencies", find_shipped(request.target)
-    if path is None:
-        yield Finding(subject, None, f"none ship for the tokenizer of {request.target.name}")
-        return
+    subject = "token frequencies"
     try:
-        found = read_frequencies(path, request.target)
+        found = shipped_frequencies(request.target, request.data)
     except UsageError as error:
         yield Finding(subject, False, str(error))
+        return
+    if found is None:
+        yield Finding(subject, None, f"none ship for the tokenizer of {request.target.name}")
     else:
         yield Finding(subject, True, f"{len(found.token_ids)} tokens, the tokenizer fits; {found.source}")
 

@@ -13,9 +13,15 @@ from safetensors.torch import load_file, save_file
 from tiny_models import tiny_target
 from torch import Tensor
 
-from specframe.errors import CheckpointError, SpecframeError, UsageError
+from specframe.errors import CheckpointError, PluginError, SpecframeError, UsageError
 from specframe.model.target import Target
-from specframe_plugins.drafters.eagle.checkpoint import find_head, load_head, save_head
+from specframe.registry.shipped import ShippedData
+from specframe_plugins.drafters.eagle.checkpoint import (
+    find_head,
+    load_chosen,
+    load_head,
+    save_head,
+)
 from specframe_plugins.drafters.eagle.model import EagleConfig, EagleHead
 
 
@@ -284,21 +290,39 @@ def test_weights_that_are_not_finite_are_named(own: Path, target: Target, value:
     assert message(own, target).startswith("fc.weight in")
 
 
+def shipped(folder: Path) -> ShippedData:
+    """Return what a plugin ships that has these heads."""
+    return ShippedData(tuple((head, "theirs 1.0") for head in sorted(folder.iterdir())))
+
+
 def test_the_shipped_head_of_a_tokenizer_and_size_is_found(tmp_path: Path, target: Target) -> None:
     save_head(head_for(target, tokenizer_fingerprint="0123"), tmp_path / "another tokenizer")
     save_head(head_for(target, hidden_size=128), tmp_path / "another size")
+    write_public(tmp_path / "another kind", public_tensors(target))
     save_head(head_for(target), tmp_path / "right")
-    assert find_head(target, tmp_path) == tmp_path / "right"
+    assert find_head(target, shipped(tmp_path)).path.parent == tmp_path / "right"
 
 
 def test_without_a_shipped_head_the_error_says_which_ones_exist(tmp_path: Path, target: Target) -> None:
     save_head(head_for(target, tokenizer_fingerprint="0123", target_name="elsewhere"), tmp_path / "other")
     with pytest.raises(SpecframeError, match="heads ship for: elsewhere; `specframe train` makes one"):
-        find_head(target, tmp_path)
+        find_head(target, shipped(tmp_path))
 
 
-def test_without_a_shipped_head_the_error_names_a_drafter_that_needs_none(
-    tmp_path: Path, target: Target
-) -> None:
+def test_without_a_shipped_head_the_error_names_a_drafter_that_needs_none(target: Target) -> None:
     with pytest.raises(SpecframeError, match="; --drafter lookup needs no head"):
-        find_head(target, tmp_path)
+        find_head(target, ShippedData())
+
+
+def test_two_shipped_heads_for_one_target_are_named(tmp_path: Path, target: Target) -> None:
+    for name in ("one", "two"):
+        save_head(head_for(target), tmp_path / name)
+    with pytest.raises(PluginError, match=r"one/config.json of plugin theirs 1.0 and .*two/config.json of"):
+        find_head(target, shipped(tmp_path))
+
+
+def test_a_shipped_head_whose_weights_are_broken_names_its_plugin(tmp_path: Path, target: Target) -> None:
+    save_head(head_for(target), tmp_path / "head")
+    (tmp_path / "head" / "model.safetensors").write_bytes(b"no tensors")
+    with pytest.raises(PluginError, match=r"plugin theirs 1.0 ships a broken .*model.safetensors is corrupt"):
+        load_chosen(None, target, shipped(tmp_path))

@@ -13,7 +13,8 @@ import specframe_plugins.drafters.eagle.diagnosis as diagnosis
 import specframe_plugins.drafters.probe as probe
 from specframe.model.target import Target
 from specframe.registry.components import DoctorRequest, Finding
-from specframe_plugins.drafters.eagle.checkpoint import find_head, load_head, save_head
+from specframe.registry.manager import create_plugin_manager, shipped_data
+from specframe_plugins.drafters.eagle.checkpoint import load_chosen, save_head
 from specframe_plugins.drafters.eagle.model import EagleConfig, EagleHead
 
 TEXT = " ".join(f"w{i}" for i in random.Random(0).choices(range(3, VOCAB_SIZE), k=50))
@@ -53,6 +54,7 @@ def diagnose(target: Target | None, checkpoint: Path | None = None) -> list[Find
                 compile_targets=(),
                 target=target,
                 checkpoint=checkpoint,
+                data=shipped_data(create_plugin_manager()),
             )
         )
     )
@@ -117,7 +119,7 @@ def test_a_head_with_swapped_inputs_is_broken(
     smollm2: Target, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.undo()
-    head = load_head(find_head(smollm2), smollm2)
+    head, _ = load_chosen(None, smollm2, shipped_data(create_plugin_manager()))
     head.fc.weight.copy_(head.fc.weight.roll(smollm2.hidden_size, dims=1))
     save_head(head, tmp_path / "swapped")
     assert [finding.ok for finding in diagnose(smollm2, tmp_path / "swapped")] == [True, False]

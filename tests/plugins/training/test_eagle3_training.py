@@ -9,15 +9,14 @@ from tiny_training import SETTINGS, save_target, save_tasks
 
 from specframe.errors import UsageError
 from specframe.registry.components import TrainRequest
+from specframe_plugins.drafters.eagle.induction import with_induction
+from specframe_plugins.drafters.eagle.unroll import unroll
+from specframe_plugins.drafters.eagle3.architecture import Eagle3TrainOptions, train
 from specframe_plugins.drafters.eagle3.checkpoint import load_head
 from specframe_plugins.drafters.eagle3.model import Eagle3Head, default_feature_layers, for_target
-from specframe_plugins.drafters.eagle3.training import train
-from specframe_plugins.drafters.eagle3.training.options import Eagle3TrainOptions
 from specframe_plugins.training.command import FREQUENCIES
 from specframe_plugins.training.features import TrainingData, keep_features
-from specframe_plugins.training.induction import with_induction
 from specframe_plugins.training.shards import ShardSet, features_path
-from specframe_plugins.training.unroll import unroll
 from specframe_plugins.training.workers import GenerationJob, generate
 
 LAYERS = 6

@@ -12,8 +12,9 @@ from specframe.bench.configurations import parse_configurations
 from specframe.contracts.options import build_options
 from specframe.errors import UsageError
 from specframe.registry.components import TrainRequest
+from specframe_plugins.drafters.eagle.architecture import train
 from specframe_plugins.drafters.eagle.checkpoint import load_head
-from specframe_plugins.training.command import FREQUENCIES, train
+from specframe_plugins.training.command import FREQUENCIES
 from specframe_plugins.training.curves import CURVES_JSON, CURVES_PNG
 from specframe_plugins.training.data import TokenData
 from specframe_plugins.training.decoding import SHAPES

@@ -3,9 +3,9 @@
 import pytest
 import torch
 
+from specframe_plugins.drafters.eagle.induction import default_groups, hold_likeness, with_induction
 from specframe_plugins.drafters.eagle.model import EagleConfig, EagleHead
 from specframe_plugins.drafters.eagle3.model import Eagle3Config, Eagle3Head
-from specframe_plugins.training.induction import default_groups, hold_likeness, with_induction
 
 SIZES = {
     "vocab_size": 32,
@@ -75,7 +75,7 @@ def test_likeness_is_held_for_the_queries_and_keys_of_induction_heads_alone():
     head = with_induction(eagle(attention_bias=True), 1)
     for parameter in head.parameters():
         parameter.grad = torch.ones_like(parameter)
-    hold_likeness(head)
+    hold_likeness(head, progress=0.0)
     dropped = {name: int((p.grad == 0).sum()) for name, p in head.named_parameters() if (p.grad == 0).any()}
     rows = {"q_proj": 2 * 8, "k_proj": 8}
     assert dropped == {
@@ -85,3 +85,13 @@ def test_likeness_is_held_for_the_queries_and_keys_of_induction_heads_alone():
     }
     for name, count in rows.items():
         assert (getattr(head.attention, name).weight.grad[-count:] == 0).all()
+
+
+def test_likeness_is_held_in_the_first_fifth_of_a_training():
+    head = with_induction(eagle(), 1)
+    for parameter in head.parameters():
+        parameter.grad = torch.ones_like(parameter)
+    hold_likeness(head, progress=0.2)
+    assert all((parameter.grad == 1).all() for parameter in head.parameters())
+    hold_likeness(head, progress=0.19)
+    assert any((parameter.grad == 0).any() for parameter in head.parameters())

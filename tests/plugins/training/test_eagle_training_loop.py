@@ -12,21 +12,21 @@ from tiny_models import tiny_target
 
 from specframe.contracts.lm_head import OutputHead
 from specframe.errors import UsageError
+from specframe_plugins.drafters.eagle.architecture import EagleArchitecture
+from specframe_plugins.drafters.eagle.induction import with_induction
 from specframe_plugins.drafters.eagle.model import EagleConfig, EagleHead
-from specframe_plugins.training.architecture import Eagle2Architecture
+from specframe_plugins.drafters.eagle.unroll import unroll
 from specframe_plugins.training.exact import best
 from specframe_plugins.training.features import TrainingData
 from specframe_plugins.training.heldout import best_ids, chain_acceptance
-from specframe_plugins.training.induction import with_induction
 from specframe_plugins.training.objective import choose_subset, head_loss, make_targets, rows_of
-from specframe_plugins.training.recipe import Recipe
+from specframe_plugins.training.options import TrainOptions
 from specframe_plugins.training.shards import ANSWER, Sequence, ShardSet, ShardWriter
 from specframe_plugins.training.statistics import read_statistics, split
 from specframe_plugins.training.trainer import Trainer, rate
-from specframe_plugins.training.unroll import unroll
 from specframe_plugins.training.workers import GenerationJob, generate
 
-RECIPE = Recipe(
+OPTIONS = TrainOptions(
     epochs=3,
     batch_tokens=200,
     learning_rate=3e-3,
@@ -44,7 +44,6 @@ RECIPE = Recipe(
     evaluations=4,
     patience=0,
     seed=0,
-    autocast=False,
 )
 
 
@@ -77,19 +76,19 @@ def head_for(target, induction_groups=1):
     return with_induction(EagleHead(EagleConfig.for_target(target.config)), induction_groups)
 
 
-def trainer_for(target, shards, path, recipe=RECIPE, evaluate=None, induction_groups=1):
+def trainer_for(target, shards, path, options=OPTIONS, evaluate=None, induction_groups=1):
     numbers, _ = split(shards)
     data = TrainingData(shards, target)
     statistics = read_statistics(data, numbers)
     return Trainer(
-        architecture=Eagle2Architecture(),
+        architecture=EagleArchitecture(),
         head=head_for(target, induction_groups),
         data=data,
         numbers=numbers,
         frequent=statistics.frequent(40),
         feature_scale=statistics.feature_scale,
         input_scale=statistics.input_scale,
-        recipe=recipe,
+        options=options,
         state_path=path,
         evaluate=evaluate,
     )
@@ -150,10 +149,10 @@ def test_a_training_that_is_killed_at_any_moment_loses_at_most_the_batch(target,
 
     rng = random.Random(moment)
     path = tmp_path / "state.pt"
-    recipe = attrs.evolve(RECIPE, epochs=1)
-    whole = trainer_for(target, shards, tmp_path / "whole.pt", recipe, evaluate)
+    options = attrs.evolve(OPTIONS, epochs=1)
+    whole = trainer_for(target, shards, tmp_path / "whole.pt", options, evaluate)
     whole.run(lambda loss: None)
-    victim = trainer_for(target, shards, path, recipe, evaluate)
+    victim = trainer_for(target, shards, path, options, evaluate)
     step, place = rng.randrange(1, whole.total_steps), rng.choice(["before", "update", "write", "save"])
     update, write, replace = victim._optimizer.step, torch.save, Path.replace
 
@@ -188,7 +187,7 @@ def test_a_training_that_is_killed_at_any_moment_loses_at_most_the_batch(target,
         patch.setattr(Trainer, "save", lambda self: None if sys.exc_info()[0] else save())
         with pytest.raises(Killed):
             victim.run(dying_report)
-    second = trainer_for(target, shards, path, recipe, evaluate)
+    second = trainer_for(target, shards, path, options, evaluate)
     assert second.step >= step - 1
     second.run(lambda loss: None)
     assert second.losses == whole.losses
@@ -220,8 +219,8 @@ def test_training_ends_when_nothing_gets_better(target, shards, tmp_path):
         weights.append(next(head.parameters()).detach().clone())
         return next(measured)
 
-    recipe = attrs.evolve(RECIPE, evaluations=10, patience=3, ema=0.0)
-    trainer = trainer_for(target, shards, tmp_path / "state.pt", recipe, evaluate)
+    options = attrs.evolve(OPTIONS, evaluations=10, patience=3, ema=0.0)
+    trainer = trainer_for(target, shards, tmp_path / "state.pt", options, evaluate)
     trainer.run(lambda loss: None)
     assert [found.tau for found in trainer.evaluations] == [1.0, 1.5, 1.2, 1.4, 1.3]
     assert trainer.step < trainer.total_steps
@@ -229,7 +228,7 @@ def test_training_ends_when_nothing_gets_better(target, shards, tmp_path):
 
 
 def test_the_average_follows_the_weights(target, shards, tmp_path):
-    trainer = trainer_for(target, shards, tmp_path / "state.pt", attrs.evolve(RECIPE, ema=0.5))
+    trainer = trainer_for(target, shards, tmp_path / "state.pt", attrs.evolve(OPTIONS, ema=0.5))
     name = "fc.weight"
     trail = []
     trainer.run(lambda loss: trail.append(trainer.head.state_dict()[name].clone()))
@@ -242,7 +241,7 @@ def test_the_average_follows_the_weights(target, shards, tmp_path):
 
 def test_weights_of_the_loss_change_what_is_learnt(target, shards, tmp_path):
     def loss_with(**changes):
-        trainer = trainer_for(target, shards, tmp_path / "none.pt", attrs.evolve(RECIPE, **changes))
+        trainer = trainer_for(target, shards, tmp_path / "none.pt", attrs.evolve(OPTIONS, **changes))
         (batch,) = itertools.islice(trainer._batches(), 1)
         return trainer.loss(batch, 3, torch.Generator().manual_seed(0)).item()
 
@@ -259,7 +258,7 @@ def test_weights_of_the_loss_change_what_is_learnt(target, shards, tmp_path):
 
 def test_other_settings_are_refused(target, shards, tmp_path):
     trainer_for(target, shards, tmp_path / "state.pt").save()
-    changed = attrs.evolve(RECIPE, learning_rate=1e-4)
+    changed = attrs.evolve(OPTIONS, learning_rate=1e-4)
     with pytest.raises(UsageError, match=r"learning_rate 0\.003, not 0\.0001"):
         trainer_for(target, shards, tmp_path / "state.pt", changed)
 
@@ -271,7 +270,7 @@ def test_a_head_of_another_size_is_refused(target, shards, tmp_path):
 
 
 def test_queries_and_keys_of_induction_heads_stay_what_they_begin_as_for_a_fifth(target, shards, tmp_path):
-    trainer = trainer_for(target, shards, tmp_path / "state.pt", attrs.evolve(RECIPE, weight_decay=0.0))
+    trainer = trainer_for(target, shards, tmp_path / "state.pt", attrs.evolve(OPTIONS, weight_decay=0.0))
     rows = trainer.head.attention.head_dim
     begin = trainer.head.attention.k_proj.weight[-rows:].detach().clone()
     moved = []
@@ -284,7 +283,7 @@ def test_queries_and_keys_of_induction_heads_stay_what_they_begin_as_for_a_fifth
 
 
 def test_training_makes_the_head_draft_better(target, shards, tmp_path):
-    trainer = trainer_for(target, shards, tmp_path / "state.pt", attrs.evolve(RECIPE, epochs=8))
+    trainer = trainer_for(target, shards, tmp_path / "state.pt", attrs.evolve(OPTIONS, epochs=8))
     numbers, held_out = split(shards)
 
     def acceptance(which):
@@ -349,7 +348,7 @@ def test_chain_acceptance_is_that_of_drafting(target, shards):
         def __getitem__(self, key):
             return one
 
-    found = chain_acceptance(Eagle2Architecture(), head, TrainingData(One(), target), [number], depths)
+    found = chain_acceptance(EagleArchitecture(), head, TrainingData(One(), target), [number], depths)
     starts = len(tokens) - 2 - depths + 1
     expected = [0] * depths
     with torch.no_grad():

@@ -15,6 +15,7 @@ from specframe.contracts.tree import DraftTree, Verdict
 from specframe.errors import UsageError
 from specframe.model.target import Target
 from specframe.registry.components import BuildContext
+from specframe.registry.manager import create_plugin_manager, shipped_data
 from specframe.testing import ReferenceGather
 from specframe.vocabulary.store import VocabularyStore
 from specframe_plugins.vocabularies.nanospec import COMPONENT, NanospecVocabulary
@@ -97,7 +98,8 @@ def test_frequencies_alone_make_a_core_in_proportion_to_the_capacity(target: Tar
 
 
 def test_shipped_frequencies_make_a_core(smollm2: Target) -> None:
-    context = BuildContext(target=smollm2, required_ids=smollm2.required_ids)
+    data = shipped_data(create_plugin_manager())
+    context = BuildContext(target=smollm2, required_ids=smollm2.required_ids, data=data)
     with_core = COMPONENT.factory(COMPONENT.options(), context).pinned_ids
     without = COMPONENT.factory(COMPONENT.options(core=0), context).pinned_ids
     assert 512 <= len(with_core) <= 512 + len(without)

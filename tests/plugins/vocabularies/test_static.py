@@ -10,14 +10,15 @@ from safetensors.torch import save_file
 from tiny_models import VOCAB_SIZE, tiny_target
 
 from specframe.contracts.options import build_options
-from specframe.errors import UsageError
+from specframe.errors import PluginError, UsageError
 from specframe.model.target import Target
 from specframe.registry.components import BuildContext, DoctorRequest
-from specframe_plugins.vocabularies import frequencies as frequencies_module
+from specframe.registry.shipped import ShippedData
 from specframe_plugins.vocabularies.frequencies import SHIPPED_NAME
 from specframe_plugins.vocabularies.static import COMPONENT, StaticVocabulary
 
 REQUIRED = torch.tensor([0, 1, 2])
+NOTHING = ShippedData()
 
 
 @pytest.fixture(scope="module")
@@ -33,8 +34,8 @@ def counts(tmp_path: Path) -> str:
     return str(path)
 
 
-def build(target: Target, **options: Any) -> StaticVocabulary:
-    context = BuildContext(target=target, required_ids=REQUIRED)
+def build(target: Target, data: ShippedData = NOTHING, **options: Any) -> StaticVocabulary:
+    context = BuildContext(target=target, required_ids=REQUIRED, data=data)
     built: StaticVocabulary = COMPONENT.factory(
         build_options(COMPONENT.options, options, "vocabulary 'static'"), context
     )
@@ -128,15 +129,34 @@ def test_a_file_of_another_tokenizer_is_refused_naming_both(target: Target, tmp_
         build(target, frequencies=path)
 
 
-def test_frequencies_shipped_for_the_tokenizer_are_the_default(
-    target: Target, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def ship(folder: Path, fingerprint: str, counts: list[int]) -> tuple[Path, str]:
+    """Return a folder of a plugin with the frequencies of one token."""
+    folder.mkdir()
+    write_frequencies(folder / SHIPPED_NAME, fingerprint, [30], counts)
+    return folder, "theirs 1.0"
+
+
+def test_frequencies_shipped_for_the_tokenizer_are_the_default(target: Target, tmp_path: Path) -> None:
+    other = ship(tmp_path / "other", "feedbeef", [5])
+    data = ShippedData((other, ship(tmp_path / "this", target.tokenizer_fingerprint, [5])))
+    assert build(target, data, size="4").pinned_ids.tolist() == [0, 1, 2, 30]
+
+
+def test_two_shipped_frequencies_for_one_tokenizer_are_named(target: Target, tmp_path: Path) -> None:
+    folders = tuple(ship(tmp_path / name, target.tokenizer_fingerprint, [5]) for name in ("one", "two"))
+    with pytest.raises(PluginError, match=r"one/token_frequencies.* of plugin theirs 1.0 and .*two/"):
+        build(target, ShippedData(folders))
+
+
+@pytest.mark.parametrize("content", [b"no tensors", None])
+def test_broken_shipped_frequencies_name_their_plugin(
+    target: Target, tmp_path: Path, content: bytes | None
 ) -> None:
-    for name, fingerprint in (("other", "feedbeef"), ("this", target.tokenizer_fingerprint)):
-        folder = tmp_path / "eagle" / "data" / name
-        folder.mkdir(parents=True)
-        write_frequencies(folder / SHIPPED_NAME, fingerprint, [30], [5])
-    monkeypatch.setattr(frequencies_module, "SHIPPED_ROOT", tmp_path)
-    assert build(target, size="4").pinned_ids.tolist() == [0, 1, 2, 30]
+    folder = ship(tmp_path / "this", target.tokenizer_fingerprint, [0])
+    if content is not None:
+        (tmp_path / "this" / SHIPPED_NAME).write_bytes(content)
+    with pytest.raises(PluginError, match=r"^plugin theirs 1.0 ships a broken .*; uninstall or disable it$"):
+        build(target, ShippedData((folder,)))
 
 
 @pytest.mark.parametrize(
@@ -150,18 +170,18 @@ def test_frequencies_shipped_for_the_tokenizer_are_the_default(
 def test_the_doctor_checks_the_frequencies_that_ship_for_the_target(
     target: Target,
     tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
     counts: list[int] | None,
     ok: bool | None,
     message: str,
 ) -> None:
-    folder = tmp_path / "eagle" / "data" / "this"
-    folder.mkdir(parents=True)
-    if counts is not None:
-        write_frequencies(folder / SHIPPED_NAME, target.tokenizer_fingerprint, [30], counts)
-    monkeypatch.setattr(frequencies_module, "SHIPPED_ROOT", tmp_path)
+    folders = (ship(tmp_path / "this", target.tokenizer_fingerprint, counts),) if counts else ()
     request = DoctorRequest(
-        device=target.device, dtype=target.dtype, compile_targets=(), target=target, checkpoint=None
+        device=target.device,
+        dtype=target.dtype,
+        compile_targets=(),
+        target=target,
+        checkpoint=None,
+        data=ShippedData(folders),
     )
     assert COMPONENT.diagnose is not None
     (finding,) = COMPONENT.diagnose(request)

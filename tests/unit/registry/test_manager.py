@@ -125,3 +125,23 @@ def test_a_strategy_named_like_a_built_in_one_is_refused(site: Path) -> None:
     install_plugin(site, "their-nanospec", STRATEGY.format(name="nanospec"))
     with pytest.raises(PluginError, match=r"specframe-builtin.* and .*their-nanospec"):
         strategies()
+
+
+def test_the_folders_of_every_directory_that_plugins_return_hold_their_data(site: Path) -> None:
+    for name in ("one", "two"):
+        (site / "theirs" / name).mkdir(parents=True)
+    (site / "theirs" / "README.md").write_text("no folder")
+    source = "from pathlib import Path\n" + HOOK.format(
+        signature="specframe_data_directories()", result='[Path(__file__).with_name("theirs")]'
+    )
+    install_plugin(site, "their-data", source)
+    folders = build_registry(create_plugin_manager()).data.folders
+    theirs = [(folder.name, plugin) for folder, plugin in folders if folder.is_relative_to(site)]
+    assert theirs == [("one", "their-data (their-data 1.0)"), ("two", "their-data (their-data 1.0)")]
+
+
+@pytest.mark.parametrize("result", ["['/tmp']", "[__import__('pathlib').Path('/no/such/folder')]"])
+def test_data_that_is_in_no_directory_names_the_distribution(site: Path, result: str) -> None:
+    install_plugin(site, "lost-data", HOOK.format(signature="specframe_data_directories()", result=result))
+    with pytest.raises(PluginError, match=r"plugin lost-data .* returned .*, which is no directory; set "):
+        build_registry(create_plugin_manager())

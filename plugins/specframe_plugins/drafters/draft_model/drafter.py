@@ -19,13 +19,14 @@ from specframe_plugins.drafters.draft_model.backbone import ModelBackbone
 from specframe_plugins.drafters.draft_model.diagnosis import SUBJECT, WHY, diagnose, predictor
 from specframe_plugins.drafters.draft_model.loading import load
 from specframe_plugins.drafters.lookup.drafter import with_lookup
+from specframe_plugins.drafters.lookup.options import GraftOptions, sweep
 from specframe_plugins.drafters.probe import warn_unless_it_predicts
-from specframe_plugins.trees.shape import TREES, TreeOptions, TreeSampling, TreeShape, sweep
+from specframe_plugins.trees.shape import TREES, TreeOptions, TreeSampling, TreeShape
 from specframe_plugins.trees.tree_drafter import TreeDrafter
 
 
 @attrs.frozen(slots=True, kw_only=True)
-class DraftModelOptions(TreeOptions):
+class DraftModelOptions(TreeOptions, GraftOptions):
     """Options of the drafter ``draft-model``."""
 
     model: str | None = option(
@@ -72,13 +73,7 @@ class DraftModelDrafter(TreeDrafter):
 
     @torch.inference_mode()
     def resume(self, prompt_ids: Tensor, features: Tensor, kept: int) -> None:
-        """Begin a request whose first ``kept`` tokens were read; the others are read chunk by chunk.
-
-        Args:
-            prompt_ids: [T] int64.
-            features: not looked at.
-            kept: tokens to keep.
-        """
+        """Begin a request whose first ``kept`` tokens were read; the others are read chunk by chunk."""
         self._backbone.keep(kept)
         self._accepted_ids = ()
         self._drafts = self.max_depth > 0
@@ -87,26 +82,14 @@ class DraftModelDrafter(TreeDrafter):
 
     @torch.inference_mode()
     def skip(self, token_ids: Tensor, features: Tensor) -> None:
-        """Read tokens that were emitted without a draft, as in ``Drafter``.
-
-        Args:
-            token_ids: [n] int64.
-            features: not looked at.
-        """
+        """Read tokens [n] that were emitted without a draft."""
         self._accepted_ids = ()
         if self._can_read(len(token_ids)):
             self._backbone.remember(token_ids)
 
     @torch.inference_mode()
     def draft(self, root: int, features: Tensor, head: GatherBackend, clock: PhaseClock) -> DraftTree:
-        """Draft from ``root``: read the accepted tokens and the root, then grow the tree.
-
-        Args:
-            root: the last emitted token.
-            features: not looked at.
-            head: log-softmax and top-k over the active set.
-            clock: laps backbone, head and tree.
-        """
+        """Draft from ``root``: read the accepted tokens and the root, then grow the tree."""
         ids = (*self._accepted_ids, root)
         if not self._can_read(len(ids)):
             return DraftTree.root_only(root, self._backbone.device)

@@ -11,43 +11,31 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import attrs
-import torch
 from torch import Tensor
 
 from specframe.errors import CheckpointError, UsageError
+from specframe.registry.shipped import ShippedData, ShippedFile
 from specframe_plugins.drafters.checkpoint_files import (
     CONFIG,
-    check_tensors,
+    Layout,
+    filled,
     first_line,
     read_settings,
     read_tensors,
-    write_checkpoint,
 )
 from specframe_plugins.drafters.eagle.model import ACTIVATIONS, EagleConfig, EagleHead
 
 if TYPE_CHECKING:
     from specframe.model.target import Target
 
-FORMAT = "specframe-eagle"
-FORMAT_VERSION = 1
-SHIPPED_HEADS = Path(__file__).with_name("data")
+LAYOUT = Layout("specframe-eagle", 1, EagleConfig)
 
 _EMBEDDING = "embed_tokens.weight"
 
 
 def save_head(head: EagleHead, path: Path) -> None:
-    """Write a head to the directory ``path``, complete or not at all.
-
-    A head that is there already is replaced.
-
-    Raises:
-        UsageError: ``path`` exists and is something else than a head of this project.
-    """
-    if path.exists() and not _is_own(path):
-        raise UsageError(f"{path} exists and holds no head of this project; allowed: a new directory")
-    settings = {"format": FORMAT, "format_version": FORMAT_VERSION, **attrs.asdict(head.config)}
-    write_checkpoint(path, settings, head.state_dict())
+    """Write a head to the directory ``path``; raises as ``Layout.write`` does."""
+    LAYOUT.write(path, head.config, head.state_dict())
 
 
 def load_head(path: Path, target: Target) -> EagleHead:
@@ -58,55 +46,54 @@ def load_head(path: Path, target: Target) -> EagleHead:
     """
     settings = read_settings(path)
     tensors = read_tensors(path)
-    if settings.get("format") == FORMAT:
-        config = _own_config(settings, path)
-    else:
-        config = _public_config(settings, tensors, path)
+    own = LAYOUT.describes(settings)
+    config: EagleConfig = LAYOUT.read(settings, path) if own else _public_config(settings, tensors, path)
+    check_sizes(config, path)
     _check_target(config, tensors, path, target)
     tensors.pop(_EMBEDDING, None)
-    with torch.device("meta"):
-        head = EagleHead(config)
-    check_tensors({name: tuple(p.shape) for name, p in head.named_parameters()}, tensors, path)
-    head.load_state_dict(tensors, assign=True)
-    return head.to(target.device, target.dtype).eval().requires_grad_(False)
+    return filled(lambda: EagleHead(config), tensors, path, target)
 
 
-def find_head(target: Target, root: Path = SHIPPED_HEADS) -> Path:
-    """Return the directory of the head that ships for the target's tokenizer and hidden size.
+def load_chosen(checkpoint: Path | None, target: Target, data: ShippedData) -> tuple[EagleHead, Path]:
+    """Return the head of a checkpoint, or else the one that ships for a target, and its directory.
 
     Raises:
-        UsageError: none does.
+        CheckpointError: the checkpoint is missing, corrupt, or made for another target.
+        PluginError: a shipped head is broken, or two are for the target.
+        UsageError: none was given and none ships.
+    """
+    if checkpoint is not None:
+        return load_head(checkpoint, target), checkpoint
+    file = find_head(target, data)
+    return file.load(lambda path: load_head(path.parent, target)), file.path.parent
+
+
+def find_head(target: Target, data: ShippedData) -> ShippedFile:
+    """Return the config of the head that ships for the target's tokenizer and hidden size.
+
+    Raises:
+        PluginError: a head is broken, or two are for the target.
+        UsageError: none is.
     """
     names = []
-    for path in sorted(root.glob(f"*/{CONFIG}")):
-        config = _own_config(read_settings(path.parent), path.parent)
-        if (config.tokenizer_fingerprint, config.hidden_size) == (
-            target.tokenizer_fingerprint,
-            target.hidden_size,
-        ):
-            return path.parent
+
+    def fits(path: Path) -> bool:
+        settings = read_settings(path.parent)
+        if not LAYOUT.describes(settings):
+            return False
+        config: EagleConfig = LAYOUT.read(settings, path.parent)
+        check_sizes(config, path.parent)
         names.append(config.target_name)
-    raise UsageError(
-        f"no EAGLE head ships for {target.name}; heads ship for: {', '.join(names) or '(none)'}; "
-        "`specframe train` makes one, and the option checkpoint names it; --drafter lookup needs no head"
-    )
+        found = (config.tokenizer_fingerprint, config.hidden_size)
+        return found == (target.tokenizer_fingerprint, target.hidden_size)
 
-
-def _is_own(path: Path) -> bool:
-    try:
-        return read_settings(path).get("format") == FORMAT
-    except CheckpointError:
-        return False
-
-
-def _own_config(settings: Mapping[str, Any], path: Path) -> EagleConfig:
-    """Return the config of a head of this project."""
-    try:
-        config = EagleConfig(**own_fields(settings, FORMAT_VERSION, path))
-    except TypeError as error:
-        raise CheckpointError(f"{path / CONFIG} does not describe a head: {first_line(error)}") from None
-    check_sizes(config, path)
-    return config
+    file = data.find(CONFIG, fits)
+    if file is None:
+        raise UsageError(
+            f"no EAGLE head ships for {target.name}; heads ship for: {', '.join(names) or '(none)'}; "
+            "`specframe train` makes one, and the option checkpoint names it; --drafter lookup needs no head"
+        )
+    return file
 
 
 def _public_config(settings: Mapping[str, Any], tensors: Mapping[str, Tensor], path: Path) -> EagleConfig:
@@ -115,7 +102,7 @@ def _public_config(settings: Mapping[str, Any], tensors: Mapping[str, Tensor], p
     if layers != 1 or "draft_vocab_size" in settings:
         kind = "an EAGLE-3 head" if layers == 1 else f"a model of {layers} layers"
         raise CheckpointError(f"{path} holds {kind}; allowed: EAGLE-2 heads, which have one layer")
-    config = EagleConfig(
+    return EagleConfig(
         vocab_size=_needed(settings, "vocab_size", path),
         fc_bias=bool(settings.get("bias", "fc.bias" in tensors)),
         attention_bias="layers.0.self_attn.q_proj.bias" in tensors,
@@ -123,22 +110,6 @@ def _public_config(settings: Mapping[str, Any], tensors: Mapping[str, Tensor], p
         output_norm=False,
         **layer_sizes(settings, path),
     )
-    check_sizes(config, path)
-    return config
-
-
-def own_fields(settings: Mapping[str, Any], version: int, path: Path) -> dict[str, Any]:
-    """Return the fields of the config in this project's layout.
-
-    Raises:
-        CheckpointError: it is of another version of the layout.
-    """
-    found = settings.get("format_version")
-    if found != version:
-        raise CheckpointError(
-            f"{path / CONFIG} has format_version {found}; this version of specframe reads {version}"
-        )
-    return {name: value for name, value in settings.items() if name not in ("format", "format_version")}
 
 
 def layer_sizes(settings: Mapping[str, Any], path: Path) -> dict[str, Any]:

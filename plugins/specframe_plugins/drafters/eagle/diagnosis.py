@@ -6,13 +6,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from specframe.errors import CheckpointError, UsageError
-from specframe.model.target import Target
+from specframe.contracts.lm_head import OutputHead
+from specframe.errors import CheckpointError, PluginError, UsageError
 from specframe.registry.components import DoctorRequest, Finding
-from specframe_plugins.drafters.eagle.checkpoint import find_head, load_head
-from specframe_plugins.drafters.eagle.model import EagleHead
+from specframe_plugins.drafters.eagle.checkpoint import load_chosen
+from specframe_plugins.drafters.eagle.model import EagleHead, PairLayer
 from specframe_plugins.drafters.probe import Predict, probe
 
 
@@ -23,16 +23,17 @@ def diagnose(request: DoctorRequest) -> Iterator[Finding]:
         return
     subject = "EAGLE head"
     try:
-        path = request.checkpoint or find_head(target)
-        head = load_head(path, target)
-    except CheckpointError as error:
+        head, path = load_chosen(request.checkpoint, target, request.data)
+    except (CheckpointError, PluginError) as error:
         yield Finding(subject, False, str(error))
     except UsageError as error:
         # A target without a head still runs, with another drafter or with none.
         yield Finding(subject, None, str(error))
     else:
         yield Finding(subject, True, _describe(head, path))
-        yield probe(predictor(head, target), target).finding("EAGLE head's predictions")
+        yield probe(predictor(head, target.embed_tokens, target.output_head), target).finding(
+            "EAGLE head's predictions"
+        )
 
 
 def _describe(head: EagleHead, path: Path) -> str:
@@ -41,13 +42,14 @@ def _describe(head: EagleHead, path: Path) -> str:
     return f"{path}: sizes, values and tokenizer fit"
 
 
-def predictor(head: EagleHead, target: Target) -> Predict:
-    """Return the head's first choices, through the target's embedding and LM head."""
+def predictor(layer: PairLayer, embed_tokens: nn.Module, output_head: OutputHead) -> Predict:
+    """Return the layer's first choices as token ids, through an embedding and an LM head."""
 
     def predict(token_ids: Tensor, features: Tensor) -> Tensor:
-        embeddings = target.embed_tokens(token_ids[1:]).to(target.dtype)
-        positions = torch.arange(len(features), device=target.device)
-        predicted = head(embeddings[None], features[None], positions[None])[0]
-        return target.output_head.logits(predicted).argmax(dim=-1)
+        embeddings = embed_tokens(token_ids[1:]).to(features.dtype)
+        positions = torch.arange(len(features), device=features.device)
+        predicted, _ = layer.predict(embeddings[None], layer.fuse(features)[None], positions[None])
+        rows = output_head.logits(predicted[0]).argmax(dim=-1)
+        return output_head.row_map.tokens(rows)
 
     return predict

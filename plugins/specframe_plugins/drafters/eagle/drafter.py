@@ -6,6 +6,8 @@ and the LM head proposes token t + 2. Below the first level the predicted featur
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import attrs
@@ -19,16 +21,18 @@ from specframe.contracts.protocols import Drafter, GatherBackend
 from specframe.contracts.tree import DraftTree, Verdict
 from specframe.ops.graphs import CapturedSteps
 from specframe.registry.components import BuildContext, Component
+from specframe_plugins.drafters.eagle.architecture import train
+from specframe_plugins.drafters.eagle.backbone import PairBackbone
 from specframe_plugins.drafters.eagle.cached import CachedHead, CachedLayer, span_of
-from specframe_plugins.drafters.eagle.checkpoint import find_head, load_head
+from specframe_plugins.drafters.eagle.checkpoint import load_chosen
 from specframe_plugins.drafters.eagle.diagnosis import diagnose, predictor
 from specframe_plugins.drafters.eagle.inputs import StepInputs
 from specframe_plugins.drafters.lookup.drafter import with_lookup
+from specframe_plugins.drafters.lookup.options import GraftOptions, sweep
 from specframe_plugins.drafters.probe import warn_unless_it_predicts
-from specframe_plugins.training import data_commands, train
+from specframe_plugins.training import data_commands
 from specframe_plugins.training.options import TrainOptions
-from specframe_plugins.trees.backbone import PairBackbone
-from specframe_plugins.trees.shape import TREES, TreeOptions, TreeSampling, TreeShape, sweep
+from specframe_plugins.trees.shape import TREES, TreeOptions, TreeSampling, TreeShape
 from specframe_plugins.trees.tree_drafter import TreeDrafter
 
 # Pairs of a prompt that the head reads at once: bounds the memory of what lies between its layers.
@@ -36,7 +40,7 @@ _CHUNK = 512
 
 
 @attrs.frozen(slots=True, kw_only=True)
-class EagleOptions(TreeOptions):
+class EagleOptions(TreeOptions, GraftOptions):
     """Options of the drafter ``eagle``."""
 
     checkpoint: Path | None = option(
@@ -84,12 +88,7 @@ class EagleDrafter(TreeDrafter):
 
     @torch.inference_mode()
     def start(self, prompt_ids: Tensor, features: Tensor) -> None:
-        """Begin a request: remember the pairs of the prompt, all but the last, which awaits its token.
-
-        Args:
-            prompt_ids: [T] int64.
-            features: the target's features at the prompt positions [T, F].
-        """
+        """Begin a request: remember the pairs of the prompt, all but the last, which awaits its token."""
         self.resume(prompt_ids, features, 0)
 
     @property
@@ -99,13 +98,7 @@ class EagleDrafter(TreeDrafter):
 
     @torch.inference_mode()
     def resume(self, prompt_ids: Tensor, features: Tensor, kept: int) -> None:
-        """Begin a request whose first ``kept`` pairs are remembered; the others are read chunk by chunk.
-
-        Args:
-            prompt_ids: [T] int64.
-            features: the target's features from position ``kept`` on [T - kept, F].
-            kept: pairs to keep.
-        """
+        """Begin a request whose first ``kept`` pairs are remembered; the others are read chunk by chunk."""
         self._head.keep(kept)
         self._accepted_ids = ()
         if self.max_depth:
@@ -115,12 +108,7 @@ class EagleDrafter(TreeDrafter):
 
     @torch.inference_mode()
     def skip(self, token_ids: Tensor, features: Tensor) -> None:
-        """Remember the pairs of tokens that were emitted without a draft, as in ``Drafter``.
-
-        Args:
-            token_ids: [n] int64.
-            features: at the positions before them [n, F].
-        """
+        """Remember the pairs of tokens [n] that were emitted without a draft, with features [n, F]."""
         self._accepted_ids = ()
         if self.max_depth:
             self._remember(token_ids, features)
@@ -129,12 +117,8 @@ class EagleDrafter(TreeDrafter):
     def draft(self, root: int, features: Tensor, head: GatherBackend, clock: PhaseClock) -> DraftTree:
         """Draft from ``root``: commit the pairs of the accepted tokens and the root, then grow the tree.
 
-        Args:
-            root: the last emitted token.
-            features: at the positions committed since the last draft [n, F]; each pairs with the token
-                after it, the last one with the root.
-            head: log-softmax and top-k over the active set.
-            clock: laps backbone, head and tree; a captured step is one lap of the backbone.
+        Each feature pairs with the token after it, the last one with the root. A captured step is one lap of
+        the backbone.
         """
         if not self.max_depth:
             return DraftTree.root_only(root, self._head.device)
@@ -182,17 +166,39 @@ def create(options: EagleOptions, context: BuildContext) -> Drafter:
         UsageError: no checkpoint was given and none ships for the target.
     """
     target = context.target
-    head = load_head(options.checkpoint or find_head(target), target)
-    warn_unless_it_predicts("EAGLE head", predictor(head, target), target)
-    shape = options.shape(target.device, context.tree, cuda_graph=context.cuda_graph)
+    head, _ = load_chosen(options.checkpoint, target, context.data)
+    warn_unless_it_predicts("EAGLE head", predictor(head, target.embed_tokens, target.output_head), target)
+    return assemble(partial(CachedHead, head), target.embed_tokens, target.output_head, options, context)
+
+
+def assemble(
+    make_layer: Callable[..., CachedLayer],
+    embed_tokens: nn.Module,
+    output_head: OutputHead,
+    options: EagleOptions,
+    context: BuildContext,
+    feature_layers: tuple[int, ...] = (),
+) -> Drafter:
+    """Return a drafter with trees and a path of the context as the options say.
+
+    Args:
+        make_layer: returns the cached layer for ``beams`` and ``levels``.
+        embed_tokens: the embedding.
+        output_head: the LM head.
+        options: of the trees and of the path.
+        context: of the drafter.
+        feature_layers: layers of the target whose inputs are the features.
+    """
+    shape = options.shape(context.target.device, context.tree, cuda_graph=context.cuda_graph)
     sampling = options.sampling(context)
     beams = shape.branching if sampling is None else sampling.shape.beams
     drafter = EagleDrafter(
-        CachedHead(head, beams=beams, levels=shape.drafted_levels),
-        target.embed_tokens,
-        target.output_head,
+        make_layer(beams=beams, levels=shape.drafted_levels),
+        embed_tokens,
+        output_head,
         shape,
-        graphs=CapturedSteps(target.device) if context.cuda_graph else None,
+        feature_layers=feature_layers,
+        graphs=CapturedSteps(context.target.device) if context.cuda_graph else None,
         sampling=sampling,
     )
     return with_lookup(drafter, options.lookup_length(context))

@@ -6,6 +6,7 @@ Shapes: B sequences, T positions, H hidden.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import Any, Final
 
@@ -112,15 +113,65 @@ def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
     return x * cos + torch.cat((-right, left), dim=-1) * sin
 
 
-class EagleHead(nn.Module):
-    """The head as trained and stored; parameter names follow the public EAGLE checkpoints.
+class PairLayer(nn.Module, ABC):
+    """One decoder layer over pairs of an embedding and a feature, as trained and stored.
 
-    Embedding and LM head belong to the target. The layer has no input norm, as published.
+    Args:
+        config: its sizes.
     """
 
     def __init__(self, config: EagleConfig) -> None:
         super().__init__()
         self.config = config
+
+    @property
+    @abstractmethod
+    def attention(self) -> Attention:
+        """The layer's attention."""
+
+    def fuse(self, features: Tensor) -> Tensor:
+        """Return the features that the layer reads [..., H] for those of the target [..., F]."""
+        return features
+
+    @abstractmethod
+    def read(self, embeddings: Tensor, features: Tensor) -> tuple[Tensor, Tensor]:
+        """Return where the residual starts [..., H], and what attention reads [..., input size]."""
+
+    @abstractmethod
+    def after_attention(self, hidden: Tensor) -> tuple[Tensor, Tensor]:
+        """Return what the LM head reads, and the feature that the next depth reads, both [..., H]."""
+
+    def predict(
+        self, embeddings: Tensor, features: Tensor, positions: Tensor, attention_mask: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """Return what ``after_attention`` does for each pair, twice [B, T, H].
+
+        Args:
+            embeddings: of token t + 1 [B, T, H], scaled as the target scales it.
+            features: of position t, as the layer reads them [B, T, H].
+            positions: t [B, T].
+            attention_mask: who attends to whom [B, 1, T, T] bool; None for causal.
+        """
+        residual, read = self.read(embeddings, features)
+        cos, sin = rotary_tables(self.config, positions)
+        table = cos.to(read.dtype)[:, None], sin.to(read.dtype)[:, None]
+        return self.after_attention(residual + self.attention(read, *table, attention_mask))
+
+    def forward(
+        self, embeddings: Tensor, features: Tensor, positions: Tensor, attention_mask: Tensor | None = None
+    ) -> Tensor:
+        """Return the predicted features [B, T, H]; the arguments are those of ``predict``."""
+        return self.predict(embeddings, features, positions, attention_mask)[1]
+
+
+class EagleHead(PairLayer):
+    """The EAGLE-2 head; parameter names follow the public checkpoints.
+
+    Embedding and LM head belong to the target. The layer has no input norm, as published.
+    """
+
+    def __init__(self, config: EagleConfig) -> None:
+        super().__init__(config)
         hidden, eps = config.hidden_size, config.rms_norm_eps
         if config.input_norms:
             self.embedding_norm = nn.RMSNorm(hidden, eps)
@@ -130,23 +181,6 @@ class EagleHead(nn.Module):
         if config.output_norm:
             self.norm = nn.RMSNorm(hidden, eps)
 
-    def forward(
-        self, embeddings: Tensor, features: Tensor, positions: Tensor, attention_mask: Tensor | None = None
-    ) -> Tensor:
-        """Predict the feature that follows each pair [B, T, H].
-
-        Args:
-            embeddings: the target's embedding of token t + 1 [B, T, H], scaled as the target scales it.
-            features: the target's feature at position t [B, T, H].
-            positions: t [B, T].
-            attention_mask: who attends to whom [B, 1, T, T] bool; None for causal.
-        """
-        residual, read = self.read(embeddings, features)
-        cos, sin = rotary_tables(self.config, positions)
-        table = cos.to(read.dtype)[:, None], sin.to(read.dtype)[:, None]
-        predicted, _ = self.after_attention(residual + self.attention(read, *table, attention_mask))
-        return predicted
-
     @property
     def attention(self) -> Attention:
         """The layer's attention."""
@@ -155,23 +189,18 @@ class EagleHead(nn.Module):
         return attention
 
     def read(self, embeddings: Tensor, features: Tensor) -> tuple[Tensor, Tensor]:
-        """Return where the residual starts, and what attention reads: both are the fused inputs [..., H]."""
-        fused = self.fuse(embeddings, features)
+        """Return the fused inputs [..., H] twice."""
+        if self.config.input_norms:
+            embeddings, features = self.embedding_norm(embeddings), self.feature_norm(features)
+        fused = self.fc(torch.cat((embeddings, features), dim=-1))
         return fused, fused
 
     def after_attention(self, hidden: Tensor) -> tuple[Tensor, Tensor]:
-        """Return what the LM head reads, and the next feature: both are the predicted feature [..., H]."""
+        """Return the predicted feature [..., H] twice: the LM head reads it, and so does the next depth."""
         layer: Any = self.layers[0]
         hidden = hidden + layer.mlp(layer.post_attention_layernorm(hidden)).to(hidden.dtype)
         predicted: Tensor = self.norm(hidden) if self.config.output_norm else hidden
         return predicted, predicted
-
-    def fuse(self, embeddings: Tensor, features: Tensor) -> Tensor:
-        """Return the layer's input [..., H] for embeddings and features [..., H]."""
-        if self.config.input_norms:
-            embeddings, features = self.embedding_norm(embeddings), self.feature_norm(features)
-        fused: Tensor = self.fc(torch.cat((embeddings, features), dim=-1))
-        return fused
 
 
 class _Layer(nn.Module):

@@ -14,27 +14,26 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from specframe.contracts.lm_head import OutputHead
 from specframe.contracts.row_map import RowMap
-from specframe.errors import CheckpointError, UsageError
+from specframe.errors import CheckpointError
 from specframe_plugins.drafters.checkpoint_files import (
     CONFIG,
-    check_tensors,
+    Layout,
+    filled,
     first_line,
     read_settings,
     read_tensors,
-    write_checkpoint,
 )
-from specframe_plugins.drafters.eagle.checkpoint import check_sizes, check_tokenizer, layer_sizes, own_fields
+from specframe_plugins.drafters.eagle.checkpoint import check_sizes, check_tokenizer, layer_sizes
 from specframe_plugins.drafters.eagle3.model import Eagle3Config, Eagle3Head, default_feature_layers
 
 if TYPE_CHECKING:
     from specframe.model.target import Target
 
-FORMAT = "specframe-eagle3"
-FORMAT_VERSION = 1
+LAYOUT = Layout("specframe-eagle3", 1, Eagle3Config)
 
 _EMBEDDING, _OFFSETS, _HAS_ROW = "embed_tokens.weight", "d2t", "t2d"
 
@@ -50,6 +49,10 @@ class LoadedHead:
 
     head: Eagle3Head
     row_map: RowMap
+
+    def embed_tokens(self, target: Target) -> nn.Module:
+        """Return the embedding: its own, or the target's."""
+        return self.head.embed_tokens if self.head.config.own_embedding else target.embed_tokens
 
     def output_head(self, target: Target) -> OutputHead:
         """Return the LM head that proposes: its own, or the target's."""
@@ -70,15 +73,12 @@ def save_head(head: Eagle3Head, token_ids: Tensor | None, path: Path) -> None:
     Raises:
         UsageError: ``path`` exists and is something else than a head of this project.
     """
-    if path.exists() and not _is_own(path):
-        raise UsageError(f"{path} exists and holds no head of this project; allowed: a new directory")
-    settings = {"format": FORMAT, "format_version": FORMAT_VERSION, **attrs.asdict(head.config)}
     tensors = dict(head.state_dict())
     if token_ids is not None:
         has_row = torch.zeros(head.config.vocab_size, dtype=torch.bool)
         has_row[token_ids] = True
         tensors |= {_OFFSETS: token_ids - torch.arange(len(token_ids)), _HAS_ROW: has_row}
-    write_checkpoint(path, settings, tensors)
+    LAYOUT.write(path, head.config, tensors)
 
 
 def load_head(path: Path, target: Target) -> LoadedHead:
@@ -89,28 +89,20 @@ def load_head(path: Path, target: Target) -> LoadedHead:
     """
     settings = read_settings(path)
     tensors = {_canonical(name): tensor for name, tensor in read_tensors(path).items()}
-    own = settings.get("format") == FORMAT
-    config = _own_config(settings, path) if own else _public_config(settings, tensors, path, target)
+    own = LAYOUT.describes(settings)
+    config: Eagle3Config = (
+        LAYOUT.read(settings, path) if own else _public_config(settings, tensors, path, target)
+    )
+    check_sizes(config, path)
     _check_target(config, path, target)
     offsets, has_row = tensors.pop(_OFFSETS, None), tensors.pop(_HAS_ROW, None)
     if not config.own_embedding:
         tensors.pop(_EMBEDDING, None)
     token_ids = _token_ids(config, offsets, has_row, path)
-    with torch.device("meta"):
-        head = Eagle3Head(config)
-    check_tensors({name: tuple(p.shape) for name, p in head.named_parameters()}, tensors, path)
-    head.load_state_dict(tensors, assign=True)
-    head = head.to(target.device, target.dtype).eval().requires_grad_(False)
+    head = filled(lambda: Eagle3Head(config), tensors, path, target)
     if token_ids is None:
         return LoadedHead(head, RowMap(target.vocab_size))
     return LoadedHead(head, RowMap.of(token_ids.to(target.device), target.vocab_size))
-
-
-def _is_own(path: Path) -> bool:
-    try:
-        return read_settings(path).get("format") == FORMAT
-    except CheckpointError:
-        return False
 
 
 def _canonical(name: str) -> str:
@@ -119,17 +111,6 @@ def _canonical(name: str) -> str:
         if name.startswith(prefix):
             return "midlayer." + name.removeprefix(prefix)
     return name.removeprefix("model.")
-
-
-def _own_config(settings: Mapping[str, Any], path: Path) -> Eagle3Config:
-    """Return the config of a head of this project."""
-    values = own_fields(settings, FORMAT_VERSION, path)
-    try:
-        config = Eagle3Config(**{**values, "feature_layers": tuple(values["feature_layers"])})
-    except (TypeError, KeyError) as error:
-        raise CheckpointError(f"{path / CONFIG} does not describe a head: {first_line(error)}") from None
-    check_sizes(config, path)
-    return config
 
 
 def _public_config(
@@ -144,7 +125,7 @@ def _public_config(
     sizes = layer_sizes(layer, path)
     vocab_size = len(tensors[_HAS_ROW]) if _HAS_ROW in tensors else int(layer.get("vocab_size") or 0)
     try:
-        config = Eagle3Config(
+        return Eagle3Config(
             vocab_size=vocab_size,
             fc_bias="fc.bias" in tensors,
             attention_bias="midlayer.self_attn.q_proj.bias" in tensors,
@@ -158,8 +139,6 @@ def _public_config(
         )
     except (TypeError, AttributeError) as error:
         raise CheckpointError(f"{path / CONFIG} does not describe a head: {first_line(error)}") from None
-    check_sizes(config, path)
-    return config
 
 
 def _feature_layers(settings: Mapping[str, Any], target: Target) -> tuple[int, ...]:

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import torch
-from torch import Tensor, nn
 
 from specframe.errors import CheckpointError
 from specframe.model.target import Target
 from specframe.registry.components import DoctorRequest, Finding
+from specframe_plugins.drafters.eagle.diagnosis import predictor
 from specframe_plugins.drafters.eagle3.checkpoint import LoadedHead, load_head
-from specframe_plugins.drafters.probe import Predict, probe
+from specframe_plugins.drafters.probe import probe
 
 SUBJECT = "EAGLE-3 head"
 
@@ -35,7 +35,8 @@ def diagnose(request: DoctorRequest) -> Iterator[Finding]:
     layers = ", ".join(map(str, config.feature_layers))
     yield Finding(SUBJECT, True, f"{path}: sizes and values fit; {tokenizer}; features of layers {layers}")
     yield Finding(f"{SUBJECT}'s vocabulary", *special_ids(loaded, target))
-    found = probe(predictor(loaded, target), target, config.feature_layers)
+    predict = predictor(loaded.head, loaded.embed_tokens(target), loaded.output_head(target))
+    found = probe(predict, target, config.feature_layers)
     yield found.finding(f"{SUBJECT}'s predictions")
 
 
@@ -52,23 +53,3 @@ def special_ids(loaded: LoadedHead, target: Target) -> tuple[bool, str]:
         return False, f"{message}, without any that ends a text ({missing}): no draft tree can reach the end"
     lacking = int((~row_map.knows(target.required_ids)).sum())
     return True, f"{message}; {lacking} of {len(target.required_ids)} special ids are not among them"
-
-
-def embedding_of(loaded: LoadedHead, target: Target) -> nn.Module:
-    """Return the head's own embedding where it has one, or the target's."""
-    return loaded.head.embed_tokens if loaded.head.config.own_embedding else target.embed_tokens
-
-
-def predictor(loaded: LoadedHead, target: Target) -> Predict:
-    """Return the head's first choices as token ids."""
-    head, embed_tokens = loaded.head, embedding_of(loaded, target)
-    output_head = loaded.output_head(target)
-
-    def predict(token_ids: Tensor, features: Tensor) -> Tensor:
-        embeddings = embed_tokens(token_ids[1:]).to(target.dtype)
-        positions = torch.arange(len(features), device=target.device)
-        predicted = head(embeddings[None], head.fuse(features)[None], positions[None])[0]
-        rows = output_head.logits(head.norm(predicted)).argmax(dim=-1)
-        return loaded.row_map.tokens(rows)
-
-    return predict

@@ -7,6 +7,7 @@ the first level the head's own output stands in for the features. The tree is th
 from __future__ import annotations
 
 import logging
+from functools import partial
 from pathlib import Path
 
 import attrs
@@ -14,30 +15,23 @@ import attrs
 from specframe.contracts.options import option
 from specframe.contracts.protocols import Drafter
 from specframe.errors import UsageError
-from specframe.ops.graphs import CapturedSteps
 from specframe.registry.components import BuildContext, Component
-from specframe_plugins.drafters.eagle.drafter import EagleDrafter
+from specframe_plugins.drafters.eagle.diagnosis import predictor
+from specframe_plugins.drafters.eagle.drafter import EagleOptions, assemble
+from specframe_plugins.drafters.eagle3.architecture import Eagle3TrainOptions, train
 from specframe_plugins.drafters.eagle3.cached import CachedEagle3
 from specframe_plugins.drafters.eagle3.checkpoint import load_head
-from specframe_plugins.drafters.eagle3.diagnosis import (
-    SUBJECT,
-    diagnose,
-    embedding_of,
-    predictor,
-    special_ids,
-)
-from specframe_plugins.drafters.eagle3.training import train
-from specframe_plugins.drafters.eagle3.training.options import Eagle3TrainOptions
-from specframe_plugins.drafters.lookup.drafter import with_lookup
+from specframe_plugins.drafters.eagle3.diagnosis import SUBJECT, diagnose, special_ids
+from specframe_plugins.drafters.lookup.options import sweep
 from specframe_plugins.drafters.probe import warn_unless_it_predicts
 from specframe_plugins.training import data_commands
-from specframe_plugins.trees.shape import TREES, TreeOptions, sweep
+from specframe_plugins.trees.shape import TREES
 
 _log = logging.getLogger(__name__)
 
 
 @attrs.frozen(slots=True, kw_only=True)
-class Eagle3Options(TreeOptions):
+class Eagle3Options(EagleOptions):
     """Options of the drafter ``eagle3``."""
 
     checkpoint: Path | None = option(
@@ -59,20 +53,11 @@ def create(options: Eagle3Options, context: BuildContext) -> Drafter:
     reaches_the_end, message = special_ids(loaded, target)
     if not reaches_the_end:
         _log.warning("%s: %s", SUBJECT, message)
-    warn_unless_it_predicts(SUBJECT, predictor(loaded, target), target, loaded.head.config.feature_layers)
-    shape = options.shape(target.device, context.tree, cuda_graph=context.cuda_graph)
-    sampling = options.sampling(context)
-    beams = shape.branching if sampling is None else sampling.shape.beams
-    drafter = EagleDrafter(
-        CachedEagle3(loaded.head, beams=beams, levels=shape.drafted_levels),
-        embedding_of(loaded, target),
-        loaded.output_head(target),
-        shape,
-        feature_layers=loaded.head.config.feature_layers,
-        graphs=CapturedSteps(target.device) if context.cuda_graph else None,
-        sampling=sampling,
-    )
-    return with_lookup(drafter, options.lookup_length(context))
+    layers = loaded.head.config.feature_layers
+    embed_tokens, output_head = loaded.embed_tokens(target), loaded.output_head(target)
+    warn_unless_it_predicts(SUBJECT, predictor(loaded.head, embed_tokens, output_head), target, layers)
+    make_layer = partial(CachedEagle3, loaded.head)
+    return assemble(make_layer, embed_tokens, output_head, options, context, layers)
 
 
 COMPONENT = Component(

@@ -6,13 +6,18 @@ Shapes: B sequences, T positions, H hidden of the head, F fused feature width (l
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import attrs
 import torch
 from torch import Tensor, nn
 
-from specframe_plugins.drafters.eagle.model import Attention, EagleConfig, GatedMlp, rotary_tables
+from specframe_plugins.drafters.eagle.model import Attention, EagleConfig, GatedMlp, PairLayer
+
+
+def _as_tuple(layers: Iterable[int]) -> tuple[int, ...]:
+    return tuple(layers)
 
 
 @attrs.frozen(kw_only=True)
@@ -31,7 +36,7 @@ class Eagle3Config(EagleConfig):
 
     target_hidden_size: int
     draft_vocab_size: int
-    feature_layers: tuple[int, ...]
+    feature_layers: tuple[int, ...] = attrs.field(converter=_as_tuple)
     norm_before_residual: bool = False
     own_embedding: bool = False
     own_lm_head: bool = True
@@ -70,16 +75,17 @@ def for_target(target_config: Any, **overrides: Any) -> Eagle3Config:
     return Eagle3Config(**{**fields, **overrides})
 
 
-class Eagle3Head(nn.Module):
-    """The head as trained and stored; parameter names follow the public EAGLE-3 checkpoints.
+class Eagle3Head(PairLayer):
+    """The EAGLE-3 head; parameter names follow the public checkpoints.
 
     An LM head of its own is trained and stored with it, in rows of the reduced vocabulary where there is one;
     the embedding is the target's unless the checkpoint has one.
     """
 
+    config: Eagle3Config
+
     def __init__(self, config: Eagle3Config) -> None:
-        super().__init__()
-        self.config = config
+        super().__init__(config)
         hidden = config.hidden_size
         self.fc = nn.Linear(config.feature_size, hidden, bias=config.fc_bias)
         self.midlayer = _MidLayer(config)
@@ -89,33 +95,15 @@ class Eagle3Head(nn.Module):
         if config.own_embedding:
             self.embed_tokens = nn.Embedding(config.vocab_size, hidden)
 
-    def forward(
-        self, embeddings: Tensor, hidden: Tensor, positions: Tensor, attention_mask: Tensor | None = None
-    ) -> Tensor:
-        """Return the layer's output for each pair [B, T, H]: the LM head's input before its norm.
-
-        Args:
-            embeddings: of token t + 1 [B, T, H].
-            hidden: the fused features of position t, or below the first drafted level this layer's own
-                output [B, T, H].
-            positions: t [B, T].
-            attention_mask: who attends to whom [B, 1, T, T] bool; None for causal.
-        """
-        residual, read = self.read(embeddings, hidden)
-        cos, sin = rotary_tables(self.config, positions)
-        table = cos.to(read.dtype)[:, None], sin.to(read.dtype)[:, None]
-        _, out = self.after_attention(residual + self.attention(read, *table, attention_mask))
-        return out
-
     @property
     def attention(self) -> Attention:
         """The layer's attention."""
         return self.midlayer.self_attn
 
-    def read(self, embeddings: Tensor, hidden: Tensor) -> tuple[Tensor, Tensor]:
+    def read(self, embeddings: Tensor, features: Tensor) -> tuple[Tensor, Tensor]:
         """Return where the residual starts [..., H], and embedding and feature side by side [..., 2H]."""
-        normed = self.midlayer.hidden_norm(hidden)
-        residual = normed if self.config.norm_before_residual else hidden
+        normed = self.midlayer.hidden_norm(features)
+        residual = normed if self.config.norm_before_residual else features
         return residual, torch.cat((self.midlayer.input_layernorm(embeddings), normed), dim=-1)
 
     def after_attention(self, hidden: Tensor) -> tuple[Tensor, Tensor]:

@@ -22,10 +22,9 @@ from specframe.contracts.tree import DraftTree, Verdict
 from specframe.registry.components import BuildContext, Component
 from specframe_plugins.drafters.lookup.context import Continuation, TextIndex
 from specframe_plugins.drafters.lookup.graft import graft
+from specframe_plugins.drafters.lookup.options import LONGEST
 from specframe_plugins.drafters.lookup.rates import RepetitionRates
 
-# Tokens of a path at most.
-LONGEST = 32
 # A path that is less likely is not worth its node in a target pass.
 _LEAST_LIKELY = 0.05
 # Another drafter's tree is not worth its time where the path's first token is likelier than this.
@@ -93,11 +92,7 @@ class LookupDrafter(Drafter):
     def draft(self, root: int, features: Tensor, head: GatherBackend, clock: PhaseClock) -> DraftTree:
         """Draft from ``root``: the path alone where it is likely, else beside the other drafter's tree.
 
-        Args:
-            root: the last emitted token.
-            features: at the positions committed since the last draft [n, F].
-            head: log-softmax and top-k over the active set, for the other drafter.
-            clock: laps the phases of the other drafter; the path is part of ``draft_tree``.
+        The clock laps the phases of the other drafter; the path is part of ``draft_tree``.
         """
         emitted = (*self._accepted_ids, root)
         self._read(emitted)

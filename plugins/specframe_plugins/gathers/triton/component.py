@@ -4,16 +4,9 @@ from __future__ import annotations
 
 from importlib.util import find_spec
 
-import attrs
-
 from specframe.contracts.protocols import GatherBackend
-from specframe.registry.components import BuildContext, Component, Setting
+from specframe.registry.components import BuildContext, Component, NoOptions, Setting
 from specframe_plugins.gathers.triton.diagnosis import COMPILE_TARGETS, diagnose
-
-
-@attrs.frozen(slots=True)
-class TritonGatherOptions:
-    """``triton`` and ``triton-indexed`` have no options."""
 
 
 def supports(setting: Setting) -> str | None:
@@ -27,13 +20,13 @@ def supports(setting: Setting) -> str | None:
     return None
 
 
-def _build_packed(options: TritonGatherOptions, context: BuildContext) -> GatherBackend:
+def _build_packed(options: NoOptions, context: BuildContext) -> GatherBackend:
     from specframe_plugins.gathers.triton.packed import PackedGather
 
     return PackedGather()
 
 
-def _build_indexed(options: TritonGatherOptions, context: BuildContext) -> GatherBackend:
+def _build_indexed(options: NoOptions, context: BuildContext) -> GatherBackend:
     from specframe_plugins.gathers.triton.indexed import IndexedGather
 
     return IndexedGather()
@@ -42,7 +35,6 @@ def _build_indexed(options: TritonGatherOptions, context: BuildContext) -> Gathe
 PACKED = Component(
     name="triton",
     summary="packed LM-head rows, copied beside other work, and a fused top-k; nothing is read on the host",
-    options=TritonGatherOptions,
     factory=_build_packed,
     supports=supports,
     diagnose=diagnose,
@@ -51,7 +43,6 @@ PACKED = Component(
 INDEXED = Component(
     name="triton-indexed",
     summary="a fused top-k over rows of the full LM head, read where they are; nothing is copied",
-    options=TritonGatherOptions,
     factory=_build_indexed,
     supports=supports,
 )

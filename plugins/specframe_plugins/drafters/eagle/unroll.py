@@ -12,39 +12,16 @@ Shapes: B sequences, T positions, H hidden.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import Protocol
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from specframe_plugins.drafters.eagle.model import Attention, EagleConfig, rotary_tables
-
-
-class Unrollable(Protocol):
-    """A head of one layer, as the unrolled pass sees it."""
-
-    @property
-    def config(self) -> EagleConfig:
-        """Its sizes."""
-        ...
-
-    @property
-    def attention(self) -> Attention:
-        """The layer's attention."""
-        ...
-
-    def read(self, embeddings: Tensor, features: Tensor) -> tuple[Tensor, Tensor]:
-        """Returns where the residual starts [B, T, H], and what attention reads [B, T, ...]."""
-        ...
-
-    def after_attention(self, hidden: Tensor) -> tuple[Tensor, Tensor]:
-        """Returns what the LM head reads, and the features for the next depth, both [B, T, H]."""
-        ...
+from specframe_plugins.drafters.eagle.model import PairLayer, rotary_tables
 
 
 def unroll(
-    head: Unrollable,
+    head: PairLayer,
     embeddings: Tensor,
     features: Tensor,
     steps: int,

@@ -10,7 +10,7 @@ from specframe.errors import SpecframeError
 from specframe_plugins.verifiers.acceptance.tree_walk import TreeOnHost
 
 
-class DrawnTree(TreeOnHost):
+class SampledTreeOnHost(TreeOnHost):
     """A draft tree on the host, with the distributions that its tokens were drawn from.
 
     Args:

@@ -9,22 +9,22 @@ that until the values have learnt to be read.
 from __future__ import annotations
 
 import math
-from typing import Any, Final, TypeVar
+from typing import TypeVar
 
 import torch
 from attrs import evolve
 from torch import Tensor, nn
 
-from specframe_plugins.drafters.eagle.model import Attention, EagleConfig
+from specframe_plugins.drafters.eagle.model import Attention, EagleConfig, PairLayer
 
 # Share of the training in which queries and keys stay what they begin as.
-LIKENESS_SHARE: Final = 0.2
+_LIKENESS_SHARE = 0.2
 # Score of a pair against itself, for inputs of a root mean square of 1.
 _LIKENESS = 6.0
 # Of the values of all induction heads together: fewer tell the tokens of a vocabulary apart too slowly.
 _DIMENSIONS = 256
 
-Head = TypeVar("Head", bound=nn.Module)
+Head = TypeVar("Head", bound=PairLayer)
 
 
 def default_groups(config: EagleConfig) -> int:
@@ -43,13 +43,12 @@ def with_induction(head: Head, groups: int | None) -> Head:
         groups: how many it is to have, each with as many query heads as the others; None for
             `default_groups`.
     """
-    described: Any = head
-    config: EagleConfig = described.config
+    config = head.config
     added = (default_groups(config) if groups is None else groups) - config.induction_groups
     if added <= 0:
         return head
     shared = config.num_attention_heads // config.num_key_value_heads
-    grown: Any = type(described)(
+    grown = type(head)(
         evolve(
             config,
             num_attention_heads=config.num_attention_heads + added * shared,
@@ -62,21 +61,14 @@ def with_induction(head: Head, groups: int | None) -> Head:
     for name, parameter in grown.named_parameters():
         parameter.zero_()[tuple(map(slice, trained[name].shape))] = trained[name]
     _find_alike(grown.attention, added)
-    result: Head = grown
-    return result
+    return grown
 
 
-def induction_groups(head: nn.Module) -> int:
-    """Returns how many of a head's key and value heads are induction heads."""
-    described: Any = head
-    groups: int = described.config.induction_groups
-    return groups
-
-
-def hold_likeness(head: nn.Module) -> None:
-    """Drops the gradients of the queries and keys of induction heads."""
-    described: Any = head
-    attention: Attention = described.attention
+def hold_likeness(head: PairLayer, progress: float) -> None:
+    """Drops the gradients of the queries and keys of induction heads, in the first part of the training."""
+    if progress >= _LIKENESS_SHARE:
+        return
+    attention = head.attention
     first = attention.ordinary_groups * attention.head_dim
     for projection, row in ((attention.q_proj, first * attention.shared), (attention.k_proj, first)):
         for parameter in projection.parameters():

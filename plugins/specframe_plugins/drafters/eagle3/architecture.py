@@ -1,4 +1,4 @@
-"""What the trainer needs to know about an EAGLE-3 head.
+"""How an EAGLE-3 head is trained.
 
 What differs from EAGLE-2: the head reads several layers of the target, every step of the training is unrolled
 on the head's own outputs, and nothing pulls these towards features of the target (EAGLE-3, arXiv 2503.01840,
@@ -7,37 +7,51 @@ section 3). The data are the same.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
+from typing import ClassVar, Literal
 
 import torch
 from attrs import evolve, frozen
-from torch import Tensor, nn
+from torch import Tensor
 
 from specframe.contracts.lm_head import OutputHead
+from specframe.contracts.options import option
 from specframe.errors import UsageError
 from specframe.model.target import Target
+from specframe.registry.components import TrainRequest
+from specframe_plugins import training
+from specframe_plugins.drafters.eagle.architecture import PairArchitecture
+from specframe_plugins.drafters.eagle.induction import with_induction
 from specframe_plugins.drafters.eagle3.checkpoint import load_head, save_head
 from specframe_plugins.drafters.eagle3.model import Eagle3Head, default_feature_layers, for_target
-from specframe_plugins.training.architecture import Dropout
-from specframe_plugins.training.induction import with_induction
 from specframe_plugins.training.objective import rows_of
-from specframe_plugins.training.unroll import unroll
+from specframe_plugins.training.options import TrainOptions
 
 
-@frozen
-class Eagle3Architecture:
+@frozen(kw_only=True)
+class Eagle3TrainOptions(TrainOptions):
+    """Options of `specframe train --drafter eagle3`."""
+
+    lm_head: Literal["target", "own"] = option(
+        "target",
+        help="target: the target's, frozen and not stored; own: a copy of it that is trained and stored",
+    )
+    unroll_share: float = option(1.0, help="size of the last part, 0 to 1", minimum=0, maximum=1)
+    noise: float = option(
+        0.0, help="uniform noise on input features, relative to their root mean square", minimum=0
+    )
+
+
+@frozen(kw_only=True)
+class Eagle3Architecture(PairArchitecture[Eagle3Head]):
     """EAGLE-3 over the full vocabulary; see `Architecture`.
 
     Attributes:
         own_lm_head: train an LM head too.
-        induction_groups: key and value heads that are induction heads, see `with_induction`.
     """
 
     own_lm_head: bool = False
-    induction_groups: int | None = None
-    drafter: str = "eagle3"
-    predicts_features: bool = False
+    drafter: ClassVar[str] = "eagle3"
 
     def feature_layers(self, target: Target) -> tuple[int, ...]:
         """See `Architecture`."""
@@ -55,7 +69,7 @@ class Eagle3Architecture:
         if self.own_lm_head:
             with torch.no_grad():
                 head.lm_head.weight.copy_(target.output_head.weight)
-        return with_induction(head, self.induction_groups)
+        return with_induction(head, self.groups)
 
     def load(self, checkpoint: Path, target: Target) -> Eagle3Head:
         """See `Architecture`.
@@ -71,24 +85,21 @@ class Eagle3Architecture:
                 f"target's embedding, and lm_head={'own' if config.own_lm_head else 'target'}"
             )
         head = loaded.head.to(target.device, torch.float32).requires_grad_()
-        return with_induction(head, self.induction_groups)
+        return with_induction(head, self.groups)
 
-    def unroll(
-        self, head: nn.Module, embeddings: Tensor, features: Tensor, steps: int, dropout: Dropout | None
-    ) -> Iterator[Tensor]:
+    def output_rows(self, head: Eagle3Head, target: Target, ids: Tensor | None) -> OutputHead:
         """See `Architecture`."""
-        assert isinstance(head, Eagle3Head)
-        return unroll(head, embeddings, head.fuse(features).float(), steps, dropout)
-
-    def output_rows(self, head: nn.Module, target: Target, ids: Tensor | None) -> OutputHead:
-        """See `Architecture`."""
-        assert isinstance(head, Eagle3Head)
         whole = target.output_head
         if self.own_lm_head:
             whole = evolve(whole, weight=head.lm_head.weight, bias=None, product=None)
         return whole if ids is None else rows_of(whole, ids)
 
-    def save(self, head: nn.Module, folder: Path) -> None:
+    def save(self, head: Eagle3Head, folder: Path) -> None:
         """See `Architecture`."""
-        assert isinstance(head, Eagle3Head)
         save_head(head.to(torch.bfloat16), None, folder)
+
+
+def train(request: TrainRequest) -> None:
+    """Make an EAGLE-3 head for a target; see `training.train`."""
+    own, groups = request.options.lm_head == "own", request.options.induction_groups
+    training.train(request, Eagle3Architecture(own_lm_head=own, groups=groups))
