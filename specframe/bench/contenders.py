@@ -50,8 +50,8 @@ class EngineContender:
     def __init__(self, configuration: Configuration, engine: Engine) -> None:
         self.label = configuration.label
         self.engine = engine
-        config = engine.config
-        self.greedy = config.verifier == "greedy" and config.repetition_penalty == 1
+        sampling = engine.config.sampling
+        self.greedy = not engine.lossy and sampling.temperature == 0 and sampling.repetition_penalty == 1
         self._memory: MemoryUse | None = engine.drafting.memory_use()
 
     @property

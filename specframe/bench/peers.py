@@ -17,6 +17,7 @@ from specframe.bench.configurations import HF_GREEDY, HF_PROMPT_LOOKUP, Configur
 from specframe.bench.rows import BenchRow
 from specframe.config import RunConfig
 from specframe.contracts.options import build_options, option
+from specframe.contracts.sampling import SamplingParams
 from specframe.engine.recorder import peak_rss_bytes
 from specframe.model.target import Target
 from specframe.request.tasks import Task
@@ -110,12 +111,7 @@ class Peer:
             model=self._target.name,
             dtype=self._config.dtype,
             device=self._config.device,
-            seed=self._config.seed,
-            temperature=0.0,
-            top_p=1.0,
-            top_k=0,
-            min_p=0.0,
-            repetition_penalty=1.0,
+            **attrs.asdict(SamplingParams(seed=self._config.sampling.seed)),
             lossy=False,
             prompt_tokens=len(prompt_ids),
             kept_tokens=0,

@@ -11,8 +11,8 @@ from typing import Any
 
 import attrs
 
-from specframe.config import SAMPLING_PARAMETERS
 from specframe.contracts.report import FinishReason, PassesPerArm, Rejection, StepStats
+from specframe.contracts.sampling import NEUTRAL
 from specframe.errors import SpecframeError
 
 
@@ -156,7 +156,7 @@ class BenchRow:
     @property
     def sampling(self) -> tuple[float, ...]:
         """The sampling parameters; speeds are compared where they are equal."""
-        return tuple(getattr(self, name) for name in SAMPLING_PARAMETERS)
+        return tuple(getattr(self, name) for name in NEUTRAL)
 
     @property
     def tokens_per_s(self) -> float:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from specframe.bench.checks import CheckResult
 from specframe.bench.configurations import plain_name
 from specframe.bench.rows import BenchRow
-from specframe.config import AUTOREGRESSIVE
+from specframe.config import AUTOREGRESSIVE, UNPRUNED
 from specframe.errors import SpecframeError
 
 COLUMNS = (
@@ -46,7 +46,7 @@ def summary_rows(rows: Sequence[BenchRow]) -> list[tuple[str, ...]]:
             f"{speeds[label]:.1f}",
             *(
                 _ratio(speeds[label], baselines.get((name, own[0].sampling)))
-                for name in (AUTOREGRESSIVE, "full")
+                for name in (AUTOREGRESSIVE, UNPRUNED)
             ),
             *_steps(own),
             _lossless(own),

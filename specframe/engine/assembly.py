@@ -8,8 +8,9 @@ import attrs
 import pluggy
 
 from specframe.config import AUTO, AUTOREGRESSIVE, RunConfig
-from specframe.contracts.kinds import Kind
+from specframe.contracts.kinds import KINDS, Kind
 from specframe.contracts.protocols import Capturable, Drafter, Eviction, GatherBackend, VocabularyBuilder
+from specframe.contracts.sampling import SamplingParams
 from specframe.engine.controlled_drafting import ControlledDrafting
 from specframe.engine.drafting import Autoregressive, Drafting
 from specframe.engine.engine import Engine
@@ -18,16 +19,17 @@ from specframe.model.loading import load_pretrained
 from specframe.model.target import Target
 from specframe.registry.choice import (
     check_config,
+    check_supported,
     common_tree,
     find_device,
     find_dtype,
     name_of,
+    setting_for,
     wants_cuda_graph,
 )
 from specframe.registry.components import BuildContext
 from specframe.registry.manager import create_plugin_manager
 from specframe.registry.observers import Observers
-from specframe.registry.registry import KIND_LABELS
 from specframe.vocabulary.store import VocabularyStore
 from specframe.vocabulary.translated_head import translated
 
@@ -62,12 +64,12 @@ def build_engine(
         target=target,
         required_ids=target.required_ids,
         tree=common_tree(chosen) or "top-k",
-        temperature=config.temperature,
+        sampling=config.sampling,
         cuda_graph=wants_cuda_graph(config, target.device),
     )
     built: dict[Kind, Any] = {}
     for kind, (component, options) in chosen.items():
-        with blame_one(f"{KIND_LABELS[kind]} {component.name!r}"):
+        with blame_one(f"{KINDS[kind].label} {component.name!r}"):
             built[kind] = component.factory(options, context)
     drafting = Autoregressive()
     if config.strategy != AUTOREGRESSIVE:
@@ -76,8 +78,21 @@ def build_engine(
         drafting = bind_drafting(
             built, config, gather.factory(gather_options, context) if controlled else None
         )
+
+    def check_sampling(sampling: SamplingParams) -> None:
+        of_request = attrs.evolve(config, sampling=sampling)
+        check_supported(chosen, setting_for(of_request, target.device, target.dtype))
+
     lossy = chosen["verifier"][0].lossy
-    return Engine(config, target, built["verifier"], drafting, Observers(manager), lossy=lossy)
+    return Engine(
+        config,
+        target,
+        built["verifier"],
+        drafting,
+        Observers(manager),
+        lossy=lossy,
+        check_sampling=check_sampling,
+    )
 
 
 def bind_drafting(

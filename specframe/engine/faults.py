@@ -7,6 +7,7 @@ import traceback
 from collections.abc import Iterable, Iterator
 
 from specframe.config import RunConfig
+from specframe.contracts.kinds import KINDS
 from specframe.errors import SpecframeError
 
 
@@ -73,10 +74,5 @@ def label_components(config: RunConfig, components: Iterable[tuple[str, object]]
         config: has the names.
         components: each after its kind.
     """
-    names = {
-        "verifier": config.verifier,
-        "drafter": config.drafter,
-        "gather backend": config.gather,
-        "strategy": config.strategy,
-    }
+    names = {kind.label: getattr(config, kind.setting) for kind in KINDS.values()}
     return [(f"{kind} {names[kind]!r}", component) for kind, component in components]

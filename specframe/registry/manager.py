@@ -8,20 +8,13 @@ from importlib.metadata import Distribution, EntryPoint, distributions
 
 import pluggy
 
-from specframe.contracts.kinds import Kind
+from specframe.contracts.kinds import KINDS
 from specframe.errors import PluginError
 from specframe.registry import hookspecs
 from specframe.registry.components import Component
 from specframe.registry.registry import Registry
 
 DISABLE_VARIABLE = "SPECFRAME_DISABLE_PLUGINS"
-
-_COMPONENT_HOOKS: dict[Kind, str] = {
-    "vocabulary": "specframe_vocabularies",
-    "gather": "specframe_gather_backends",
-    "drafter": "specframe_drafters",
-    "verifier": "specframe_verifiers",
-}
 
 
 def create_plugin_manager(
@@ -61,18 +54,23 @@ def build_registry(manager: pluggy.PluginManager) -> Registry:
     for name, plugin in manager.list_name_plugin():
         if plugin is None:
             continue
-        others = [other for other in manager.get_plugins() if other is not plugin]
-        for kind, hook_name in _COMPONENT_HOOKS.items():
-            caller = manager.subset_hook_caller(hook_name, remove_plugins=others)
+        for kind in KINDS.values():
+            caller = hook_of(manager, kind.hook, plugin)
             try:
                 components = [component for batch in caller() for component in batch]
             except Exception as error:  # a stranger's plugin may raise anything
-                raise _broken(name, f"raised in {hook_name}(): {_one_line(error)}") from error
+                raise _broken(name, f"raised in {kind.hook}(): {_one_line(error)}") from error
             for component in components:
                 if not isinstance(component, Component):
-                    raise _broken(name, f"returned {component!r} from {hook_name}(), which is no Component")
-                registry.register(kind, component, name)
+                    raise _broken(name, f"returned {component!r} from {kind.hook}(), which is no Component")
+                registry.register(kind.name, component, name)
     return registry
+
+
+def hook_of(manager: pluggy.PluginManager, hook: str, plugin: object) -> pluggy.HookCaller:
+    """Return the caller of a hook that calls one plugin alone."""
+    others = [other for other in manager.get_plugins() if other is not plugin]
+    return manager.subset_hook_caller(hook, remove_plugins=others)
 
 
 def disabled_plugins() -> set[str]:

@@ -34,7 +34,7 @@ def test_a_switch_that_is_neither_on_nor_off_can_be_set(tmp_path: Path) -> None:
 
 def test_the_file_beats_the_defaults(toml: Path) -> None:
     config = resolve_config(toml, {})
-    assert (config.strategy, config.seed, config.drafter) == ("static", 7, RunConfig().drafter)
+    assert (config.strategy, config.sampling.seed, config.drafter) == ("static", 7, RunConfig().drafter)
 
 
 def test_the_command_line_beats_the_file(toml: Path) -> None:

@@ -112,4 +112,5 @@ COMPONENT = Component(
     summary="packed LM-head rows with plain PyTorch operations, on any device",
     options=TorchGatherOptions,
     factory=_build,
+    priority=lambda setting: 0,
 )

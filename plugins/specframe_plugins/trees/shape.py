@@ -151,6 +151,10 @@ class TreeOptions:
         None, help="of drawn trees; none: the target's", minimum=0.01, maximum=100.0
     )
 
+    def draws(self) -> tuple[TreeKind, ...]:
+        """Return the kinds of draft trees that may be drawn."""
+        return TREES if self.tree == "auto" else (self.tree,)
+
     def shape(self, device: torch.device, tree: TreeKind = "top-k", *, cuda_graph: bool = False) -> TreeShape:
         """Return the shape of the draft trees.
 
@@ -208,7 +212,7 @@ class TreeOptions:
         sampled = SampledShape.of(
             context.tree, depth=shape.levels, branching=shape.branching, nodes=shape.nodes
         )
-        return TreeSampling(sampled, self.temperature or context.temperature or 1.0)
+        return TreeSampling(sampled, self.temperature or context.sampling.temperature or 1.0)
 
 
 def sweep(setting: Setting) -> Sequence[str]:

@@ -61,10 +61,10 @@ class GreedyVerifier:
 
 
 def _supports(setting: Setting) -> str | None:
-    if setting.temperature:
+    if setting.sampling.temperature:
         return (
-            f"it takes the most likely token and the temperature is {setting.temperature:g}; use --verifier "
-            "sampling, or temperature 0"
+            f"it takes the most likely token and the temperature is {setting.sampling.temperature:g}; use "
+            "--verifier sampling, or temperature 0"
         )
     return None
 
@@ -80,4 +80,5 @@ COMPONENT = Component(
     factory=_build,
     supports=_supports,
     trees=("top-k", "chain", "paths", "without-replacement"),
+    priority=lambda setting: 0,
 )

@@ -65,4 +65,5 @@ COMPONENT = Component(
     factory=_build,
     supports=needs_temperature,
     trees=("top-k", "chain", "paths", "without-replacement"),
+    priority=lambda setting: 0,
 )

@@ -49,7 +49,7 @@ def test_the_help_of_run_has_every_option(cli: CommandLine, option: str) -> None
 
 @pytest.mark.parametrize("name", DEFAULTS)
 def test_the_help_of_run_has_every_default(cli: CommandLine, name: str) -> None:
-    default = getattr(RunConfig(), name)
+    default = RunConfig().flat()[name]
     assert f"[default: {default}]" in " ".join(cli("run", "--help").out.split())
 
 

@@ -145,5 +145,6 @@ COMPONENT = Component(
     factory=create,
     diagnose=diagnose,
     trees=TREES,
+    draws=DraftModelOptions.draws,
     sweep=sweep,
 )

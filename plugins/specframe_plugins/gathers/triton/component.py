@@ -45,6 +45,8 @@ PACKED = Component(
     options=TritonGatherOptions,
     factory=_build_packed,
     supports=supports,
+    # On a CPU there is only Triton's interpreter, which is for tests: one has to ask for it by name.
+    priority=lambda setting: None if setting.device.type == "cpu" else 1,
     diagnose=diagnose,
     compile_targets=COMPILE_TARGETS,
 )
