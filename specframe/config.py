@@ -18,8 +18,8 @@ AUTOREGRESSIVE = "autoregressive"
 
 AUTO = "auto"
 
-# What the distribution ships and runs when nothing else is asked for. Help shows these names without waiting
-# for plugins to be imported; nowhere else does the core know one by its name.
+# What the distribution ships and runs when nothing else is asked for. They are names so that help can show
+# them without waiting for plugins to be imported; the core decides nothing else by a plugin's name.
 DEFAULT_DRAFTER = "eagle"
 DEFAULT_STRATEGY = "nanospec"
 UNPRUNED = "full"  # the strategy that any other is compared with, and whose traces any other can be scored on
@@ -100,7 +100,7 @@ class RunConfig:
     def flat(self) -> dict[str, Any]:
         """Return the settings by name, those of the sampling among them."""
         settings = attrs.asdict(self)
-        return {**settings, **settings.pop("sampling")}
+        return settings.pop("sampling") | settings  # type: ignore[no-any-return]  # both are dicts
 
 
 _SAMPLING = attrs.fields_dict(SamplingParams)

@@ -41,6 +41,11 @@ def unknown_name(what: str, name: str, known: Iterable[str]) -> UsageError:
     return UsageError(f"unknown {what} {name!r}{hint} known: {', '.join(names) or '(none)'}")
 
 
+def one_line(error: BaseException) -> str:
+    """Return an exception's type and message in one line."""
+    return " ".join(f"{type(error).__name__}: {error}".split())
+
+
 @contextlib.contextmanager
 def blame_one(label: str) -> Iterator[None]:
     """Turn whatever is raised inside into one line that names ``label``."""

@@ -98,16 +98,13 @@ class Peer:
         # The first pass is the prefill: it emits a token, but is no target pass.
         target_passes = len(passes) - 1
         ended = token_ids[-1] in self._target.stop_ids
-        return BenchRow(
+        known = dict(
             id=task.id,
             task=task.task,
             category=task.category,
             configuration=self.label,
             order=order,
             strategy=self._name,
-            drafter=None,
-            verifier=None,
-            gather=None,
             model=self._target.name,
             dtype=self._config.dtype,
             device=self._config.device,
@@ -122,31 +119,10 @@ class Peer:
             target_passes=target_passes,
             tau=(len(token_ids) - 1) / target_passes if target_passes else 0.0,
             wall_s=wall_s,
-            prefill_s=None,
-            draft_s=None,
-            draft_backbone_s=None,
-            draft_head_s=None,
-            draft_tree_s=None,
-            vocabulary_s=None,
-            statistics_s=None,
-            verify_s=None,
-            active_mean=None,
-            active_max=None,
-            coverage=None,
-            oov_rejections=None,
-            drafter_misses=None,
-            unknown_ids=None,
-            accept_by_depth=None,
-            controller=None,
-            fallback=None,
             peak_rss_bytes=peak_rss_bytes(),
             specframe_version=specframe.__version__,
-            packed_bytes=None,
-            store_bytes=None,
-            head_bytes=None,
-            steps=None,
-            lossless=None,
         )
+        return BenchRow(**{**dict.fromkeys(attrs.fields_dict(BenchRow)), **known})
 
     @torch.inference_mode()
     def _generate(self, prompt_ids: Tensor, max_new_tokens: int) -> list[int]:

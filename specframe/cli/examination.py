@@ -20,7 +20,7 @@ from specframe import __version__
 from specframe.config import DEFAULT_DRAFTER, RunConfig
 from specframe.contracts.kinds import KINDS, Kind
 from specframe.contracts.options import option, same_option
-from specframe.errors import PluginError, SpecframeError, UsageError, unknown_name
+from specframe.errors import PluginError, SpecframeError, UsageError, one_line, unknown_name
 from specframe.model.loading import DEMO_MODELS, default_model
 from specframe.registry.components import Component, DoctorRequest, Finding
 from specframe.registry.registry import Registration, Registry
@@ -127,7 +127,7 @@ def _packages() -> Iterator[Finding]:
         try:
             version = importlib.import_module(package).__version__
         except Exception as error:  # a broken installation may raise anything
-            yield Finding(package, False, f"cannot be imported: {_one_line(error)}")
+            yield Finding(package, False, f"cannot be imported: {one_line(error)}")
         else:
             yield Finding(package, True, version)
 
@@ -224,7 +224,7 @@ def _supported(options: DoctorOptions, registry: Registry, request: DoctorReques
     except UsageError as error:
         yield Finding("gather backend auto", False, str(error))
     except Exception as error:  # a stranger's `supports` may raise anything
-        yield Finding("gather backend auto", False, f"raised {_one_line(error)}")
+        yield Finding("gather backend auto", False, f"raised {one_line(error)}")
     else:
         yield Finding("gather backend auto", True, f"takes {config.gather}")
     setting = attrs.evolve(setting, gather=config.gather)
@@ -239,7 +239,7 @@ def _verdict(entry: Registration, setting: Setting, where: str) -> Finding:
     try:
         reason = component.supports(attrs.evolve(setting, **chosen))
     except Exception as error:  # a stranger's `supports` may raise anything
-        return Finding(subject, False, f"supports() raised {_one_line(error)}")
+        return Finding(subject, False, f"supports() raised {one_line(error)}")
     if reason is not None:
         return Finding(subject, None, f"cannot run here: {reason}")
     return Finding(subject, True, f"runs on {where}")
@@ -283,8 +283,4 @@ def _guarded(kind: Kind, component: Component, request: DoctorRequest) -> Iterat
         yield from component.diagnose(request)
     except Exception as error:  # a stranger's `diagnose` may raise anything
         subject = f"{KINDS[kind].label} {component.name}"
-        yield Finding(subject, False, f"diagnose() raised {_one_line(error)}")
-
-
-def _one_line(error: BaseException) -> str:
-    return " ".join(f"{type(error).__name__}: {error}".split())
+        yield Finding(subject, False, f"diagnose() raised {one_line(error)}")

@@ -46,19 +46,8 @@ def option(
         metavar: what the help calls the value.
         absent: what happens when the flag is not given, where the default does not say it.
     """
-    return attrs.field(
-        default=default,
-        metadata={
-            "help": help,
-            "unit": unit,
-            "minimum": minimum,
-            "maximum": maximum,
-            "tune": tune,
-            "flags": flags,
-            "metavar": metavar,
-            "absent": absent,
-        },
-    )
+    about = dict(locals())  # every argument by its name
+    return attrs.field(default=about.pop("default"), metadata=about)
 
 
 def same_option(options_class: type[Any], name: str, **changes: Any) -> Any:

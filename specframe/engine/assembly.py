@@ -10,7 +10,6 @@ import pluggy
 from specframe.config import AUTO, AUTOREGRESSIVE, RunConfig
 from specframe.contracts.kinds import KINDS, Kind
 from specframe.contracts.protocols import Capturable, Drafter, Eviction, GatherBackend, VocabularyBuilder
-from specframe.contracts.sampling import SamplingParams
 from specframe.engine.controlled_drafting import ControlledDrafting
 from specframe.engine.drafting import Autoregressive, Drafting
 from specframe.engine.engine import Engine
@@ -78,12 +77,7 @@ def build_engine(
         drafting = bind_drafting(
             built, config, gather.factory(gather_options, context) if controlled else None
         )
-
-    def check_sampling(sampling: SamplingParams) -> None:
-        of_request = attrs.evolve(config, sampling=sampling)
-        check_supported(chosen, setting_for(of_request, target.device, target.dtype))
-
-    lossy = chosen["verifier"][0].lossy
+    lossy, setting = chosen["verifier"][0].lossy, setting_for(config, target.device, target.dtype)
     return Engine(
         config,
         target,
@@ -91,7 +85,7 @@ def build_engine(
         drafting,
         Observers(manager),
         lossy=lossy,
-        check_sampling=check_sampling,
+        check_sampling=lambda sampling: check_supported(chosen, attrs.evolve(setting, sampling=sampling)),
     )
 
 

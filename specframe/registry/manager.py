@@ -9,7 +9,7 @@ from importlib.metadata import Distribution, EntryPoint, distributions
 import pluggy
 
 from specframe.contracts.kinds import KINDS
-from specframe.errors import PluginError
+from specframe.errors import PluginError, one_line
 from specframe.registry import hookspecs
 from specframe.registry.components import Component
 from specframe.registry.registry import Registry
@@ -59,7 +59,7 @@ def build_registry(manager: pluggy.PluginManager) -> Registry:
             try:
                 components = [component for batch in caller() for component in batch]
             except Exception as error:  # a stranger's plugin may raise anything
-                raise _broken(name, f"raised in {kind.hook}(): {_one_line(error)}") from error
+                raise _broken(name, f"raised in {kind.hook}(): {one_line(error)}") from error
             for component in components:
                 if not isinstance(component, Component):
                     raise _broken(name, f"returned {component!r} from {kind.hook}(), which is no Component")
@@ -92,13 +92,9 @@ def _load(manager: pluggy.PluginManager, distribution: Distribution, entry_point
     try:
         manager.register(entry_point.load(), name=name)
     except Exception as error:  # importing a stranger's module may raise anything
-        raise _broken(name, f"failed to import: {_one_line(error)}") from error
+        raise _broken(name, f"failed to import: {one_line(error)}") from error
 
 
 def _broken(name: str, what: str) -> PluginError:
     entry_point = name.split(" ", 1)[0]
     return PluginError(f"plugin {name} {what}; set {DISABLE_VARIABLE}={entry_point} to go on without it")
-
-
-def _one_line(error: BaseException) -> str:
-    return " ".join(f"{type(error).__name__}: {error}".split())

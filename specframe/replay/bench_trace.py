@@ -58,13 +58,7 @@ def bench_trace(
         return
     label = configuration_to_record(configurations, arguments.record_configuration)
     with contextlib.ExitStack() as stack:
-        yield BenchTrace(
-            arguments.record,
-            label,
-            stack,
-            topk=arguments.record_topk,
-            prompt_window=arguments.record_window,
-        )
+        yield BenchTrace(arguments.record, label, arguments, stack)
 
 
 class BenchTrace:
@@ -73,16 +67,14 @@ class BenchTrace:
     Args:
         path: of the trace.
         label: of the configuration.
+        arguments: say what is recorded.
         stack: closes the trace.
-        topk: how many of the target's top ids to record per position.
-        prompt_window: for how many of the last prompt positions.
     """
 
     def __init__(
-        self, path: Path, label: str, stack: contextlib.ExitStack, *, topk: int, prompt_window: int
+        self, path: Path, label: str, arguments: BenchArguments, stack: contextlib.ExitStack
     ) -> None:
-        self._path, self._label, self._stack = path, label, stack
-        self._topk, self._prompt_window = topk, prompt_window
+        self._path, self._label, self._arguments, self._stack = path, label, arguments, stack
         self._recorder: TraceRecorder | None = None
 
     def attach(self, contender: EngineContender) -> None:
@@ -96,8 +88,8 @@ class BenchTrace:
             recorder = TraceRecorder(
                 contender.engine,
                 self._path,
-                topk=self._topk,
-                prompt_window=self._prompt_window,
+                topk=self._arguments.record_topk,
+                prompt_window=self._arguments.record_window,
                 strategy=self._label,
             )
             self._recorder = self._stack.enter_context(recorder)

@@ -140,7 +140,6 @@ class OfflineStrategy:
             model=header.model,
             strategy=name,
             drafter=header.drafter or "none",
-            gather="torch",
             dtype=header.dtype,
         )
         reason = component.supports(setting_for(config, torch.device("cpu"), find_dtype(header.dtype)))

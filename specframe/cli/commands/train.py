@@ -18,6 +18,8 @@ train_app = typer.Typer(rich_markup_mode=None)
 data_app = typer.Typer(help="List, merge and top up training data.", rich_markup_mode=None)
 train_app.add_typer(data_app, name="data")
 
+Folders = Annotated[list[Path], typer.Argument(metavar="FOLDER...", help="Folders of training data.")]
+
 
 @attrs.frozen(slots=True, kw_only=True)
 class DrafterArguments:
@@ -37,13 +39,6 @@ class TrainArguments:
         flags=("-o", "--option"),
         metavar="NAME=VALUE",
     )
-
-
-@attrs.frozen(slots=True, kw_only=True)
-class FolderArguments:
-    """Where training data are."""
-
-    folders: Sequence[Path] = option(help="Folders of training data.", metavar="FOLDER...")
 
 
 @train_app.callback(invoke_without_command=True)
@@ -74,12 +69,12 @@ def train(
 
 @data_app.command("list")
 @takes_options
-def data_list(given: FolderArguments, of: DrafterArguments) -> None:
+def data_list(folders: Folders, of: DrafterArguments) -> None:
     """Say what folders of training data hold."""
     from specframe.cli.training import data_commands
     from specframe.ops.tables import print_table
 
-    columns, rows = data_commands(of.drafter).describe(given.folders)
+    columns, rows = data_commands(of.drafter).describe(folders)
     print_table(rows, headers=columns)
 
 
@@ -87,7 +82,7 @@ def data_list(given: FolderArguments, of: DrafterArguments) -> None:
 @takes_options
 def data_merge(
     out: Annotated[Path, typer.Argument(metavar="OUT", help="Folder that gets everything.")],
-    given: FolderArguments,
+    folders: Folders,
     *,
     share: Annotated[
         float,
@@ -103,7 +98,7 @@ def data_merge(
 
     if not 0 < share <= 1:
         raise UsageError(f"share is {share:g}; allowed: above 0, at most 1")
-    print(f"{out} has {data_commands(of.drafter).merge(out, given.folders, share):,} tokens")
+    print(f"{out} has {data_commands(of.drafter).merge(out, folders, share):,} tokens")
 
 
 @data_app.command("top-up")
