@@ -24,17 +24,13 @@ JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object 
 _SELDOM = ("seed", "allow_lossy", "fallback")
 
 
-def takes_options(
-    command: Callable[..., None] | None = None, *, without: Collection[str] = ()
-) -> Callable[..., Any]:
+def takes_options(command: Callable[..., None], *, without: Collection[str] = ()) -> Callable[..., None]:
     """Give a command the options that the attrs classes among its parameters declare.
 
     Args:
         command: takes an instance of each class, among parameters of its own.
         without: options that it does not get.
     """
-    if command is None:
-        return functools.partial(takes_options, without=without)
     parameters: list[inspect.Parameter] = []
     classes: dict[str, tuple[Callable[..., Any], list[str]]] = {}
     for own in _parameters(command):

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from specframe.bench.command import BenchArguments, prepare
 from specframe.cli.options import takes_options
 from specframe.config import RunConfig
 
 
-@takes_options(without=("strategy",))
+@partial(takes_options, without=("strategy",))
 def bench(run_config: RunConfig, arguments: BenchArguments) -> None:
     """Compare strategies and peers on task prompts.
 

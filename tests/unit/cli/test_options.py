@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -84,7 +85,7 @@ def test_what_the_declaration_does_not_allow_is_refused(arguments: list[str], co
 
 
 def test_the_help_says_what_happens_without_an_option(capsys: pytest.CaptureFixture[str]) -> None:
-    @takes_options(without=("quick",))
+    @partial(takes_options, without=("quick",))
     def command(declared: Declared, other: RunConfig) -> None: ...
 
     called(command, "--help")
