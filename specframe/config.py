@@ -2,115 +2,120 @@
 
 from __future__ import annotations
 
-import math
 import tomllib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, Self, get_args
 
 import attrs
 
 from specframe.contracts.kinds import KINDS, ForwardName
+from specframe.contracts.options import option, plain_type
+from specframe.contracts.sampling import SamplingParams
 from specframe.errors import UsageError, unknown_name
 
 AUTOREGRESSIVE = "autoregressive"
 
-SAMPLING_PARAMETERS = ("temperature", "top_p", "top_k", "min_p", "repetition_penalty")
-
 AUTO = "auto"
 
-# Below this, logits divided by the temperature leave the range of float32.
-_LOWEST_TEMPERATURE = 1e-3
+# What the distribution ships and runs when nothing else is asked for. They are names so that help can show
+# them without waiting for plugins to be imported; the core decides nothing else by a plugin's name.
+DEFAULT_DRAFTER = "eagle"
+DEFAULT_STRATEGY = "nanospec"
+UNPRUNED = "full"  # the strategy that any other is compared with, and whose traces any other can be scored on
+COMPARED = (UNPRUNED, "static", DEFAULT_STRATEGY)
 
 
 @attrs.frozen(slots=True, kw_only=True)
 class RunConfig:
-    """Everything that decides the output of a run, apart from the prompt.
+    """Everything that decides the output of a run, apart from the prompt. The fields say what they are.
 
-    Attributes:
-        model: demo model name, hub id, directory, or ``.gguf`` file.
-        strategy: vocabulary strategy, or ``autoregressive`` to decode without a drafter.
-        drafter: drafter name.
-        verifier: verifier name, or ``auto`` for ``greedy`` at temperature 0 and ``sampling`` above.
-        gather: gather backend name, or ``auto``.
-        options: option values per component kind.
-        max_new_tokens: length limit, tokens.
-        dtype: ``float32``, ``bfloat16``, ``float16``, or ``auto`` for bfloat16 where the device multiplies it
-            in hardware and float32 elsewhere.
-        device: torch device.
-        seed: seed of the generator that verifiers and drafters draw from.
-        temperature: the target's logits are divided by it; 0 decodes greedily.
-        top_p: keep the most likely tokens that together have this probability; 1 keeps all.
-        top_k: keep this many most likely tokens; 0 keeps all.
-        min_p: keep tokens with at least this share of the most likely token's probability; 0 keeps all.
-        repetition_penalty: tokens of the prompt and of the output so far lose (above 1) or gain (below 1).
-        allow_lossy: whether a verifier may be chosen whose output is not the target's.
-        prefill_chunk: prompt tokens per prefill pass.
-        fallback: go on without drafting when a component fails that drafts.
-        target_forward: what runs the target's layers: ``auto``, ``lean`` or ``transformers``.
-        cuda_graph: capture the draft step in a CUDA graph; None where device and components allow it.
+    Raises:
+        UsageError: a setting is out of range or unknown.
     """
 
-    model: str = "smollm2-135m"
-    strategy: str = "nanospec"
-    drafter: str = "eagle"
-    verifier: str = AUTO
-    gather: str = AUTO
-    options: Mapping[str, Mapping[str, Any]] = attrs.field(factory=dict)
-    max_new_tokens: int = attrs.field(default=128)
-    dtype: str = AUTO
-    device: str = "cpu"
-    seed: int = 0
-    temperature: float = 0.0
-    top_p: float = 1.0
-    top_k: int = 0
-    min_p: float = 0.0
-    repetition_penalty: float = 1.0
-    allow_lossy: bool = False
-    prefill_chunk: int = 512
-    fallback: bool = False
-    target_forward: ForwardName = "auto"
-    cuda_graph: bool | None = None
+    model: str = option(
+        "smollm2-135m",
+        help="The target: a demo model (`specframe models` lists them), a hub id, a directory or a .gguf "
+        "file.",
+        absent="an installed demo model",
+        metavar="MODEL",
+    )
+    strategy: str = option(
+        DEFAULT_STRATEGY,
+        help=f"Which tokens the drafter may propose; `{AUTOREGRESSIVE}` decodes without a drafter.",
+        metavar="NAME",
+    )
+    drafter: str = option(DEFAULT_DRAFTER, help="What proposes tokens.", metavar="NAME")
+    verifier: str = option(
+        AUTO,
+        help="What accepts them; `auto` takes greedy at temperature 0 and sampling above.",
+        metavar="NAME",
+    )
+    gather: str = option(
+        AUTO, help="What packs the LM-head rows; `auto` takes the fastest that runs here.", metavar="NAME"
+    )
+    options: Mapping[str, Mapping[str, Any]] = attrs.field(factory=dict)  # by kind of component
+    max_new_tokens: int = option(128, help="Length limit, tokens.", metavar="N")
+    dtype: str = option(
+        AUTO,
+        help="Weights and activations: float32, bfloat16 or float16; `auto` takes bfloat16 where the device "
+        "multiplies it, float32 elsewhere.",
+        metavar="DTYPE",
+    )
+    device: str = option("cpu", help="Torch device: cpu, cuda, cuda:1, ...", metavar="DEVICE")
+    sampling: SamplingParams = attrs.field(factory=SamplingParams)
+    target_forward: ForwardName = option(
+        "auto",
+        help="What runs the target's layers: `transformers`, or `lean`, faster with a copy of the weights; "
+        "`auto` takes lean on a CPU where it reproduces the model.",
+        metavar="NAME",
+    )
+    cuda_graph: bool | None = option(
+        None,
+        help="Launch a whole draft step as one CUDA graph.",
+        absent="--cuda-graph on a CUDA or ROCm device",
+    )
+    allow_lossy: bool = option(False, help="Let a verifier run whose output is not the target's.")
+    fallback: bool = option(False, help="Go on without drafting when a component fails that drafts.")
+    prefill_chunk: int = option(512, help="Prompt tokens per prefill pass.", flags=None)
 
     def __attrs_post_init__(self) -> None:
-        if self.max_new_tokens < 1:
-            raise UsageError(f"max_new_tokens is {self.max_new_tokens}; allowed: 1 or more")
-        if self.prefill_chunk < 1:
-            raise UsageError(f"prefill_chunk is {self.prefill_chunk}; allowed: 1 or more")
-        self._check_sampling()
+        for name in ("max_new_tokens", "prefill_chunk"):
+            if getattr(self, name) < 1:
+                raise UsageError(f"{name} is {getattr(self, name)}; allowed: 1 or more")
         if self.target_forward not in get_args(ForwardName):
             raise unknown_name("target forward", self.target_forward, get_args(ForwardName))
         for kind in self.options:
             if kind not in KINDS:
                 raise unknown_name("option group", kind, KINDS)
 
-    def _check_sampling(self) -> None:
-        """Raise a UsageError for a sampling parameter out of range, or one that greedy decoding ignores."""
-        temperature, penalty = self.temperature, self.repetition_penalty
-        if not (temperature == 0.0 or _LOWEST_TEMPERATURE <= temperature < math.inf):
-            raise UsageError(
-                f"temperature is {temperature:g}; allowed: 0 for greedy decoding, or {_LOWEST_TEMPERATURE:g} "
-                "and more"
-            )
-        if not 0.0 < penalty < math.inf:
-            raise UsageError(f"repetition_penalty is {penalty:g}; allowed: more than 0, 1 for none")
-        if not 0.0 < self.top_p <= 1.0:
-            raise UsageError(f"top_p is {self.top_p:g}; allowed: more than 0 and at most 1")
-        if self.top_k < 0:
-            raise UsageError(f"top_k is {self.top_k}; allowed: 1 or more, or 0 for all tokens")
-        if not 0.0 <= self.min_p <= 1.0:
-            raise UsageError(f"min_p is {self.min_p:g}; allowed: 0 to 1")
-        for name, neutral in (("top_p", 1.0), ("top_k", 0), ("min_p", 0.0)):
-            value = getattr(self, name)
-            if temperature == 0.0 and value != neutral:
-                raise UsageError(
-                    f"{name} is {value:g}, but at temperature 0 the most likely token is taken whatever "
-                    f"{name} is; give a temperature above 0, or leave {name} out"
-                )
+    @classmethod
+    def of(cls, settings: Mapping[str, Any]) -> Self:
+        """Return the config of flat settings, as the command line and TOML have them; see ``SETTINGS``."""
+        own = {name: value for name, value in settings.items() if name not in _SAMPLING}
+        sampling = {name: value for name, value in settings.items() if name in _SAMPLING}
+        return cls(**own, sampling=SamplingParams(**sampling))
+
+    def flat(self) -> dict[str, Any]:
+        """Return the settings by name, those of the sampling among them."""
+        settings = attrs.asdict(self)
+        return settings.pop("sampling") | settings  # type: ignore[no-any-return]  # both are dicts
+
+
+_SAMPLING = attrs.fields_dict(SamplingParams)
+
+# The settings of a run by name, the component's options aside: the class that declares each, in the order of
+# the help.
+SETTINGS: Mapping[str, type[Any]] = {
+    name: SamplingParams if name in _SAMPLING else RunConfig
+    for field in attrs.fields(RunConfig)
+    for name in (_SAMPLING if field.name == "sampling" else [field.name])
+}
 
 
 def load_toml(path: Path) -> dict[str, Any]:
-    """Return the settings of a TOML file: ``RunConfig`` fields at the top, options in one table per kind.
+    """Return the settings of a TOML file: ``SETTINGS`` at the top, options in one table per kind.
 
     Raises:
         UsageError: the file cannot be read, is not TOML, or names a setting that does not exist.
@@ -121,20 +126,19 @@ def load_toml(path: Path) -> dict[str, Any]:
         raise UsageError(f"cannot read {path}: {error.strerror}") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise UsageError(f"{path} is not valid TOML: {error}") from None
-    allowed = {field.name: field for field in attrs.fields(RunConfig) if field.name != "options"}
-    for name, value in list(settings.items()):
+    allowed = [name for name in SETTINGS if name != "options"]
+    for name, value in settings.items():
         if name in KINDS:
             if not isinstance(value, dict):
                 raise UsageError(f"{path}: [{name}] must be a table of options")
-        elif name not in allowed:
+            continue
+        if name not in allowed:
             raise unknown_name(f"setting in {path}", name, [*allowed, *KINDS])
-        elif type(value) is int and type(allowed[name].default) is float:
+        wanted = plain_type(SETTINGS[name], name)
+        if type(value) is int and wanted is float:
             settings[name] = float(value)
-        else:
-            default = allowed[name].default
-            wanted = bool if default is None else type(default)  # a switch that is neither on nor off
-            if type(value) is not wanted:
-                raise UsageError(f"{path}: {name} = {value!r} must be of type {wanted.__name__}")
+        elif type(value) is not wanted:
+            raise UsageError(f"{path}: {name} = {value!r} must be of type {wanted.__name__}")
     return settings
 
 

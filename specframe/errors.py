@@ -38,3 +38,8 @@ def unknown_name(what: str, name: str, known: Iterable[str]) -> UsageError:
     nearest = difflib.get_close_matches(name, names, n=1)
     hint = f"; did you mean {nearest[0]!r}?" if nearest else ";"
     return UsageError(f"unknown {what} {name!r}{hint} known: {', '.join(names) or '(none)'}")
+
+
+def one_line(error: BaseException) -> str:
+    """Return an exception's type and message in one line."""
+    return " ".join(f"{type(error).__name__}: {error}".split())

@@ -26,6 +26,7 @@ from transformers.generation.streamers import BaseStreamer
 from transformers.generation.utils import GenerateDecoderOnlyOutput
 
 from specframe.config import RunConfig
+from specframe.contracts.sampling import NEUTRAL
 from specframe.engine.assembly import build_engine
 from specframe.engine.engine import Engine
 from specframe.errors import UsageError
@@ -35,9 +36,6 @@ from specframe.request.request import Request
 
 # Of each model the engine built last: its KV cache and its drafter are worth keeping, one at a time.
 _engines: WeakKeyDictionary[PreTrainedModel, tuple[RunConfig, Engine]] = WeakKeyDictionary()
-
-_DEFAULTS = RunConfig()
-_UP_TO_GENERATE = ("top_p", "top_k", "min_p", "repetition_penalty")
 
 
 def engine_for(
@@ -103,17 +101,20 @@ def generate(
         UsageError: something was asked for that this loop does not do.
     """
     _refuse_what_is_not_done(input_ids, generation_config, model_kwargs)
-    # transformers keeps a streamer to itself when the loop is a function, after it has shown it the prompt.
+    # transformers hands a loop that is a function only arguments that its own loop has not, and `streamer` is
+    # one of those; no argument, config or criterion leads to it, so that it is taken from where it is.
     streamer = streamer or sys._getframe(1).f_locals.get("streamer")
     engine = _engine(model, specframe, generation_config)
-    prompt_ids = input_ids[0]
+    prompt_ids, sampling = input_ids[0], engine.config.sampling
+    if generation_config.do_sample:
+        sampling = attrs.evolve(sampling, seed=int(torch.randint(2**62, ())))
     request = Request(
         prompt_ids,
         max_new_tokens=_limit(stopping_criteria, len(prompt_ids), engine.target.max_positions),
         logits_processor=logits_processor,
         until=_asks(stopping_criteria, input_ids),
         ignore_eos=True,  # the stopping criteria know which ids end this output
-        seed=int(torch.randint(2**62, ())) if generation_config.do_sample else None,
+        sampling=sampling,
     )
     for chunk in engine.stream(request):
         if streamer is not None:
@@ -134,18 +135,22 @@ def _engine(
 ) -> Engine:
     """Return an engine of the model that samples if, and only if, ``model.generate`` was told to."""
     config = specframe.config if isinstance(specframe, Engine) else specframe or RunConfig()
-    asked = attrs.evolve(config, temperature=1.0 if generation_config.do_sample else 0.0)
+    temperature = 1.0 if generation_config.do_sample else 0.0
     # An engine that is given has made its choice; a config has not, and greedy is what it says by default.
-    allowed = asked.temperature if isinstance(specframe, Engine) else 0.0
-    if config.temperature != allowed:
+    allowed = temperature if isinstance(specframe, Engine) else 0.0
+    if config.sampling.temperature != allowed:
         raise UsageError(
-            f"the config's temperature is {config.temperature:g}; allowed here: {allowed:g}, since do_sample "
-            "and temperature are arguments of generate()"
+            f"the config's temperature is {config.sampling.temperature:g}; allowed here: {allowed:g}, since "
+            "do_sample and temperature are arguments of generate()"
         )
-    for name in _UP_TO_GENERATE:
-        if getattr(config, name) != getattr(_DEFAULTS, name):
+    for name, neutral in NEUTRAL.items():
+        if name != "temperature" and getattr(config.sampling, name) != neutral:
             raise UsageError(f"the config sets {name}; allowed: that as an argument of generate()")
-    engine = specframe if isinstance(specframe, Engine) else engine_for(model, asked)
+    if isinstance(specframe, Engine):
+        engine = specframe
+    else:
+        sampling = attrs.evolve(config.sampling, temperature=temperature)
+        engine = engine_for(model, attrs.evolve(config, sampling=sampling))
     if engine.target.model is not model:
         raise UsageError("the engine is of another model; allowed: one of engine_for(model, ...)")
     return engine

@@ -9,8 +9,10 @@ from pathlib import Path
 
 import attrs
 
-from specframe.bench.configurations import DEFAULT, SWEPT_BY_DEFAULT, Configuration, parse_configurations
-from specframe.config import AUTO, RunConfig
+from specframe.bench.configurations import DEFAULT, PEERS, Configuration, parse_configurations
+from specframe.bench.report.directory import check_report_directory
+from specframe.config import AUTO, AUTOREGRESSIVE, DEFAULT_STRATEGY, UNPRUNED, RunConfig
+from specframe.contracts.options import option
 from specframe.errors import UsageError, unknown_name
 from specframe.request.tasks import BUILT_IN, Task, built_in_tasks, choose, read_tasks
 
@@ -21,18 +23,87 @@ TOLERANCES = {"float32": 1e-3, "bfloat16": 0.5, "float16": 0.0625}
 
 @attrs.frozen(slots=True, kw_only=True)
 class BenchArguments:
-    """What was typed, apart from the settings that ``specframe run`` knows too; see ``BenchOptions``."""
+    """What may be typed after ``specframe bench``, apart from the settings of a run."""
 
-    tasks: Path | None
-    strategies: Sequence[str]
-    sweep: bool
-    limit_per_task: int | None
-    skip_per_task: int
-    skip_bad: bool
-    json: Path | None
-    chat: bool | None
-    threads: int | None
-    tolerance: float | None
+    tasks: Path | None = option(
+        None,
+        help="Task prompts, one JSON object per line: our format, Spec-Bench's or HumanEval's.",
+        absent="built-in prompts of seven tasks",
+        metavar="FILE",
+    )
+    strategies: Sequence[str] = option(
+        (),
+        help=f"What to compare, separated by commas; repeatable. A strategy, `{AUTOREGRESSIVE}`, or a peer: "
+        f"{' and '.join(f'`{peer}`' for peer in PEERS)} are transformers' own. Options follow a colon: "
+        f"{DEFAULT_STRATEGY}:capacity=1024,drafter.nodes=16.",
+        flags=("-s", "--strategies"),
+        absent=f"{','.join(DEFAULT)}; with --sweep {DEFAULT_STRATEGY}",
+        metavar="NAME[:KEY=VALUE,...],...",
+    )
+    sweep: bool = option(
+        False,
+        help="Find the fastest options here, in rounds on fresh prompts that each keep the faster half. A "
+        "single configuration is compared with what its drafter offers; others with each other, for example "
+        f"'{DEFAULT_STRATEGY}:drafter.nodes=6|12'.",
+    )
+    limit_per_task: int | None = option(
+        None, help="Prompts per task; of each round with --sweep.", absent="all, or 1", metavar="N"
+    )
+    skip_per_task: int = option(
+        0, help="Prompts to leave out at the start of each task.", minimum=0, metavar="N"
+    )
+    json: Path | None = option(
+        None,
+        help="Where the rows go, one JSON object per prompt and configuration; OUT.meta.json beside it says "
+        "how they came about. The same command goes on where it was interrupted. With --sweep there is a "
+        "file per round, OUT.round1.jsonl and so on.",
+        metavar="OUT.jsonl",
+    )
+    skip_bad: bool = option(False, help="Leave malformed lines and prompts that are too long out.")
+    chat: bool | None = option(
+        None,
+        help="Wrap prompts as one user turn, or take them as they are.",
+        flags=("--chat/--raw",),
+        absent="--chat if the tokenizer has a chat template",
+    )
+    threads: int | None = option(None, help="Threads of a CPU.", absent="PyTorch's choice", metavar="N")
+    tolerance: float | None = option(
+        None,
+        help="How far a token may be below the target's largest logit and still pass for tied with it.",
+        absent=", ".join(f"{logits:g} in {dtype}" for dtype, logits in sorted(TOLERANCES.items())),
+        metavar="LOGITS",
+    )
+    report: Path | None = option(
+        None, help="Write a page with charts here; an earlier report is replaced.", metavar="DIR"
+    )
+    record: Path | None = option(
+        None,
+        help="Keep what a strategy sees for `specframe replay`. The configuration that is recorded pays for "
+        "it: leave it out of comparisons of speed.",
+        metavar="TRACE",
+    )
+    record_configuration: str | None = option(
+        None,
+        help="The configuration to record. Any strategy can be scored from trees over the full vocabulary.",
+        absent=f"{UNPRUNED} if it is among them, else the first that drafts",
+        metavar="NAME[:KEY=VALUE,...]",
+    )
+    record_topk: int = option(8, help="How many of the target's top ids to record per position.", metavar="K")
+    record_window: int = option(
+        256, help="For how many of the last prompt positions to record them.", metavar="P"
+    )
+
+    def __attrs_post_init__(self) -> None:
+        for name, value in (("limit-per-task", self.limit_per_task), ("threads", self.threads)):
+            if value is not None and value < 1:
+                raise UsageError(f"--{name} is {value}; allowed: 1 or more")
+        if self.tolerance is not None and not self.tolerance >= 0:
+            raise UsageError(f"--tolerance is {self.tolerance:g}; allowed: 0 or more")
+
+    @property
+    def source(self) -> str:
+        """Where the prompts come from, as it was typed."""
+        return BUILT_IN if self.tasks is None else str(self.tasks)
 
 
 @attrs.frozen(slots=True, kw_only=True)
@@ -40,30 +111,20 @@ class BenchOptions:
     """What a benchmark is asked to do.
 
     Attributes:
+        arguments: as they were typed.
         tasks: the prompts, in their order.
-        source: where they come from, as it was typed.
         configurations: what is compared.
         base: what all configurations have in common, ``max_new_tokens`` included.
-        chat: wrap prompts as one user turn; None: if the tokenizer has a chat template.
-        prompts_per_round: of each task, in a round of a sweep; None when nothing is swept.
-        threads: of PyTorch; None for its own choice.
         tolerance: largest margin of a token that passes for a tie, in logits.
-        json: where the rows go; None keeps them in memory.
-        skip_bad: leave out prompts that do not fit into the target.
         skipped: lines of the task file that were left out already.
         command: as it was typed.
     """
 
+    arguments: BenchArguments = BenchArguments()
     tasks: Sequence[Task]
-    source: str
     configurations: Sequence[Configuration]
     base: RunConfig
-    chat: bool | None = None
-    threads: int | None = None
     tolerance: float
-    prompts_per_round: int | None = None
-    json: Path | None = None
-    skip_bad: bool = False
     skipped: int = 0
     command: str = ""
 
@@ -74,14 +135,12 @@ def prepare(arguments: BenchArguments, base: RunConfig) -> BenchOptions:
     Raises:
         UsageError: something that was typed, or the task file, is not allowed.
     """
-    for name, value in (("limit-per-task", arguments.limit_per_task), ("threads", arguments.threads)):
-        if value is not None and value < 1:
-            raise UsageError(f"--{name} is {value}; allowed: 1 or more")
-    if arguments.tolerance is not None and not arguments.tolerance >= 0:
-        raise UsageError(f"--tolerance is {arguments.tolerance:g}; allowed: 0 or more")
-    configurations = parse_configurations(
-        arguments.strategies or (SWEPT_BY_DEFAULT if arguments.sweep else DEFAULT)
-    )
+    if arguments.report is not None:
+        check_report_directory(arguments.report)
+    if arguments.sweep and arguments.record is not None:
+        raise UsageError("--record is given with --sweep; allowed: one of them")
+    compared = (DEFAULT_STRATEGY,) if arguments.sweep else DEFAULT
+    configurations = parse_configurations(arguments.strategies or compared)
     if not configurations:
         raise UsageError("--strategies is empty; allowed: at least one name")
     if base.dtype not in (AUTO, *TOLERANCES):
@@ -91,16 +150,11 @@ def prepare(arguments: BenchArguments, base: RunConfig) -> BenchOptions:
 
     base = resolve_dtype(base)
     return BenchOptions(
+        arguments=arguments,
         tasks=tasks,
-        source=BUILT_IN if arguments.tasks is None else str(arguments.tasks),
         configurations=configurations,
         base=base,
-        chat=arguments.chat,
-        threads=arguments.threads,
         tolerance=TOLERANCES[base.dtype] if arguments.tolerance is None else arguments.tolerance,
-        prompts_per_round=arguments.limit_per_task or 1 if arguments.sweep else None,
-        json=arguments.json,
-        skip_bad=arguments.skip_bad,
         skipped=skipped,
         command=shlex.join(["specframe", *sys.argv[1:]]),
     )

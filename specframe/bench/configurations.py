@@ -8,19 +8,20 @@ from typing import Any
 
 import attrs
 
-from specframe.config import AUTOREGRESSIVE, SAMPLING_PARAMETERS, RunConfig, merge_options, split_assignment
+from specframe.config import AUTOREGRESSIVE, COMPARED, RunConfig, merge_options, split_assignment
 from specframe.contracts.kinds import KINDS
+from specframe.contracts.options import plain_type
+from specframe.contracts.sampling import NEUTRAL, SamplingParams
 from specframe.errors import UsageError, unknown_name
 
 HF_GREEDY = "hf-greedy"
 HF_PROMPT_LOOKUP = "hf-prompt-lookup"
 PEERS = (HF_GREEDY, HF_PROMPT_LOOKUP)
 
-DEFAULT = (AUTOREGRESSIVE, "full", "static", "nanospec")
-SWEPT_BY_DEFAULT = ("nanospec",)
+DEFAULT = (AUTOREGRESSIVE, *COMPARED)
 
-# Components other than the strategy that a configuration may choose for itself.
-_CHOICES = ("drafter", "verifier", "gather")
+# Components other than the strategy that a configuration may choose for itself, by the settings of a run.
+_CHOICES = [kind.setting for kind in KINDS.values() if kind.name != "vocabulary"]
 _SAMPLING = "sampling"
 
 
@@ -40,7 +41,7 @@ class Configuration:
     name: str
     choices: Mapping[str, str]
     options: Mapping[str, Mapping[str, str]]
-    sampling: Mapping[str, float] = attrs.field(factory=dict)
+    sampling: Mapping[str, Any] = attrs.field(factory=dict)
 
     @property
     def is_peer(self) -> bool:
@@ -49,9 +50,14 @@ class Configuration:
 
     def run_config(self, base: RunConfig) -> RunConfig:
         """Return what this engine is asked to run, given what all configurations have in common."""
-        config = attrs.evolve(base, strategy=self.name, options=merge_options(base.options, self.options))
-        own: dict[str, Any] = {**self.choices, **self.sampling}
-        return attrs.evolve(config, **own)
+        choices: dict[str, Any] = {**self.choices}
+        return attrs.evolve(
+            base,
+            strategy=self.name,
+            options=merge_options(base.options, self.options),
+            sampling=attrs.evolve(base.sampling, **self.sampling),
+            **choices,
+        )
 
 
 def parse_configurations(texts: Iterable[str]) -> list[Configuration]:
@@ -126,11 +132,11 @@ def _configuration(label: str) -> Configuration:
 
 def _sampling_value(label: str, name: str, value: str) -> float:
     """Return a sampling parameter of a configuration; the config checks its range."""
-    if name not in SAMPLING_PARAMETERS:
-        raise unknown_name(f"sampling parameter in {label!r}", name, SAMPLING_PARAMETERS)
-    kind = int if type(attrs.fields_dict(RunConfig)[name].default) is int else float
+    if name not in NEUTRAL:
+        raise unknown_name(f"sampling parameter in {label!r}", name, NEUTRAL)
+    kind = plain_type(SamplingParams, name)
     try:
-        return kind(value)
+        return float(value) if kind is float else int(value)
     except ValueError:
         what = "a whole number" if kind is int else "a number"
         raise UsageError(f"sampling.{name} = {value!r} of {label!r} must be {what}") from None

@@ -45,8 +45,8 @@ class EngineContender:
     def __init__(self, configuration: Configuration, engine: Engine) -> None:
         self.label = configuration.label
         self.engine = engine
-        config = engine.config
-        self.greedy = config.verifier == "greedy" and config.repetition_penalty == 1
+        sampling = engine.config.sampling
+        self.greedy = not engine.lossy and sampling.temperature == 0 and sampling.repetition_penalty == 1
         memory = engine.drafting.figures.memory_use()
         self._bytes: dict[str, Any] = attrs.asdict(memory) if memory else {}
 

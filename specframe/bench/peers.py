@@ -18,6 +18,7 @@ from specframe.bench.rows import BenchRow
 from specframe.config import RunConfig
 from specframe.contracts.options import build_options, option
 from specframe.contracts.report import GenerationReport
+from specframe.contracts.sampling import SamplingParams
 from specframe.engine.recorder import peak_rss_bytes
 from specframe.model.target import Target
 from specframe.request.tasks import Task
@@ -102,13 +103,10 @@ class Peer:
             id=task.id,
             task=task.task,
             strategy=self._name,
-            drafter=None,
-            verifier=None,
-            gather=None,
             model=self._target.name,
             dtype=self._config.dtype,
             device=self._config.device,
-            seed=self._config.seed,
+            **attrs.asdict(SamplingParams(seed=self._config.sampling.seed)),
             prompt_tokens=len(prompt_ids),
             kept_tokens=0,
             token_ids=token_ids,

@@ -92,13 +92,13 @@ def run_bench(
 
     Raises:
         UsageError: something is not allowed; nothing has been run or written.
-        SpecframeError: a failure at run time; complete prompts are in ``options.json``.
+        SpecframeError: a failure at run time; complete prompts are in the file of rows.
     """
     manager = manager or create_plugin_manager()
     base = options.base
     _check_configurations(options.configurations, base, manager)
-    if options.threads is not None:
-        torch.set_num_threads(options.threads)
+    if options.arguments.threads is not None:
+        torch.set_num_threads(options.arguments.threads)
     device = find_device(base.device)
     loaded = load_pretrained(base.model, find_dtype(base.dtype), device)
     target = Target.from_loaded(loaded, base.target_forward)
@@ -106,9 +106,9 @@ def run_bench(
     manifest = _manifest(options, target, prompts, skipped)
     with ExitStack() as stack:
         file = None
-        if options.json is not None:
+        if options.arguments.json is not None:
             ids = [prompt.task.id for prompt in prompts]
-            file = stack.enter_context(open_rows(options.json, manifest, ids))
+            file = stack.enter_context(open_rows(options.arguments.json, manifest, ids))
         rows = file.rows if file else []
         if file and len(rows) == len(prompts) * len(options.configurations):
             known = read_manifest(manifest_path(file.path))
@@ -186,18 +186,18 @@ def _encode(options: BenchOptions, target: Target) -> tuple[list[_Prompt], int]:
     too_long: list[str] = []
     room = target.max_positions - options.base.max_new_tokens
     for task in options.tasks:
-        ids = encode_prompt(target.tokenizer, task.prompt, options.chat)
+        ids = encode_prompt(target.tokenizer, task.prompt, options.arguments.chat)
         if 0 < len(ids) <= room:
             prompts.append(_Prompt(task, ids))
             continue
-        if not options.skip_bad:
+        if not options.arguments.skip_bad:
             raise UsageError(
                 f"prompt {task.id} has {len(ids):,} tokens; allowed: 1 to {room:,} with "
                 f"{options.base.max_new_tokens:,} new ones on {target.name}; --skip-bad leaves it out"
             )
         too_long.append(task.id)
     if not prompts:
-        raise UsageError(f"{options.source} has no prompt left to run")
+        raise UsageError(f"{options.arguments.source} has no prompt left to run")
     if too_long:
         what = "prompt that does" if len(too_long) == 1 else "prompts that do"
         print(
@@ -214,9 +214,9 @@ def _manifest(options: BenchOptions, target: Target, prompts: Sequence[_Prompt],
         digest.update(f"{prompt.task.id}\n{prompt.ids.tolist()}\n".encode())
     settings: dict[str, Any] = {
         "configurations": [configuration.label for configuration in options.configurations],
-        **{name: value for name, value in attrs.asdict(base).items() if name != "strategy"},
-        "chat": options.chat,
-        "tasks": options.source,
+        **{name: value for name, value in base.flat().items() if name != "strategy"},
+        "chat": options.arguments.chat,
+        "tasks": options.arguments.source,
         "prompts": len(prompts),
         "prompts_digest": digest.hexdigest()[:16],
         "tolerance": options.tolerance,

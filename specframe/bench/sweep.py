@@ -19,7 +19,7 @@ from specframe.bench.report.run import Run
 from specframe.bench.report.standings import Standing, standing
 from specframe.bench.rows import BenchRow
 from specframe.bench.session import BenchResult, run_bench
-from specframe.config import RunConfig
+from specframe.config import DEFAULT_STRATEGY, RunConfig
 from specframe.errors import UsageError
 from specframe.registry.choice import find_device, find_dtype, resolve_dtype, setting_for
 from specframe.registry.manager import build_registry, create_plugin_manager
@@ -73,9 +73,8 @@ def run_sweep(options: BenchOptions, *, manager: pluggy.PluginManager | None = N
             f"specframe: round {number}: {len(remaining)} configurations, {len(tasks)} prompts",
             file=sys.stderr,
         )
-        of_round = attrs.evolve(
-            options, configurations=remaining, tasks=tasks, json=round_path(options.json, number)
-        )
+        arguments = attrs.evolve(options.arguments, json=round_path(options.arguments.json, number))
+        of_round = attrs.evolve(options, configurations=remaining, tasks=tasks, arguments=arguments)
         rounds.append(run_bench(of_round, manager=manager))
         rows += rounds[-1].rows
         last_round |= dict.fromkeys([one.label for one in remaining], number)
@@ -116,7 +115,7 @@ def around(
     if len(found) == 1:
         raise UsageError(
             f"{configuration.label!r} has nothing to sweep; allowed: alternatives, as in "
-            "'nanospec:capacity=512|1024'"
+            f"'{DEFAULT_STRATEGY}:capacity=512|1024'"
         )
     return list(found.values())
 
@@ -128,8 +127,7 @@ def round_path(json: Path | None, number: int) -> Path | None:
 
 def _prompts(options: BenchOptions) -> Iterator[list[Task]]:
     """Yield the prompts of every round, until none is left."""
-    assert options.prompts_per_round is not None
-    done = 0
-    while tasks := choose(options.tasks, skip=done, limit=options.prompts_per_round):
+    done, size = 0, options.arguments.limit_per_task or 1
+    while tasks := choose(options.tasks, skip=done, limit=size):
         yield tasks
-        done += options.prompts_per_round
+        done += size

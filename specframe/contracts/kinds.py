@@ -2,10 +2,72 @@
 
 from __future__ import annotations
 
-from typing import Literal, get_args
+from collections.abc import Mapping
+from typing import Literal
+
+import attrs
 
 Kind = Literal["vocabulary", "gather", "drafter", "verifier"]
-KINDS: tuple[Kind, ...] = get_args(Kind)
+
+
+@attrs.frozen(slots=True)
+class KindInfo:
+    """One kind of components: the names that it goes by.
+
+    Attributes:
+        name: what ``-o`` and TOML put before the options of one.
+        setting: the setting of a run that chooses one.
+        label: what errors call one.
+        hook: the hook that plugins return them from.
+        protocol: what factories return, in ``specframe.contracts.protocols``.
+        check: the conformance check for plugin authors, in ``specframe.testing``.
+    """
+
+    name: Kind
+    setting: str
+    label: str
+    hook: str
+    protocol: str
+    check: str
+
+
+KINDS: Mapping[Kind, KindInfo] = {
+    kind.name: kind
+    for kind in (
+        KindInfo(
+            "vocabulary",
+            setting="strategy",
+            label="strategy",
+            hook="specframe_vocabularies",
+            protocol="VocabularyBuilder",
+            check="check_vocabulary_builder",
+        ),
+        KindInfo(
+            "gather",
+            setting="gather",
+            label="gather backend",
+            hook="specframe_gather_backends",
+            protocol="GatherBackend",
+            check="check_gather_backend",
+        ),
+        KindInfo(
+            "drafter",
+            setting="drafter",
+            label="drafter",
+            hook="specframe_drafters",
+            protocol="Drafter",
+            check="check_drafter",
+        ),
+        KindInfo(
+            "verifier",
+            setting="verifier",
+            label="verifier",
+            hook="specframe_verifiers",
+            protocol="Verifier",
+            check="check_verifier",
+        ),
+    )
+}
 
 ForwardName = Literal["auto", "lean", "transformers"]
 

@@ -1,4 +1,4 @@
-"""A plugin's options: an attrs class with help and bounds, set with ``-o key=value`` or TOML."""
+"""Options: attrs classes with help and bounds, from ``-o key=value``, TOML, or flags of the command line."""
 
 from __future__ import annotations
 
@@ -23,11 +23,15 @@ def option(
     minimum: float | None = None,
     maximum: float | None = None,
     tune: Sequence[Any] | None = None,
+    flags: Sequence[str] | None = (),
+    metavar: str | None = None,
+    absent: str | None = None,
 ) -> Any:
     """Declare one option as a field of an attrs class.
 
     The annotation of the field decides what is accepted: ``int``, ``float``, ``bool``, ``str``, ``Path``,
-    a ``Literal`` of strings, or any of these ``| None`` (written ``none``).
+    a ``Literal`` of strings, or any of these ``| None`` (written ``none``). A flag of the command line may
+    also be a sequence, and then is repeatable. The last three arguments are for flags alone.
 
     Args:
         default: value when the user gives none; without it the option is required.
@@ -38,11 +42,37 @@ def option(
         tune: values that ``specframe replay --tune`` tries, in rising order; a single one keeps it from
             being searched. Without them it searches a ``bool``, a ``Literal``, and an ``int`` that has both
             bounds.
+        flags: how the flag is written, where that does not follow from the name; None: there is no flag.
+        metavar: what the help calls the value.
+        absent: what happens when the flag is not given, where the default does not say it.
     """
-    return attrs.field(
-        default=default,
-        metadata={"help": help, "unit": unit, "minimum": minimum, "maximum": maximum, "tune": tune},
-    )
+    about = dict(locals())  # every argument by its name
+    return attrs.field(default=about.pop("default"), metadata=about)
+
+
+def same_option(options_class: type[Any], name: str, **changes: Any) -> Any:
+    """Declare an option that another class has, with another ``default`` or other metadata."""
+    field = attrs.fields_dict(options_class)[name]
+    default = changes.pop("default", field.default)
+    return attrs.field(default=default, metadata={**field.metadata, **changes})
+
+
+def plain_type(options_class: type[Any], name: str) -> Any:
+    """Return the type of an option's values as they are typed or written in TOML, none aside.
+
+    Args:
+        options_class: attrs class with fields made by ``option``.
+        name: of the field.
+
+    Returns:
+        ``int``, ``float``, ``bool``, ``str``, ``Path``, or a ``list`` of one of these.
+    """
+    annotation, _ = _without_none(typing.get_type_hints(options_class)[name])
+    if typing.get_origin(annotation) is Literal:
+        return str
+    if typing.get_origin(annotation) is Sequence:
+        return list[typing.get_args(annotation)[0]]  # type: ignore[misc]  # a type made at run time
+    return annotation
 
 
 @attrs.frozen(slots=True)
@@ -120,12 +150,7 @@ def build_options(options_class: type[Any], values: Mapping[str, Any], owner: st
 
 def _accepted(options_class: type[Any], field: attrs.Attribute[Any]) -> tuple[click.ParamType[Any], bool]:
     """Return the click type of a field, and whether it also accepts none."""
-    annotation = typing.get_type_hints(options_class)[field.name]
-    choices = typing.get_args(annotation)
-    optional = typing.get_origin(annotation) in (typing.Union, types.UnionType) and type(None) in choices
-    if optional:
-        rest = [choice for choice in choices if choice is not type(None)]
-        annotation = rest[0] if len(rest) == 1 else typing.Union[tuple(rest)]  # noqa: UP007 - built at run time
+    annotation, optional = _without_none(typing.get_type_hints(options_class)[field.name])
     low, high = field.metadata.get("minimum"), field.metadata.get("maximum")
     if typing.get_origin(annotation) is Literal:
         return click.Choice([str(choice) for choice in typing.get_args(annotation)]), optional
@@ -140,6 +165,15 @@ def _accepted(options_class: type[Any], field: attrs.Attribute[Any]) -> tuple[cl
     if annotation is str:
         return click.STRING, optional
     raise TypeError(f"option {field.name!r}: {annotation!r} is not a type that option() accepts")
+
+
+def _without_none(annotation: Any) -> tuple[Any, bool]:
+    """Return an annotation without None, and whether it had that."""
+    choices = typing.get_args(annotation)
+    if typing.get_origin(annotation) not in (typing.Union, types.UnionType) or type(None) not in choices:
+        return annotation, False
+    rest = tuple(choice for choice in choices if choice is not type(None))
+    return typing.Union[rest], True  # noqa: UP007 - built at run time; of one alone it is that one
 
 
 def _convert(value: Any, param: click.ParamType[Any], optional: bool) -> Any:
@@ -172,7 +206,5 @@ def _type_name(param: click.ParamType[Any], optional: bool) -> str:
 
 def _shown(value: Any) -> str:
     return (
-        {None: "none", True: "true", False: "false"}.get(value, str(value))
-        if isinstance(value, bool | None)
-        else str(value)
+        {None: "none", True: "true", False: "false"}[value] if isinstance(value, bool | None) else str(value)
     )

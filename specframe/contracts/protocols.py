@@ -16,7 +16,6 @@ from torch import Generator, Tensor
 
 from specframe.contracts.active_set import ActiveSet
 from specframe.contracts.clock import PhaseClock
-from specframe.contracts.kinds import Kind
 from specframe.contracts.lm_head import OutputHead
 from specframe.contracts.target_logits import TargetLogits
 from specframe.contracts.tree import DraftTree, Verdict
@@ -265,12 +264,3 @@ class Verifier(ABC):
             target: what the target says after each node, with the request's logits processors applied.
             generator: the only source of randomness.
         """
-
-
-# What a factory of each kind returns: an instance of a class that inherits this one.
-CONTRACTS: dict[Kind, type[ABC]] = {
-    "vocabulary": VocabularyBuilder,
-    "gather": GatherBackend,
-    "drafter": Drafter,
-    "verifier": Verifier,
-}

@@ -22,10 +22,12 @@ from specframe.model.loading import load_pretrained
 from specframe.model.target import Target
 from specframe.registry.choice import (
     check_config,
+    check_supported,
     common_tree,
     find_device,
     find_dtype,
     name_of,
+    setting_for,
     wants_cuda_graph,
 )
 from specframe.registry.components import BuildContext
@@ -65,7 +67,7 @@ def build_engine(
         target=target,
         required_ids=target.required_ids,
         tree=common_tree(chosen) or "top-k",
-        temperature=config.temperature,
+        sampling=config.sampling,
         cuda_graph=wants_cuda_graph(config, target.device),
         data=shipped_data(manager),
     )
@@ -79,8 +81,16 @@ def build_engine(
         drafting: Drafting = Autoregressive()
         if config.strategy != AUTOREGRESSIVE:
             drafting = bind_drafting(make("drafter"), make("vocabulary"), lambda: make("gather"), config)
-    lossy = chosen["verifier"][0].lossy
-    return Engine(config, target, verifier, drafting, Observers(manager), lossy=lossy)
+    setting = setting_for(config, target.device, target.dtype)
+    return Engine(
+        config,
+        target,
+        verifier,
+        drafting,
+        Observers(manager),
+        lossy=chosen["verifier"][0].lossy,
+        check_sampling=lambda sampling: check_supported(chosen, attrs.evolve(setting, sampling=sampling)),
+    )
 
 
 def bind_drafting(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from typing import Unpack
 
 import torch
@@ -14,6 +14,7 @@ from specframe.contracts.clock import PhaseClock, TimedEvent
 from specframe.contracts.faults import ComponentError, blaming
 from specframe.contracts.protocols import Verifier
 from specframe.contracts.report import GenerationReport, StepStats
+from specframe.contracts.sampling import SamplingParams
 from specframe.contracts.tree import DraftTree, Verdict
 from specframe.engine.drafting.autoregressive import Autoregressive
 from specframe.engine.drafting.protocol import Drafting
@@ -37,12 +38,13 @@ class Engine:
     behind. Engines may share a target; only one request at a time is served, in any thread.
 
     Args:
-        config: what was asked for; ``max_new_tokens`` and ``seed`` are the defaults of every request.
+        config: what was asked for; ``max_new_tokens`` and ``sampling`` are the defaults of every request.
         target: the model whose output counts.
         verifier: decides what is accepted.
         drafting: proposes.
         observers: told about every generation.
         lossy: whether the verifier changes the target's distribution, for the report.
+        check_sampling: raises for a request's own sampling parameters that a component cannot run with.
 
     Attributes:
         clock: says where the time of a generation goes; another one may be put in its place.
@@ -59,6 +61,7 @@ class Engine:
         observers: Observers,
         *,
         lossy: bool = False,
+        check_sampling: Callable[[SamplingParams], None] = lambda _: None,
     ) -> None:
         self.config = config
         self.target = target
@@ -67,7 +70,7 @@ class Engine:
         self.lossy = lossy
         self.report: GenerationReport | None = None
         self.steps: list[StepStats] = []
-        self._observers = observers
+        self._observers, self._check_sampling = observers, check_sampling
         self.clock = PhaseClock(_timed_event if target.device.type == "cuda" else None)
         self._prefix_cache = PrefixCache(target)
         self._check = TreeCheck(target.vocab_size, drafting.demands.max_nodes, target.device)
@@ -106,6 +109,8 @@ class Engine:
             SpecframeError: a component failed, which the message names; or another request has begun.
         """
         request = Request.of(prompt, max_new_tokens, settings)
+        if request.sampling is not None:
+            self._check_sampling(request.sampling)
         return self._stream(Generation.of(request, self.target, self.config))
 
     @torch.inference_mode()

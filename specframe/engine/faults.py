@@ -7,21 +7,15 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from specframe.config import RunConfig
+from specframe.contracts import protocols
 from specframe.contracts.faults import ComponentError, blaming
-from specframe.contracts.kinds import Kind
-from specframe.contracts.protocols import CONTRACTS
-from specframe.registry.registry import KIND_LABELS
+from specframe.contracts.kinds import KINDS, Kind
 
 
 def named(error: ComponentError, config: RunConfig) -> ComponentError:
     """Return the error with the name of its component in front."""
-    names: dict[Kind, str] = {
-        "vocabulary": config.strategy,
-        "gather": config.gather,
-        "drafter": config.drafter,
-        "verifier": config.verifier,
-    }
-    return ComponentError(error.kind, error.what, f"{KIND_LABELS[error.kind]} {names[error.kind]!r}")
+    kind = KINDS[error.kind]
+    return ComponentError(error.kind, error.what, f"{kind.label} {getattr(config, kind.setting)!r}")
 
 
 @contextlib.contextmanager
@@ -41,10 +35,9 @@ def checked(kind: Kind, make: Callable[[], Any]) -> Any:
     """
     with blaming(kind):
         made = make()
-    if not isinstance(made, CONTRACTS[kind]):
+    contract = getattr(protocols, KINDS[kind].protocol)
+    if not isinstance(made, contract):
         raise ComponentError(
-            kind,
-            f"is a {type(made).__name__}; allowed: a class that inherits "
-            f"{CONTRACTS[kind].__module__}.{CONTRACTS[kind].__name__}",
+            kind, f"is a {type(made).__name__}; allowed: a class that inherits {contract.__name__}"
         )
     return made

@@ -42,13 +42,13 @@ class Generation:
             UsageError: the request is not allowed, or does not fit the target's positions.
         """
         prompt_ids, limit = fit(request, target, config)
-        seed = config.seed if request.seed is None else request.seed
+        sampling = request.sampling or config.sampling
         return cls(
             request,
             prompt_ids,
             Output(request, limit, target.tokenizer, frozenset() if request.ignore_eos else target.stop_ids),
             LogitsProcessing(
-                logits_processors(config, request.logits_processor), prompt_ids, len(prompt_ids) + limit
+                logits_processors(sampling, request.logits_processor), prompt_ids, len(prompt_ids) + limit
             ),
-            torch.Generator(device=target.device).manual_seed(seed),
+            torch.Generator(device=target.device).manual_seed(sampling.seed),
         )

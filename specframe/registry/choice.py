@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import attrs
@@ -11,13 +11,13 @@ import pluggy
 import torch
 
 from specframe.config import AUTO, AUTOREGRESSIVE, RunConfig
-from specframe.contracts.kinds import Kind, TreeKind
+from specframe.contracts.kinds import KINDS, TREE_KINDS, Kind, TreeKind
 from specframe.contracts.options import build_options
 from specframe.errors import UsageError, unknown_name
 from specframe.ops.cpu import multiplies_bfloat16
 from specframe.registry.components import Component, Setting
 from specframe.registry.manager import build_registry
-from specframe.registry.registry import KIND_LABELS, Registry
+from specframe.registry.registry import Registry
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
@@ -39,21 +39,28 @@ def check_config(
     registry = build_registry(manager)
     config = resolve_dtype(config)
     device, dtype = find_device(config.device), find_dtype(config.dtype)
-    drafts = config.strategy != AUTOREGRESSIVE
-    if drafts and config.strategy not in registry.names("vocabulary"):
-        raise unknown_name("strategy", config.strategy, [*registry.names("vocabulary"), AUTOREGRESSIVE])
-    config = resolve_gather(resolve_verifier(config), registry, device, dtype)
-    chosen = _choose(config, registry, drafts)
-    with_options = {
-        kind: (component, _options(config, kind, component)) for kind, component in chosen.items()
-    }
+    if config.strategy not in (known := [*registry.names("vocabulary"), AUTOREGRESSIVE]):
+        raise unknown_name("strategy", config.strategy, known)
     setting = setting_for(config, device, dtype)
-    _check_supported(chosen, setting)
-    _check_lossy(config, chosen["verifier"])
-    if drafts and common_tree(with_options) is None:
-        raise _no_common_tree(with_options, setting, registry)
+    config = resolve_gather(resolve_verifier(config, registry, setting), registry, setting)
+    setting = setting_for(config, device, dtype)
+    kinds: tuple[Kind, ...] = ("verifier",)
+    if config.strategy != AUTOREGRESSIVE:
+        kinds = ("verifier", "vocabulary", "gather", "drafter")
+    chosen = {kind: _with_options(config, kind, registry) for kind in kinds}
+    check_supported(chosen, setting)
+    _check_lossy(config, chosen["verifier"][0], registry, setting)
+    if "drafter" in chosen and common_tree(chosen) is None:
+        raise _no_common_tree(chosen, setting, registry)
     wants_cuda_graph(config, device)
-    return config, with_options
+    return config, chosen
+
+
+def _with_options(config: RunConfig, kind: Kind, registry: Registry) -> tuple[Component, Any]:
+    """Return the component that was chosen, and its options."""
+    component = registry.get(kind, getattr(config, KINDS[kind].setting))
+    owner = f"{KINDS[kind].label} {component.name!r}"
+    return component, build_options(component.options, config.options.get(kind, {}), owner)
 
 
 def find_device(name: str) -> torch.device:
@@ -121,67 +128,75 @@ def setting_for(config: RunConfig, device: torch.device, dtype: torch.dtype) -> 
         gather=config.gather,
         drafter=config.drafter,
         verifier=config.verifier,
-        temperature=config.temperature,
+        sampling=config.sampling,
     )
 
 
-def resolve_verifier(config: RunConfig) -> RunConfig:
-    """Replace ``auto`` by the verifier that is exact for every draft tree at the config's temperature."""
+def resolve_verifier(config: RunConfig, registry: Registry, setting: Setting) -> RunConfig:
+    """Replace ``auto`` by a verifier that is exact for every draft tree at the config's temperature.
+
+    Raises:
+        UsageError: there is none.
+    """
     if config.verifier != AUTO:
         return config
-    return attrs.evolve(config, verifier="sampling" if config.temperature else "greedy")
+    name = _exact_verifier(registry, setting)
+    if name is None:
+        known = ", ".join(registry.names("verifier")) or "(none)"
+        raise UsageError(
+            f"no verifier is exact for every draft tree at temperature {setting.sampling.temperature:g}; "
+            f"known: {known}"
+        )
+    return attrs.evolve(config, verifier=name)
 
 
-def resolve_gather(
-    config: RunConfig, registry: Registry, device: torch.device, dtype: torch.dtype
-) -> RunConfig:
-    """Replace ``auto`` by the first gather backend that runs here.
+def resolve_gather(config: RunConfig, registry: Registry, setting: Setting) -> RunConfig:
+    """Replace ``auto`` by the gather backend of the highest priority that runs here.
 
     Raises:
         UsageError: none does.
     """
     if config.gather != AUTO:
         return config
-    setting = setting_for(config, device, dtype)
-    # On a CPU there is only Triton's interpreter, which is for tests: one has to ask for it by name.
-    for name in ("torch",) if device.type == "cpu" else ("triton", "torch"):
-        if name in registry.names("gather"):
-            reason = registry.get("gather", name).supports(setting)
-            if reason is None:
-                _log.info("gather backend on %s: %s", device, name)
-                return attrs.evolve(config, gather=name)
-            _log.info("gather backend on %s: not %s, it %s", device, name, reason)
-    raise UsageError(f"no gather backend runs on {device}; known: {', '.join(registry.names('gather'))}")
+    for component in _preferred(registry, "gather", setting):
+        reason = component.supports(setting)
+        if reason is None:
+            _log.info("gather backend on %s: %s", setting.device, component.name)
+            return attrs.evolve(config, gather=component.name)
+        _log.info("gather backend on %s: not %s, it %s", setting.device, component.name, reason)
+    known = ", ".join(registry.names("gather"))
+    raise UsageError(f"no gather backend runs on {setting.device}; known: {known}")
 
 
-def _choose(config: RunConfig, registry: Registry, drafts: bool) -> dict[Kind, Component]:
-    chosen: dict[Kind, Component] = {"verifier": registry.get("verifier", config.verifier)}
-    if drafts:
-        chosen["vocabulary"] = registry.get("vocabulary", config.strategy)
-        chosen["gather"] = registry.get("gather", config.gather)
-        chosen["drafter"] = registry.get("drafter", config.drafter)
-    return chosen
+def _preferred(registry: Registry, kind: Kind, setting: Setting) -> list[Component]:
+    """Return what ``auto`` may take, the highest priority first."""
+    components = [registry.get(kind, name) for name in registry.names(kind)]
+    ranked = [(priority, one) for one in components if (priority := one.priority(setting)) is not None]
+    return [one for _, one in sorted(ranked, key=lambda pair: -pair[0])]
 
 
-def _options(config: RunConfig, kind: Kind, component: Component) -> Any:
-    return build_options(
-        component.options, config.options.get(kind, {}), f"{KIND_LABELS[kind]} {component.name!r}"
-    )
+def _exact_verifier(registry: Registry, setting: Setting) -> str | None:
+    """Return the verifier that ``auto`` takes, or None."""
+    for one in _preferred(registry, "verifier", setting):
+        if not one.lossy and {*one.trees} == {*TREE_KINDS} and one.supports(setting) is None:
+            return one.name
+    return None
 
 
-def _check_supported(chosen: dict[Kind, Component], setting: Setting) -> None:
-    for kind, component in chosen.items():
+def check_supported(chosen: Mapping[Kind, tuple[Component, Any]], setting: Setting) -> None:
+    """Raise a ``UsageError`` for a component that cannot run with a setting; it says why."""
+    for kind, (component, _) in chosen.items():
         reason = component.supports(setting)
         if reason is not None:
-            raise UsageError(f"{KIND_LABELS[kind]} {component.name!r} cannot run here: {reason}")
+            raise UsageError(f"{KINDS[kind].label} {component.name!r} cannot run here: {reason}")
 
 
-def _check_lossy(config: RunConfig, verifier: Component) -> None:
+def _check_lossy(config: RunConfig, verifier: Component, registry: Registry, setting: Setting) -> None:
     if verifier.lossy and not config.allow_lossy:
-        exact = "sampling" if config.temperature else "greedy"
+        exact = _exact_verifier(registry, setting)
         raise UsageError(
             f"verifier {verifier.name!r} is lossy: the output would not be the target's; allow that with "
-            f"--allow-lossy, or use --verifier {exact}"
+            f"--allow-lossy{f', or use --verifier {exact}' if exact else ''}"
         )
 
 
@@ -189,8 +204,7 @@ def common_tree(chosen: Mapping[Kind, tuple[Component, Any]]) -> TreeKind | None
     """Return the first kind of draft trees that the verifier verifies and the drafter draws, or None.
 
     Args:
-        chosen: component and options per kind. A drafter's option ``tree``, unless it is ``auto``, names the
-            only kind that it is to draw.
+        chosen: component and options per kind.
     """
     if "drafter" not in chosen:
         return None
@@ -198,9 +212,8 @@ def common_tree(chosen: Mapping[Kind, tuple[Component, Any]]) -> TreeKind | None
     return next((kind for kind in chosen["verifier"][0].trees if kind in drawn), None)
 
 
-def _drawn_trees(drafter: Component, options: Any) -> tuple[TreeKind, ...]:
-    wanted = getattr(options, "tree", AUTO)
-    return tuple(kind for kind in drafter.trees if wanted in (AUTO, kind))
+def _drawn_trees(drafter: Component, options: Any) -> Sequence[TreeKind]:
+    return drafter.trees if drafter.draws is None else drafter.draws(options)
 
 
 def _no_common_tree(

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import attrs
 
 from specframe.contracts.kinds import TreeKind
+from specframe.contracts.sampling import SamplingParams
 from specframe.registry.shipped import ShippedData
 
 # Imported for types only: the command line reads the kinds without waiting for torch.
@@ -26,8 +27,9 @@ class Setting:
     Attributes:
         device: where the target and the drafter live.
         dtype: their weights' dtype.
-        vocabulary, gather, drafter, verifier: names of the four chosen components.
-        temperature: of the target; 0 for greedy decoding.
+        vocabulary, gather, drafter, verifier: names of the four chosen components, or ``auto`` for one that
+            is still to be chosen.
+        sampling: how the target is sampled.
     """
 
     device: torch.device
@@ -36,7 +38,7 @@ class Setting:
     gather: str
     drafter: str
     verifier: str
-    temperature: float = 0.0
+    sampling: SamplingParams = SamplingParams()
 
 
 @attrs.frozen(slots=True, kw_only=True, eq=False)
@@ -49,7 +51,7 @@ class BuildContext:
             tokens that the target may emit.
         cuda_graph: whether a drafter that can should capture its draft step in a CUDA graph.
         tree: for drafters: the kind of draft trees to draw, one of the component's ``trees``.
-        temperature: of the target; 0 for greedy decoding.
+        sampling: how the target is sampled; a request may have parameters of its own.
         data: what plugins ship for targets.
     """
 
@@ -57,12 +59,17 @@ class BuildContext:
     required_ids: Tensor
     cuda_graph: bool = False
     tree: TreeKind = "top-k"
-    temperature: float = 0.0
+    sampling: SamplingParams = SamplingParams()
     data: ShippedData = attrs.field(factory=ShippedData)
 
 
 def always_supported(setting: Setting) -> str | None:
     """Return None: the component runs everywhere."""
+    return None
+
+
+def by_name_only(setting: Setting) -> int | None:
+    """Return None: ``auto`` never takes the component."""
     return None
 
 
@@ -159,7 +166,11 @@ class Component:
         compile_targets: devices that ``diagnose`` can compile the component's kernels for.
         trees: kinds of draft trees that a drafter can draw or a verifier can verify, the preferred one first.
             A verifier that says nothing takes the drafter's most likely tokens alone. The first kind that
-            both know is drawn, unless the drafter has an option ``tree`` that names another.
+            both know is drawn.
+        draws: for drafters that can draw several kinds: those that they draw with given options, of which
+            ``tree`` names one. None for all of ``trees``.
+        priority: for gather backends and verifiers: how much ``auto`` prefers one that supports a setting;
+            None where one has to ask for it by name. Of verifiers it takes exact ones of every kind of tree.
         lossy: for verifiers: the output is not the target's, so it runs only where the user allows it.
         sweep: for drafters: returns what ``specframe bench --sweep`` compares with the defaults, given a
             setting: lists of options with alternatives, such as ``depth=2|3,nodes=6``.
@@ -176,5 +187,7 @@ class Component:
     diagnose: Callable[[DoctorRequest], Iterable[Finding]] | None = None
     compile_targets: tuple[str, ...] = ()
     trees: tuple[TreeKind, ...] = ("top-k",)
+    draws: Callable[[Any], Sequence[TreeKind]] | None = None
+    priority: Callable[[Setting], int | None] = by_name_only
     lossy: bool = False
     sweep: Callable[[Setting], Sequence[str]] | None = None

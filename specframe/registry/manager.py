@@ -10,8 +10,8 @@ from typing import Any
 
 import pluggy
 
-from specframe.contracts.kinds import Kind
-from specframe.errors import PluginError
+from specframe.contracts.kinds import KINDS
+from specframe.errors import PluginError, one_line
 from specframe.registry import hookspecs
 from specframe.registry.components import Component
 from specframe.registry.registry import Registry
@@ -19,12 +19,6 @@ from specframe.registry.shipped import ShippedData
 
 DISABLE_VARIABLE = "SPECFRAME_DISABLE_PLUGINS"
 
-_COMPONENT_HOOKS: dict[Kind, str] = {
-    "vocabulary": "specframe_vocabularies",
-    "gather": "specframe_gather_backends",
-    "drafter": "specframe_drafters",
-    "verifier": "specframe_verifiers",
-}
 _DATA_HOOK = "specframe_data_directories"
 
 
@@ -62,11 +56,11 @@ def build_registry(manager: pluggy.PluginManager) -> Registry:
     except pluggy.PluginValidationError as error:
         raise PluginError(f"a plugin implements a hook that does not exist: {error}") from None
     registry = Registry()
-    for kind, hook_name in _COMPONENT_HOOKS.items():
-        for name, component in _returned(manager, hook_name):
+    for kind in KINDS.values():
+        for name, component in _returned(manager, kind.hook):
             if not isinstance(component, Component):
-                raise _broken(name, f"returned {component!r} from {hook_name}(), which is no Component")
-            registry.register(kind, component, name)
+                raise _broken(name, f"returned {component!r} from {kind.hook}(), which is no Component")
+            registry.register(kind.name, component, name)
     registry.data = shipped_data(manager)
     return registry
 
@@ -83,6 +77,12 @@ def shipped_data(manager: pluggy.PluginManager) -> ShippedData:
             raise _broken(name, f"returned {directory!r} from {_DATA_HOOK}(), which is no directory")
         folders += [(folder, name) for folder in sorted(directory.iterdir()) if folder.is_dir()]
     return ShippedData(tuple(folders))
+
+
+def hook_of(manager: pluggy.PluginManager, hook: str, plugin: object) -> pluggy.HookCaller:
+    """Return the caller of a hook that calls one plugin alone."""
+    others = [other for other in manager.get_plugins() if other is not plugin]
+    return manager.subset_hook_caller(hook, remove_plugins=others)
 
 
 def disabled_plugins() -> set[str]:
@@ -104,12 +104,10 @@ def _returned(manager: pluggy.PluginManager, hook_name: str) -> Iterator[tuple[s
     for name, plugin in manager.list_name_plugin():
         if plugin is None:
             continue
-        others = [other for other in manager.get_plugins() if other is not plugin]
-        caller = manager.subset_hook_caller(hook_name, remove_plugins=others)
         try:
-            items = [item for batch in caller() for item in batch]
+            items = [item for batch in hook_of(manager, hook_name, plugin)() for item in batch]
         except Exception as error:  # a stranger's plugin may raise anything
-            raise _broken(name, f"raised in {hook_name}(): {_one_line(error)}") from error
+            raise _broken(name, f"raised in {hook_name}(): {one_line(error)}") from error
         yield from ((name, item) for item in items)
 
 
@@ -118,13 +116,9 @@ def _load(manager: pluggy.PluginManager, distribution: Distribution, entry_point
     try:
         manager.register(entry_point.load(), name=name)
     except Exception as error:  # importing a stranger's module may raise anything
-        raise _broken(name, f"failed to import: {_one_line(error)}") from error
+        raise _broken(name, f"failed to import: {one_line(error)}") from error
 
 
 def _broken(name: str, what: str) -> PluginError:
     entry_point = name.split(" ", 1)[0]
     return PluginError(f"plugin {name} {what}; set {DISABLE_VARIABLE}={entry_point} to go on without it")
-
-
-def _one_line(error: BaseException) -> str:
-    return " ".join(f"{type(error).__name__}: {error}".split())

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import traceback
 from collections.abc import Callable
 from typing import Any
 
@@ -11,6 +10,7 @@ import pluggy
 from specframe.config import RunConfig
 from specframe.contracts.report import GenerationReport, StepStats
 from specframe.errors import SpecframeError
+from specframe.registry.manager import hook_of
 
 
 class Observers:
@@ -21,36 +21,39 @@ class Observers:
     """
 
     def __init__(self, manager: pluggy.PluginManager | None = None) -> None:
-        self._hook = manager.hook if manager else None
         # Looked up once: a hook call per step is paid only when somebody listens.
-        self._watches_steps = bool(manager and manager.hook.specframe_step_finished.get_hookimpls())
+        self._started = _callers(manager, "specframe_generation_started")
+        self._stepped = _callers(manager, "specframe_step_finished")
+        self._finished = _callers(manager, "specframe_generation_finished")
 
     def generation_started(self, config: RunConfig) -> None:
         """Tell everybody that a generation starts."""
-        if self._hook:
-            _tell(self._hook.specframe_generation_started, config=config)
+        _tell(self._started, config=config)
 
     def step_finished(self, stats: Callable[[], StepStats]) -> None:
         """Tell everybody who listens that a target pass is done; ``stats`` is called only then."""
-        if self._hook and self._watches_steps:
-            _tell(self._hook.specframe_step_finished, stats=stats())
+        if self._stepped:
+            _tell(self._stepped, stats=stats())
 
     def generation_finished(self, report: GenerationReport) -> None:
         """Tell everybody that a generation is over."""
-        if self._hook:
-            _tell(self._hook.specframe_generation_finished, report=report)
+        _tell(self._finished, report=report)
 
 
-def _tell(hook: pluggy.HookCaller, **event: Any) -> None:
-    """Call a hook; what an observer raises becomes one line that names its plugin."""
-    try:
-        hook(**event)
-    except Exception as error:
-        running = {frame.f_code for frame, _ in traceback.walk_tb(error.__traceback__)}
-        for implementation in hook.get_hookimpls():
-            if getattr(implementation.function, "__code__", None) in running:
-                raise SpecframeError(
-                    f"plugin {implementation.plugin_name} raised in {hook.name}(): "
-                    f"{type(error).__name__}: {error}"
-                ) from error
-        raise
+def _callers(manager: pluggy.PluginManager | None, hook: str) -> list[tuple[str, pluggy.HookCaller]]:
+    """Return name and caller of each plugin that implements a hook, in the order of calls."""
+    if manager is None:
+        return []
+    implementations = getattr(manager.hook, hook).get_hookimpls()
+    return [(one.plugin_name, hook_of(manager, hook, one.plugin)) for one in reversed(implementations)]
+
+
+def _tell(callers: list[tuple[str, pluggy.HookCaller]], **event: Any) -> None:
+    """Call plugins one after the other; what one raises becomes one line that names it."""
+    for name, caller in callers:
+        try:
+            caller(**event)
+        except Exception as error:
+            raise SpecframeError(
+                f"plugin {name} raised in {caller.name}(): {type(error).__name__}: {error}"
+            ) from error

@@ -9,14 +9,6 @@ from specframe.errors import PluginError, unknown_name
 from specframe.registry.components import Component
 from specframe.registry.shipped import ShippedData
 
-# What users call a component of each kind.
-KIND_LABELS: dict[Kind, str] = {
-    "vocabulary": "strategy",
-    "gather": "gather backend",
-    "drafter": "drafter",
-    "verifier": "verifier",
-}
-
 
 @attrs.frozen(slots=True)
 class Registration:
@@ -47,7 +39,7 @@ class Registry:
         taken = self._registrations.get((kind, component.name))
         if taken is not None:
             raise PluginError(
-                f"{KIND_LABELS[kind]} {component.name!r} is registered by both {taken.distribution} and "
+                f"{KINDS[kind].label} {component.name!r} is registered by both {taken.distribution} and "
                 f"{distribution}; uninstall or disable one of them"
             )
         self._registrations[kind, component.name] = Registration(kind, component, distribution)
@@ -63,7 +55,7 @@ class Registry:
     def registration(self, kind: Kind, name: str) -> Registration:
         """Return a component together with its distribution; raises as ``get`` does."""
         if (kind, name) not in self._registrations:
-            raise unknown_name(KIND_LABELS[kind], name, self.names(kind))
+            raise unknown_name(KINDS[kind].label, name, self.names(kind))
         return self._registrations[kind, name]
 
     def find(self, kind: str, name: str) -> Registration:

@@ -6,10 +6,11 @@ import contextlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from specframe.bench.command import BenchArguments
 from specframe.bench.configurations import Configuration
 from specframe.bench.contenders import EngineContender
 from specframe.bench.rows import BenchRow
-from specframe.config import AUTOREGRESSIVE
+from specframe.config import AUTOREGRESSIVE, UNPRUNED
 from specframe.errors import UsageError, unknown_name
 from specframe.replay.recording import TraceRecorder
 
@@ -17,7 +18,7 @@ from specframe.replay.recording import TraceRecorder
 def configuration_to_record(configurations: Sequence[Configuration], wanted: str | None = None) -> str:
     """Return the label of the configuration that leaves the trace.
 
-    From trees over the full vocabulary any strategy can be scored, so ``full`` comes first, then whatever
+    From trees over the full vocabulary any strategy can be scored, so ``UNPRUNED`` comes first, then whatever
     drafts, then the autoregressive baseline.
 
     Args:
@@ -33,39 +34,31 @@ def configuration_to_record(configurations: Sequence[Configuration], wanted: str
             raise unknown_name("configuration to record", wanted, [one.label for one in engines])
         return wanted
     if not engines:
-        raise UsageError("peers leave no trace; allowed: --strategies with full, or another strategy")
-    return min(engines, key=lambda one: (one.name != "full", one.name == AUTOREGRESSIVE)).label
+        raise UsageError(f"peers leave no trace; allowed: --strategies with {UNPRUNED}, or another strategy")
+    return min(engines, key=lambda one: (one.name != UNPRUNED, one.name == AUTOREGRESSIVE)).label
 
 
 @contextlib.contextmanager
 def bench_trace(
-    configurations: Sequence[Configuration],
-    path: Path | None,
-    wanted: str | None = None,
-    *,
-    topk: int,
-    prompt_window: int,
+    configurations: Sequence[Configuration], arguments: BenchArguments
 ) -> Iterator[BenchTrace | None]:
     """Yield the recorder of a benchmark; None where no trace is asked for.
 
     Args:
         configurations: of the benchmark.
-        path: of the trace, new or to be gone on with; None for no trace.
-        wanted: label of the configuration that leaves it; None for the best there is.
-        topk: how many of the target's top ids to record per position.
-        prompt_window: for how many of the last prompt positions.
+        arguments: say what is recorded, and where to.
 
     Raises:
         UsageError: there is no such configuration, or a label without a trace.
     """
-    if path is None:
-        if wanted is not None:
+    if arguments.record is None:
+        if arguments.record_configuration is not None:
             raise UsageError("--record-configuration is given without --record; allowed: both, or neither")
         yield None
         return
-    label = configuration_to_record(configurations, wanted)
+    label = configuration_to_record(configurations, arguments.record_configuration)
     with contextlib.ExitStack() as stack:
-        yield BenchTrace(path, label, stack, topk=topk, prompt_window=prompt_window)
+        yield BenchTrace(arguments.record, label, arguments, stack)
 
 
 class BenchTrace:
@@ -74,16 +67,14 @@ class BenchTrace:
     Args:
         path: of the trace.
         label: of the configuration.
+        arguments: say what is recorded.
         stack: closes the trace.
-        topk: how many of the target's top ids to record per position.
-        prompt_window: for how many of the last prompt positions.
     """
 
     def __init__(
-        self, path: Path, label: str, stack: contextlib.ExitStack, *, topk: int, prompt_window: int
+        self, path: Path, label: str, arguments: BenchArguments, stack: contextlib.ExitStack
     ) -> None:
-        self._path, self._label, self._stack = path, label, stack
-        self._topk, self._prompt_window = topk, prompt_window
+        self._path, self._label, self._arguments, self._stack = path, label, arguments, stack
         self._recorder: TraceRecorder | None = None
 
     def attach(self, contender: EngineContender) -> None:
@@ -97,8 +88,8 @@ class BenchTrace:
             recorder = TraceRecorder(
                 contender.engine,
                 self._path,
-                topk=self._topk,
-                prompt_window=self._prompt_window,
+                topk=self._arguments.record_topk,
+                prompt_window=self._arguments.record_window,
                 strategy=self._label,
             )
             self._recorder = self._stack.enter_context(recorder)

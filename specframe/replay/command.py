@@ -13,47 +13,16 @@ import pluggy
 
 from specframe.bench.configurations import Configuration, parse_configurations
 from specframe.bench.progress import progress_bar
+from specframe.config import COMPARED
 from specframe.errors import SpecframeError, UsageError
 from specframe.ops.tables import print_records, print_table
 from specframe.registry.manager import create_plugin_manager
+from specframe.replay.arguments import ReplayArguments
 from specframe.replay.offline import OfflineStrategy
 from specframe.replay.scores import StrategyScores, pareto_front, score
 from specframe.replay.tables import to_rows, to_task_rows
 from specframe.replay.trace import TraceHeader
 from specframe.replay.trace_file import Trace, read_trace
-
-DEFAULT_STRATEGIES = ("full", "static", "nanospec")
-
-
-@attrs.frozen(slots=True, kw_only=True)
-class ReplayArguments:
-    """What was typed after ``specframe replay``.
-
-    Attributes:
-        trace: the recorded requests.
-        strategies: lists of strategies with options; none for the default.
-        tasks: whose requests are replayed; none for all.
-        limit_per_task: how many of them per task; None for all.
-        plot: where the picture goes; None for no picture.
-        tune: the strategy whose options are searched, with those that are not; None for no search.
-        coverage_floor: least coverage that the search accepts.
-        trials: choices that the search tries in all.
-        storage: keeps them; None for nothing.
-        costs: measured times of the packed head; None to measure.
-        json: print JSON.
-    """
-
-    trace: Path
-    strategies: Sequence[str] = ()
-    tasks: Sequence[str] = ()
-    limit_per_task: int | None = None
-    plot: Path | None = None
-    tune: str | None = None
-    coverage_floor: float = 0.9
-    trials: int = 100
-    storage: Path | None = None
-    costs: Path | None = None
-    json: bool = False
 
 
 def run_replay(arguments: ReplayArguments) -> None:
@@ -70,8 +39,8 @@ def run_replay(arguments: ReplayArguments) -> None:
         return
     if arguments.plot is not None:
         _require("matplotlib", "report", "--plot")
-    trace = load(arguments.trace, arguments.tasks, arguments.limit_per_task)
-    strategies = offline_strategies(trace.header, arguments.strategies or DEFAULT_STRATEGIES)
+    trace = load(arguments.trace, arguments.task, arguments.limit_per_task)
+    strategies = offline_strategies(trace.header, arguments.strategies or COMPARED)
     scores = replay_all(trace, strategies)
     if arguments.plot is not None:
         from specframe.replay.pictures import write_picture
@@ -96,7 +65,7 @@ def _run_tuning(arguments: ReplayArguments, text: str) -> None:
     if len(configurations) != 1:
         raise UsageError(f"--tune is {text!r}; allowed: one strategy")
     name, fixed = strategy_of(configurations[0])
-    trace = load(arguments.trace, arguments.tasks, arguments.limit_per_task)
+    trace = load(arguments.trace, arguments.task, arguments.limit_per_task)
     OfflineStrategy(
         trace.header, name, dict(fixed)
     )  # what is wrong with it is said before anything is measured

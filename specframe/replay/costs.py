@@ -14,11 +14,12 @@ from typing import Any
 import attrs
 import torch
 
+from specframe.config import RunConfig
 from specframe.contracts.lm_head import OutputHead
 from specframe.contracts.protocols import GatherBackend
 from specframe.contracts.records import structure, write_whole
 from specframe.errors import UsageError
-from specframe.registry.choice import find_dtype
+from specframe.registry.choice import find_dtype, resolve_gather, setting_for
 from specframe.registry.manager import build_registry, create_plugin_manager
 from specframe.replay.trace import TraceHeader
 from specframe.vocabulary.store import VocabularyStore
@@ -105,10 +106,10 @@ def measure(header: TraceHeader) -> HeadCosts:
     hidden = torch.randn(header.branching, header.hidden_size).to(weight.dtype)
     head_s, order = [], torch.randperm(vocab_size)
     for size in sizes:
-        gather = _gather()
+        gather = _gather(weight.dtype)
         VocabularyStore(head, gather, capacity=size, pinned_ids=order[:size])
         head_s.append(_median_seconds(lambda gather=gather: gather.topk(hidden, header.branching)))  # type: ignore[misc]  # bound early
-    gather = _gather()
+    gather = _gather(weight.dtype)
     VocabularyStore(head, gather, capacity=vocab_size, pinned_ids=order[:0])
     fetch_s = []
     for rows in fetches:
@@ -128,9 +129,11 @@ def measure(header: TraceHeader) -> HeadCosts:
     )
 
 
-def _gather() -> GatherBackend:
-    component = build_registry(create_plugin_manager()).get("gather", "torch")
-    nothing: Any = None  # the backend `torch` needs nothing of a target
+def _gather(dtype: torch.dtype) -> GatherBackend:
+    registry, config = build_registry(create_plugin_manager()), RunConfig()
+    setting = setting_for(config, torch.device("cpu"), dtype)
+    component = registry.get("gather", resolve_gather(config, registry, setting).gather)
+    nothing: Any = None  # a backend of the CPU needs nothing of a target
     gather: GatherBackend = component.factory(component.options(), nothing)
     return gather
 

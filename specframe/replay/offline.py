@@ -138,7 +138,6 @@ class OfflineStrategy:
             model=header.model,
             strategy=name,
             drafter=header.drafter or "none",
-            gather="torch",
             dtype=header.dtype,
         )
         reason = component.supports(setting_for(config, torch.device("cpu"), find_dtype(header.dtype)))

@@ -7,7 +7,7 @@ from torch import Tensor
 from transformers import LogitsProcessorList, TopPLogitsWarper
 from transformers.generation import logits_process
 
-from specframe.config import RunConfig
+from specframe.contracts.sampling import SamplingParams
 from specframe.contracts.target_logits import TargetLogits
 from specframe.contracts.tree import DraftTree
 
@@ -59,27 +59,29 @@ class LogitsProcessing:
         return TargetLogits(raw, tree, self._processors, context)
 
 
-def logits_processors(config: RunConfig, custom: LogitsProcessorList | None = None) -> LogitsProcessorList:
-    """Return a config's processors in the order of transformers' ``generate``.
+def logits_processors(
+    sampling: SamplingParams, custom: LogitsProcessorList | None = None
+) -> LogitsProcessorList:
+    """Return the processors of sampling parameters in the order of transformers' ``generate``.
 
     Args:
-        config: its sampling parameters.
+        sampling: the parameters.
         custom: processors of the caller; they come after the repetition penalty and before the temperature.
     """
     processors = LogitsProcessorList()
-    if config.repetition_penalty != 1.0:
-        processors.append(logits_process.RepetitionPenaltyLogitsProcessor(config.repetition_penalty))
+    if sampling.repetition_penalty != 1.0:
+        processors.append(logits_process.RepetitionPenaltyLogitsProcessor(sampling.repetition_penalty))
     processors.extend(custom or ())
-    if config.temperature == 0.0:
+    if sampling.temperature == 0.0:
         return processors
-    if config.temperature != 1.0:
-        processors.append(logits_process.TemperatureLogitsWarper(config.temperature))
-    if config.top_k:
-        processors.append(logits_process.TopKLogitsWarper(config.top_k))
-    if config.top_p < 1.0:
-        processors.append(NucleusWarper(config.top_p))
-    if config.min_p:
-        processors.append(logits_process.MinPLogitsWarper(config.min_p))
+    if sampling.temperature != 1.0:
+        processors.append(logits_process.TemperatureLogitsWarper(sampling.temperature))
+    if sampling.top_k:
+        processors.append(logits_process.TopKLogitsWarper(sampling.top_k))
+    if sampling.top_p < 1.0:
+        processors.append(NucleusWarper(sampling.top_p))
+    if sampling.min_p:
+        processors.append(logits_process.MinPLogitsWarper(sampling.min_p))
     return processors
 
 

@@ -11,6 +11,7 @@ from torch import Tensor
 from transformers import LogitsProcessorList, PreTrainedTokenizerBase
 
 from specframe.config import RunConfig
+from specframe.contracts.sampling import SamplingParams
 from specframe.errors import UsageError
 from specframe.model.target import Target
 from specframe.request.prompts import encode_messages, encode_prompt
@@ -27,7 +28,7 @@ class RequestSettings(TypedDict, total=False):
     until: Callable[[Sequence[int]], bool] | None
     ignore_eos: bool
     logits_processor: LogitsProcessorList | None
-    seed: int | None
+    sampling: SamplingParams | None
     chat: bool | None
     turn_of: object | None
     id: str
@@ -56,7 +57,7 @@ class Request:
         until: asked after every new token with all new ids so far; True ends the output there.
         logits_processor: processors of transformers, or of your own with their interface, to apply besides
             the config's; each must depend on nothing but the ids and scores it is given.
-        seed: of what the verifier draws; None for the config's.
+        sampling: how tokens are sampled; None for the config's.
         chat: whether a text is wrapped as one user turn; None: if the tokenizer has a chat template.
         turn_of: requests with the same object are turns of one conversation: what the caches hold is kept
             as far as the ids agree. None starts from nothing.
@@ -74,7 +75,7 @@ class Request:
     ignore_eos: bool = attrs.field(default=False, kw_only=True)
     until: Callable[[Sequence[int]], bool] | None = attrs.field(default=None, kw_only=True)
     logits_processor: LogitsProcessorList | None = attrs.field(default=None, kw_only=True)
-    seed: int | None = attrs.field(default=None, kw_only=True)
+    sampling: SamplingParams | None = attrs.field(default=None, kw_only=True)
     chat: bool | None = attrs.field(default=None, kw_only=True)
     turn_of: object | None = attrs.field(default=None, kw_only=True)
     id: str = attrs.field(default="", kw_only=True)

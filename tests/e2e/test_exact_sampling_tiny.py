@@ -15,6 +15,7 @@ from tiny_models import tiny_target
 from torch import Tensor
 
 from specframe.config import RunConfig
+from specframe.contracts.sampling import SamplingParams
 from specframe.engine.assembly import build_engine
 from specframe.model.target import Target
 from specframe.request.processors import logits_processors
@@ -39,7 +40,7 @@ def target() -> Target:
 
 def own_distribution(target: Target, config: RunConfig, prompt: Tensor) -> dict[tuple[int, ...], float]:
     """Return the probability of every continuation, from the model and transformers' processors alone."""
-    processors = logits_processors(config)
+    processors = logits_processors(config.sampling)
     sequences: dict[tuple[int, ...], float] = {(): 1.0}
     for _ in range(LENGTH):
         ids = torch.stack([torch.cat([prompt, torch.tensor(tokens).long()]) for tokens in sequences])
@@ -79,7 +80,7 @@ def test_generations_follow_the_models_own_distribution(
         strategy="nanospec",
         verifier=verifier,
         dtype="float32",
-        temperature=1.5,
+        sampling=SamplingParams(temperature=1.5, **parameters),  # type: ignore[arg-type]
         options={
             "vocabulary": {"capacity": VOCAB_SIZE - 3},
             "drafter": {
@@ -91,10 +92,10 @@ def test_generations_follow_the_models_own_distribution(
                 "level_gain": 0,
             },
         },
-        **parameters,  # type: ignore[arg-type]
     )
     engine = build_engine(attrs.evolve(config, max_new_tokens=LENGTH), target=target)
-    counts = Counter(tuple(engine.generate(prompt, seed=seed).token_ids) for seed in range(GENERATIONS))
+    seeded = (attrs.evolve(config.sampling, seed=seed) for seed in range(GENERATIONS))
+    counts = Counter(tuple(engine.generate(prompt, sampling=sampling).token_ids) for sampling in seeded)
     fit = fit_to(counts, own_distribution(target, config, prompt))
     assert fit.p_value > 1e-3, fit
     assert any(step.tree_nodes > 5 for step in engine.steps) == (prompt is EVERY_PAIR)

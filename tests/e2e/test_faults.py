@@ -13,6 +13,7 @@ from tiny_engines import PROMPT, drafting_engine, eagle, endless_target, nanospe
 from tiny_models import reference_greedy
 
 from specframe.contracts.report import GenerationReport
+from specframe.contracts.sampling import SamplingParams
 from specframe.contracts.tree import DraftTree, Verdict
 from specframe.engine.engine import Engine
 from specframe.errors import SpecframeError
@@ -284,7 +285,9 @@ def test_logits_that_are_not_finite_are_named(
     from specframe_plugins.verifiers import sampling
 
     verifier = sampling.COMPONENT.factory(sampling.COMPONENT.options(), None) if temperature else None
-    engine = drafting_engine(target, verifier=verifier, temperature=temperature, fallback=True)
+    engine = drafting_engine(
+        target, verifier=verifier, sampling=SamplingParams(temperature=temperature), fallback=True
+    )
     expected = generate(engine).token_ids
     right, calls = getattr(target, method), []
 

@@ -11,6 +11,7 @@ import torch
 from tiny_engines import PROMPT, autoregressive_engine, drafting_engine, endless_target
 
 from specframe.contracts.report import GenerationReport
+from specframe.contracts.sampling import SamplingParams
 from specframe.engine.engine import Engine
 from specframe.errors import SpecframeError
 from specframe.model.rescoring import margins
@@ -66,7 +67,7 @@ def test_the_results_of_requests_do_not_depend_on_their_order(engine: Engine) ->
         Request([source.randrange(3, 101) for _ in range(length)], max_new_tokens=length + 3, id=str(length))
         for length in (1, 2, 3, 7, 20, 45)
     ]
-    requests[2] = Request(PROMPT, stop="w1", seed=4, id="3")
+    requests[2] = Request(PROMPT, stop="w1", sampling=SamplingParams(seed=4), id="3")
     expected = {report.id: statistics(report) for report in engine.generate_all(requests)}
     for _ in range(3):
         source.shuffle(requests)

@@ -21,6 +21,7 @@ from transformers import (
 from transformers.generation.streamers import BaseStreamer
 
 from specframe.config import RunConfig
+from specframe.contracts.sampling import SamplingParams
 from specframe.errors import UsageError
 from specframe.transformers import engine_for, generate
 from specframe_plugins.drafters.eagle.checkpoint import save_head
@@ -166,8 +167,14 @@ def test_one_engine_serves_every_call_with_its_config(model: PreTrainedModel, co
         ({"num_return_sequences": 2, "do_sample": True}, "does not do a batch of 2"),
         ({"attention_mask": torch.tensor([[0, 1, 1, 1, 1, 1, 1, 1]])}, "does not do padding"),
         ({"return_dict_in_generate": True, "output_scores": True}, "does not do scores"),
-        ({"specframe": RunConfig(temperature=0.7)}, "temperature is 0.7; allowed here: 0"),
-        ({"specframe": RunConfig(repetition_penalty=1.2)}, "sets repetition_penalty; allowed: "),
+        (
+            {"specframe": RunConfig(sampling=SamplingParams(temperature=0.7))},
+            "temperature is 0.7; allowed here: 0",
+        ),
+        (
+            {"specframe": RunConfig(sampling=SamplingParams(repetition_penalty=1.2))},
+            "sets repetition_penalty; allowed: ",
+        ),
     ],
 )
 def test_what_is_not_done_is_one_line(

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from specframe.cli.options import resolve_config
-from specframe.config import RunConfig, load_toml, parse_options
+from specframe.config import SETTINGS, RunConfig, load_toml, parse_options
+from specframe.contracts.sampling import SamplingParams
 from specframe.errors import UsageError
 
 
@@ -32,9 +33,26 @@ def test_a_switch_that_is_neither_on_nor_off_can_be_set(tmp_path: Path) -> None:
     assert load_toml(written(tmp_path, "cuda_graph = false")) == {"cuda_graph": False}
 
 
+def test_a_whole_number_passes_for_a_fraction(tmp_path: Path) -> None:
+    value = load_toml(written(tmp_path, "temperature = 1"))["temperature"]
+    assert (value, type(value)) == (1.0, float)
+
+
+def test_settings_are_flat_whatever_object_they_are_in() -> None:
+    settings = {"strategy": "full", "temperature": 0.5, "seed": 3, "options": {"drafter": {"depth": 2}}}
+    config = RunConfig.of(settings)
+    assert config == RunConfig(
+        strategy="full",
+        sampling=SamplingParams(temperature=0.5, seed=3),
+        options={"drafter": {"depth": 2}},
+    )
+    assert {name: config.flat()[name] for name in settings} == settings
+    assert config.flat().keys() == SETTINGS.keys()
+
+
 def test_the_file_beats_the_defaults(toml: Path) -> None:
     config = resolve_config(toml, {})
-    assert (config.strategy, config.seed, config.drafter) == ("static", 7, RunConfig().drafter)
+    assert (config.strategy, config.sampling.seed, config.drafter) == ("static", 7, RunConfig().drafter)
 
 
 def test_the_command_line_beats_the_file(toml: Path) -> None:
@@ -70,6 +88,9 @@ def test_an_unknown_kind_of_option_gets_the_nearest_kind() -> None:
         ('stratgy = "full"', "unknown setting in .*did you mean 'strategy'"),
         ('seed = "zero"', "seed = 'zero' must be of type int"),
         ("seed = true", "seed = True must be of type int"),
+        ("target_forward = 3", "target_forward = 3 must be of type str"),
+        ("top_k = 1.5", "top_k = 1.5 must be of type int"),
+        ("sampling = 3", "unknown setting"),
         ("cuda_graph = 1", "cuda_graph = 1 must be of type bool"),
         ("vocabulary = 3", r"\[vocabulary\] must be a table"),
         ("[options.vocabulary]\ncapacity = 3", "unknown setting"),

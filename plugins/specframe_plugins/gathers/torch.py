@@ -106,4 +106,5 @@ COMPONENT = Component(
     name="torch",
     summary="packed LM-head rows with plain PyTorch operations, on any device",
     factory=lambda options, context: TorchGather(),
+    priority=lambda setting: 0,
 )

@@ -181,6 +181,10 @@ class TreeOptions(SizeOptions):
         None, help="of drawn trees; none: the target's", minimum=0.01, maximum=100.0
     )
 
+    def draws(self) -> tuple[TreeKind, ...]:
+        """Return the kinds of draft trees that may be drawn."""
+        return TREES if self.tree == "auto" else (self.tree,)
+
     def sampling(self, context: BuildContext) -> TreeSampling | None:
         """Return how trees are sampled for a verifier, or None for the most likely tokens."""
         if context.tree == "top-k":
@@ -189,7 +193,7 @@ class TreeOptions(SizeOptions):
         sizes = SampledShape.of(
             context.tree, depth=shape.levels, branching=shape.branching, nodes=shape.nodes
         )
-        return TreeSampling(sizes, self.temperature or context.temperature or 1.0)
+        return TreeSampling(sizes, self.temperature or context.sampling.temperature or 1.0)
 
 
 def sweep(setting: Setting) -> Sequence[str]:

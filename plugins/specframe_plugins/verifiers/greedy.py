@@ -51,10 +51,10 @@ class GreedyVerifier(Verifier):
 
 
 def _supports(setting: Setting) -> str | None:
-    if setting.temperature:
+    if setting.sampling.temperature:
         return (
-            f"it takes the most likely token and the temperature is {setting.temperature:g}; use --verifier "
-            "sampling, or temperature 0"
+            f"it takes the most likely token and the temperature is {setting.sampling.temperature:g}; use "
+            "--verifier sampling, or temperature 0"
         )
     return None
 
@@ -65,4 +65,5 @@ COMPONENT = Component(
     factory=lambda options, context: GreedyVerifier(),
     supports=_supports,
     trees=("top-k", "chain", "paths", "without-replacement"),
+    priority=lambda setting: 0,
 )

@@ -88,9 +88,10 @@ class LooseVerifier(Verifier):
 
 
 def _supports(setting: Setting) -> str | None:
-    if setting.temperature:
+    if setting.sampling.temperature:
         return (
-            f"it decodes greedily and the temperature is {setting.temperature:g}; leave the temperature out"
+            f"it decodes greedily and the temperature is {setting.sampling.temperature:g}; leave the "
+            "temperature out"
         )
     return None
 

@@ -50,4 +50,5 @@ COMPONENT = Component(
     factory=lambda options, context: SamplingVerifier(),
     supports=needs_temperature,
     trees=("top-k", "chain", "paths", "without-replacement"),
+    priority=lambda setting: 0,
 )

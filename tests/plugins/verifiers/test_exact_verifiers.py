@@ -23,10 +23,10 @@ from exhaustive import (
 from torch import Tensor
 from wrong_verifiers import MUTANTS
 
-from specframe.config import RunConfig
 from specframe.contracts.kinds import TreeKind
 from specframe.contracts.lm_head import OutputHead
 from specframe.contracts.protocols import Verifier
+from specframe.contracts.sampling import SamplingParams
 from specframe.contracts.tree import DraftTree, Verdict
 from specframe.request.processors import LogitsProcessing, logits_processors
 from specframe.vocabulary.store import VocabularyStore
@@ -42,7 +42,7 @@ VOCAB_SIZE, DEPTH = 3, 2
 PROMPT = torch.tensor([2, 0])
 FILTERS = [{"top_p": 0.8}, {"top_k": 2}, {"repetition_penalty": 1.8}]
 CONFIGS = [
-    RunConfig(temperature=temperature, **extra)  # type: ignore[arg-type]
+    SamplingParams(temperature=temperature, **extra)  # type: ignore[arg-type]
     for temperature, extra in itertools.product((0.3, 1.0, 2.0), FILTERS)
 ]
 
@@ -72,9 +72,11 @@ def nodes_of(tree: DraftTree) -> list[Tokens]:
     return nodes
 
 
-def processed_target(logits: Callable[[Tokens], Tensor], config: RunConfig) -> Callable[[Tokens], Tensor]:
+def processed_target(
+    logits: Callable[[Tokens], Tensor], sampling: SamplingParams
+) -> Callable[[Tokens], Tensor]:
     """Return the target's distribution as transformers' processors make it, one sequence at a time."""
-    processors = logits_processors(config)
+    processors = logits_processors(sampling)
 
     def distribution(tokens: Tokens) -> Tensor:
         ids = torch.cat([PROMPT, torch.tensor(tokens, dtype=torch.int64)])
@@ -84,15 +86,15 @@ def processed_target(logits: Callable[[Tokens], Tensor], config: RunConfig) -> C
 
 
 def first_tokens(
-    verifier: Verifier, kind: TreeKind, width: int, active: Tensor, config: RunConfig, seed: int
+    verifier: Verifier, kind: TreeKind, width: int, active: Tensor, sampling: SamplingParams, seed: int
 ) -> tuple[Distribution, Distribution, float]:
     """Return how the first tokens are distributed, how they should be, and their mean number per pass."""
     logits, drafter_logits = table(seed, VOCAB_SIZE), table(seed + 1000, len(active))
-    target = processed_target(logits, config)
-    processing = LogitsProcessing(logits_processors(config), PROMPT, 20)
+    target = processed_target(logits, sampling)
+    processing = LogitsProcessing(logits_processors(sampling), PROMPT, 20)
 
     def drafter(tokens: Tokens) -> Tensor:
-        return torch.softmax(drafter_logits(tokens) / config.temperature, dim=-1)
+        return torch.softmax(drafter_logits(tokens) / sampling.temperature, dim=-1)
 
     got: Distribution = {}
     efficiency = 0.0
@@ -136,23 +138,23 @@ def nanospec() -> Iterator[Tensor]:
 def test_the_next_tokens_are_distributed_as_the_targets_own(
     verifier: type[Verifier], kind: TreeKind, width: int, strategy: Callable[[], Iterator[Tensor]]
 ) -> None:
-    for seed, (config, active) in enumerate(zip(CONFIGS, strategy(), strict=False)):
-        got, expected, _ = first_tokens(verifier(), kind, width, active, config, seed)
+    for seed, (sampling, active) in enumerate(zip(CONFIGS, strategy(), strict=False)):
+        got, expected, _ = first_tokens(verifier(), kind, width, active, sampling, seed)
         assert sum(got.values()) == pytest.approx(1.0, abs=1e-6)
-        assert total_variation(got, expected) < 1e-5, f"{config}, active {active.tolist()}"
+        assert total_variation(got, expected) < 1e-5, f"{sampling}, active {active.tolist()}"
 
 
 @pytest.mark.parametrize(("mutant", "kind", "width"), MUTANTS)
 def test_a_verifier_with_a_mistake_is_not_exact(mutant: type[Verifier], kind: TreeKind, width: int) -> None:
-    config, active = RunConfig(temperature=1.0), torch.arange(VOCAB_SIZE)
-    off = [first_tokens(mutant(), kind, width, active, config, seed)[:2] for seed in range(3)]
+    sampling, active = SamplingParams(temperature=1.0), torch.arange(VOCAB_SIZE)
+    off = [first_tokens(mutant(), kind, width, active, sampling, seed)[:2] for seed in range(3)]
     assert max(total_variation(got, expected) for got, expected in off) > 1e-3
 
 
 def mean_efficiency(verifier: Verifier, kind: TreeKind, width: int) -> float:
     """Return the mean number of tokens per target pass over random targets and drafters."""
-    config, active = RunConfig(temperature=1.0), torch.arange(VOCAB_SIZE)
-    return sum(first_tokens(verifier, kind, width, active, config, 50 + seed)[2] for seed in range(6)) / 6
+    sampling, active = SamplingParams(temperature=1.0), torch.arange(VOCAB_SIZE)
+    return sum(first_tokens(verifier, kind, width, active, sampling, 50 + seed)[2] for seed in range(6)) / 6
 
 
 def test_block_efficiency_orders_the_verifiers_as_the_papers_do() -> None:

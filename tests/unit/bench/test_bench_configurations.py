@@ -7,6 +7,7 @@ import pytest
 from specframe.bench.configurations import parse_configurations
 from specframe.bench.peers import peer_settings
 from specframe.config import RunConfig
+from specframe.contracts.sampling import SamplingParams
 from specframe.errors import UsageError
 
 
@@ -45,9 +46,9 @@ def test_a_component_can_be_chosen_for_one_configuration() -> None:
 
 def test_a_configuration_may_have_sampling_parameters_of_its_own() -> None:
     greedy, sampled = parse_configurations(["nanospec,nanospec:sampling.temperature=0.7,sampling.top_k=9"])
-    assert greedy.run_config(RunConfig()).temperature == 0
-    config = sampled.run_config(RunConfig(top_p=0.5, temperature=1.0))
-    assert (config.temperature, config.top_k, config.top_p) == (0.7, 9, 0.5)
+    assert greedy.run_config(RunConfig()).sampling.temperature == 0
+    sampling = sampled.run_config(RunConfig(sampling=SamplingParams(top_p=0.5, temperature=1.0))).sampling
+    assert (sampling.temperature, sampling.top_k, sampling.top_p) == (0.7, 9, 0.5)
 
 
 def test_alternatives_stand_for_one_configuration_each() -> None:

@@ -10,7 +10,7 @@ from bench_rows import row
 from report_rows import manifest
 
 from specframe.bench import sweep
-from specframe.bench.command import BenchOptions
+from specframe.bench.command import BenchArguments, BenchOptions
 from specframe.bench.configurations import Configuration, parse_configurations
 from specframe.bench.report.sweep import best_line, sweep_rows
 from specframe.bench.session import BenchResult
@@ -29,13 +29,11 @@ TASKS = [
 
 def options(*configurations: str, prompts: int = 1, json: Path | None = None) -> BenchOptions:
     return BenchOptions(
+        arguments=BenchArguments(limit_per_task=prompts, json=json),
         tasks=TASKS,
-        source="nowhere",
         configurations=parse_configurations(configurations),
         base=RunConfig(),
         tolerance=0.5,
-        prompts_per_round=prompts,
-        json=json,
     )
 
 
@@ -98,7 +96,9 @@ def test_ratios_are_to_the_first_configuration_on_the_same_prompts(runs: list[Be
 
 def test_every_round_has_a_file_of_its_own(runs: list[BenchOptions], tmp_path: Path) -> None:
     run_sweep(options(sizes(range(1, 13)), json=tmp_path / "out.jsonl"))
-    assert [run.json and run.json.name for run in runs] == [f"out.round{n}.jsonl" for n in (1, 2, 3)]
+    assert [run.arguments.json and run.arguments.json.name for run in runs] == [
+        f"out.round{n}.jsonl" for n in (1, 2, 3)
+    ]
     assert round_path(None, 1) is None
 
 

@@ -11,7 +11,7 @@ import pytest
 from command_line import CommandLine
 
 import specframe
-from specframe.config import RunConfig
+from specframe.config import SETTINGS, RunConfig
 from specframe.model.loading import DEMO_MODELS
 
 
@@ -49,13 +49,21 @@ def test_the_help_of_run_has_every_option(cli: CommandLine, option: str) -> None
 
 @pytest.mark.parametrize("name", DEFAULTS)
 def test_the_help_of_run_has_every_default(cli: CommandLine, name: str) -> None:
-    default = getattr(RunConfig(), name)
+    default = RunConfig().flat()[name]
     assert f"[default: {default}]" in " ".join(cli("run", "--help").out.split())
 
 
 def test_help_does_not_wait_for_torch() -> None:
     code = "import sys, specframe.cli.app; sys.exit('torch' in sys.modules or 'transformers' in sys.modules)"
     assert subprocess.run([sys.executable, "-P", "-c", code], check=False).returncode == 0
+
+
+@pytest.mark.parametrize("command", ["run", "chat", "bench"])
+def test_every_setting_is_an_option_of_what_runs_an_engine(cli: CommandLine, command: str) -> None:
+    words = cli(command, "--help").out.split()
+    absent = {"options", "prefill_chunk", *(["strategy"] if command == "bench" else [])}
+    flags = {name: f"--{name.replace('_', '-')}" for name in SETTINGS}
+    assert {name for name, flag in flags.items() if flag not in words} == absent
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from stranger import STRATEGY, install_plugin
 
-from specframe.cli.doctor import DoctorOptions, examine, is_broken, to_json, to_rows
+from specframe.cli.examination import DoctorOptions, examine, is_broken, to_json, to_rows
 from specframe.errors import UsageError
 from specframe.registry.components import Finding
 from specframe.registry.manager import DISABLE_VARIABLE

@@ -8,7 +8,7 @@ from torch import Tensor
 from transformers import LogitsProcessor, LogitsProcessorList, RepetitionPenaltyLogitsProcessor
 from transformers.generation.logits_process import NoRepeatNGramLogitsProcessor
 
-from specframe.config import RunConfig
+from specframe.contracts.sampling import SamplingParams
 from specframe.contracts.target_logits import TargetLogits
 from specframe.contracts.tree import DraftTree
 from specframe.errors import SpecframeError
@@ -75,14 +75,14 @@ def test_nodes_that_nobody_looks_at_are_not_processed() -> None:
 
 
 def test_processors_that_look_at_scores_alone_keep_no_history() -> None:
-    config = RunConfig(temperature=0.5, top_p=0.9, top_k=5, min_p=0.1)
-    processing = LogitsProcessing(logits_processors(config), PROMPT, 20)
+    sampling = SamplingParams(temperature=0.5, top_p=0.9, top_k=5, min_p=0.1)
+    processing = LogitsProcessing(logits_processors(sampling), PROMPT, 20)
     assert processing._ids is None
 
 
 def test_the_order_is_that_of_transformers() -> None:
-    config = RunConfig(temperature=0.5, top_p=0.9, top_k=5, min_p=0.1, repetition_penalty=1.2)
-    names = [type(p).__name__ for p in logits_processors(config, LogitsProcessorList([Recording()]))]
+    sampling = SamplingParams(temperature=0.5, top_p=0.9, top_k=5, min_p=0.1, repetition_penalty=1.2)
+    names = [type(p).__name__ for p in logits_processors(sampling, LogitsProcessorList([Recording()]))]
     assert names == [
         "RepetitionPenaltyLogitsProcessor", "Recording", "TemperatureLogitsWarper", "TopKLogitsWarper",
         "NucleusWarper", "MinPLogitsWarper",
@@ -90,14 +90,14 @@ def test_the_order_is_that_of_transformers() -> None:
 
 
 def test_neutral_parameters_process_nothing() -> None:
-    assert logits_processors(RunConfig()) == []
-    assert logits_processors(RunConfig(temperature=1.0)) == []
+    assert logits_processors(SamplingParams()) == []
+    assert logits_processors(SamplingParams(temperature=1.0)) == []
 
 
 def test_the_logits_of_the_target_stay_as_they_were() -> None:
     raw = raw_logits()
     given = raw.clone()
-    processors = logits_processors(RunConfig(temperature=0.5, top_p=0.5, repetition_penalty=2.0))
+    processors = logits_processors(SamplingParams(temperature=0.5, top_p=0.5, repetition_penalty=2.0))
     LogitsProcessing(processors, PROMPT, 20).after(branching_tree(), given).rows(range(7))
     assert torch.equal(raw, given)
 

@@ -128,5 +128,6 @@ COMPONENT = Component(
     factory=create,
     diagnose=diagnose,
     trees=TREES,
+    draws=DraftModelOptions.draws,
     sweep=sweep,
 )

@@ -214,5 +214,6 @@ COMPONENT = Component(
     train_options=TrainOptions,
     diagnose=diagnose,
     trees=TREES,
+    draws=EagleOptions.draws,
     sweep=sweep,
 )

@@ -37,6 +37,8 @@ PACKED = Component(
     summary="packed LM-head rows, copied beside other work, and a fused top-k; nothing is read on the host",
     factory=_build_packed,
     supports=supports,
+    # On a CPU there is only Triton's interpreter, which is for tests: one has to ask for it by name.
+    priority=lambda setting: None if setting.device.type == "cpu" else 1,
     diagnose=diagnose,
     compile_targets=COMPILE_TARGETS,
 )

@@ -10,19 +10,20 @@ import importlib.util
 import json
 import os
 import platform
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import attrs
 
 from specframe import __version__
-from specframe.config import RunConfig
-from specframe.contracts.kinds import Kind
-from specframe.errors import PluginError, SpecframeError, UsageError, unknown_name
+from specframe.config import DEFAULT_DRAFTER, RunConfig
+from specframe.contracts.kinds import KINDS, Kind
+from specframe.contracts.options import option, same_option
+from specframe.errors import PluginError, SpecframeError, UsageError, one_line, unknown_name
 from specframe.model.loading import DEMO_MODELS, default_model
 from specframe.registry.components import Component, DoctorRequest, Finding
-from specframe.registry.registry import KIND_LABELS, Registration, Registry
+from specframe.registry.registry import Registration, Registry
 
 if TYPE_CHECKING:
     from specframe.model.target import Target
@@ -34,23 +35,29 @@ _MARKS = {True: "ok", False: "BROKEN", None: "-"}
 
 @attrs.frozen(slots=True, kw_only=True)
 class DoctorOptions:
-    """What to look at.
+    """What to look at."""
 
-    Attributes:
-        device: torch device.
-        dtype: as in ``RunConfig``.
-        compile_targets: devices to compile the kernels for.
-        model: the target to load and to check things against.
-        drafter: the drafter to check.
-        checkpoint: its checkpoint; None for the one that the target would get.
-    """
-
-    device: str = RunConfig().device
-    dtype: str = RunConfig().dtype
-    compile_targets: tuple[str, ...] = ()
-    model: str | None = None
-    drafter: str | None = None
-    checkpoint: Path | None = None
+    device: str = same_option(RunConfig, "device", absent=RunConfig().device)
+    dtype: str = same_option(RunConfig, "dtype", absent=RunConfig().dtype)
+    compile_targets: Sequence[str] = option(
+        (),
+        help="Compile the kernels for a GPU that need not be here, for example sm_90 or gfx942. Repeatable.",
+        flags=("--compile",),
+        metavar="TARGET",
+    )
+    model: str | None = option(
+        None,
+        help="Load this target and check what ships for it.",
+        absent="none, or an installed demo model if there is a drafter to check",
+        metavar="MODEL",
+    )
+    drafter: str | None = option(None, help="Check this drafter.", absent=DEFAULT_DRAFTER, metavar="NAME")
+    checkpoint: Path | None = option(
+        None,
+        help="Check this checkpoint of the drafter against the target.",
+        absent="the one that ships for the target",
+        metavar="DIR",
+    )
 
     @property
     def wants_target(self) -> bool:
@@ -75,7 +82,7 @@ def examine(options: DoctorOptions) -> list[Finding]:
     request = DoctorRequest(
         device=find_device(options.device),
         dtype=find_dtype(options.dtype),
-        compile_targets=options.compile_targets,
+        compile_targets=tuple(options.compile_targets),
         target=None,
         checkpoint=options.checkpoint,
     )
@@ -120,7 +127,7 @@ def _packages() -> Iterator[Finding]:
         try:
             version = importlib.import_module(package).__version__
         except Exception as error:  # a broken installation may raise anything
-            yield Finding(package, False, f"cannot be imported: {_one_line(error)}")
+            yield Finding(package, False, f"cannot be imported: {one_line(error)}")
         else:
             yield Finding(package, True, version)
 
@@ -166,7 +173,7 @@ def _check(options: DoctorOptions, registry: Registry) -> None:
         if name not in known:
             raise unknown_name("compile target", name, known)
     if options.drafter is not None or options.checkpoint is not None:
-        drafter = registry.get("drafter", options.drafter or RunConfig().drafter)
+        drafter = registry.get("drafter", options.drafter or DEFAULT_DRAFTER)
         if options.checkpoint is not None and drafter.diagnose is None:
             raise UsageError(f"drafter {drafter.name!r} cannot check a checkpoint")
     if options.wants_target and options.model is None:
@@ -210,28 +217,29 @@ def _supported(options: DoctorOptions, registry: Registry, request: DoctorReques
     """Ask every component whether it runs beside the default ones."""
     from specframe.registry.choice import resolve_gather, setting_for
 
-    config = RunConfig(drafter=options.drafter or RunConfig().drafter)
+    config = RunConfig(drafter=options.drafter or DEFAULT_DRAFTER)
+    setting = setting_for(config, request.device, request.dtype)
     try:
-        config = resolve_gather(config, registry, request.device, request.dtype)
+        config = resolve_gather(config, registry, setting)
     except UsageError as error:
         yield Finding("gather backend auto", False, str(error))
     except Exception as error:  # a stranger's `supports` may raise anything
-        yield Finding("gather backend auto", False, f"raised {_one_line(error)}")
+        yield Finding("gather backend auto", False, f"raised {one_line(error)}")
     else:
         yield Finding("gather backend auto", True, f"takes {config.gather}")
-    setting = setting_for(config, request.device, request.dtype)
+    setting = attrs.evolve(setting, gather=config.gather)
     for entry in registry.registrations():
         yield _verdict(entry, setting, f"{request.device} in {options.dtype}")
 
 
 def _verdict(entry: Registration, setting: Setting, where: str) -> Finding:
     component = entry.component
-    subject = f"{KIND_LABELS[entry.kind]} {component.name}"
+    subject = f"{KINDS[entry.kind].label} {component.name}"
     chosen: dict[str, Any] = {entry.kind: component.name}
     try:
         reason = component.supports(attrs.evolve(setting, **chosen))
     except Exception as error:  # a stranger's `supports` may raise anything
-        return Finding(subject, False, f"supports() raised {_one_line(error)}")
+        return Finding(subject, False, f"supports() raised {one_line(error)}")
     if reason is not None:
         return Finding(subject, None, f"cannot run here: {reason}")
     return Finding(subject, True, f"runs on {where}")
@@ -259,7 +267,7 @@ def _load_target(name: str, request: DoctorRequest) -> tuple[Target | None, Find
 
 def _diagnosed(options: DoctorOptions, registry: Registry, request: DoctorRequest) -> Iterator[Finding]:
     """Let the components look for themselves; of the drafters only the one that was asked for."""
-    drafter = options.drafter or RunConfig().drafter
+    drafter = options.drafter or DEFAULT_DRAFTER
     for entry in registry.registrations():
         component = entry.component
         if entry.kind == "drafter" and component.name != drafter:
@@ -274,9 +282,5 @@ def _guarded(kind: Kind, component: Component, request: DoctorRequest) -> Iterat
     try:
         yield from component.diagnose(request)
     except Exception as error:  # a stranger's `diagnose` may raise anything
-        subject = f"{KIND_LABELS[kind]} {component.name}"
-        yield Finding(subject, False, f"diagnose() raised {_one_line(error)}")
-
-
-def _one_line(error: BaseException) -> str:
-    return " ".join(f"{type(error).__name__}: {error}".split())
+        subject = f"{KINDS[kind].label} {component.name}"
+        yield Finding(subject, False, f"diagnose() raised {one_line(error)}")

@@ -1,0 +1,41 @@
+"""``specframe bench``."""
+
+from __future__ import annotations
+
+from functools import partial
+
+from specframe.bench.command import BenchArguments, prepare
+from specframe.cli.options import takes_options
+from specframe.config import RunConfig
+
+
+@partial(takes_options, without=("strategy",))
+def bench(run_config: RunConfig, arguments: BenchArguments) -> None:
+    """Compare strategies and peers on task prompts.
+
+    Every prompt is answered by all configurations in turn, in an order that rotates. Every text is checked
+    to be the target's. The exit code is 1 when a check fails.
+    """
+    options = prepare(arguments, run_config)
+
+    # Imported late, and only after what was typed has been checked: torch takes seconds.
+    from specframe.bench.report.kept import show
+    from specframe.bench.session import run_bench
+    from specframe.bench.summary import failure
+    from specframe.replay.bench_trace import bench_trace
+
+    if arguments.sweep:
+        from specframe.bench.report.sweep import show_sweep
+        from specframe.bench.sweep import run_sweep
+
+        swept = run_sweep(options)
+        show_sweep(swept, arguments.report)
+        checks = [check for of_round in swept.rounds for check in of_round.checks]
+    else:
+        with bench_trace(options.configurations, arguments) as recorder:
+            result = run_bench(options, recorder=recorder)
+        show(result.rows, result.manifest, arguments.report)
+        checks = result.checks
+    error = failure(checks)
+    if error is not None:
+        raise error

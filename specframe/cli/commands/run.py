@@ -1,0 +1,72 @@
+"""``specframe run``."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Annotated
+
+import attrs
+import typer
+
+from specframe.cli.options import JsonOption, takes_options
+from specframe.config import RunConfig
+from specframe.contracts.options import option
+
+
+@attrs.frozen(slots=True, kw_only=True)
+class StopArguments:
+    """Where a text ends besides where the target ends it."""
+
+    stop: Sequence[str] = option(
+        (), help="End the text right before this string. Repeatable.", metavar="TEXT"
+    )
+    stop_id: Sequence[int] = option((), help="End at this token id. Repeatable.", metavar="ID")
+
+
+@attrs.frozen(slots=True, kw_only=True)
+class PromptArguments:
+    """The prompt of ``specframe run``."""
+
+    prompt: str | None = option(None, help="The prompt.", absent="a built-in prompt", metavar="TEXT")
+    prompt_file: str | None = option(
+        None, help="Read the prompt from a file, or - for standard input.", metavar="FILE"
+    )
+    chat: bool | None = option(
+        None,
+        help="Wrap the prompt as one user turn, or take it as it is.",
+        flags=("--chat/--raw",),
+        absent="--chat if the tokenizer has a chat template",
+    )
+
+
+@takes_options
+def run(
+    run_config: RunConfig,
+    given: PromptArguments,
+    ends: StopArguments,
+    stdin: Annotated[
+        str | None, typer.Argument(metavar="[-]", help="Read the prompt from standard input.")
+    ] = None,
+    json: JsonOption = False,
+) -> None:
+    """Generate text: stream it as it is accepted, then report."""
+    from specframe.request.prompts import read_prompt
+
+    text = read_prompt(given.prompt, given.prompt_file, stdin)
+
+    # Imported late, and only after what was typed has been checked: torch takes seconds.
+    from specframe.engine.assembly import build_engine
+    from specframe.engine.report import to_json, to_rows
+    from specframe.ops.tables import print_table
+    from specframe.request.request import Request
+
+    request = Request(text, chat=given.chat, stop=ends.stop, stop_ids=ends.stop_id)
+    engine = build_engine(run_config)
+    if json:
+        print(to_json(engine.generate(request)))
+        return
+    for chunk in engine.stream(request):
+        print(chunk.text, end="", flush=True)
+    print("\n")
+    assert engine.report is not None
+    print_table(to_rows(engine.report, engine.target.vocab_size))

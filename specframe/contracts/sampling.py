@@ -1,0 +1,68 @@
+"""How the target's distribution is shaped and drawn from."""
+
+from __future__ import annotations
+
+import math
+
+import attrs
+
+from specframe.contracts.options import option
+from specframe.errors import UsageError
+
+# Below this, logits divided by the temperature leave the range of float32.
+_LOWEST_TEMPERATURE = 1e-3
+
+
+@attrs.frozen(slots=True, kw_only=True)
+class SamplingParams:
+    """How tokens are sampled from the target's logits; by default they are not, and decoding is greedy.
+
+    Raises:
+        UsageError: a parameter is out of range, or has no effect at temperature 0.
+    """
+
+    temperature: float = option(
+        0.0, help="Divides the target's logits; 0 decodes greedily, above 0 samples.", metavar="T"
+    )
+    top_p: float = option(
+        1.0, help="Sample from the most likely tokens that together have this probability.", metavar="P"
+    )
+    top_k: int = option(0, help="Sample from this many most likely tokens, 0 for all.", metavar="K")
+    min_p: float = option(
+        0.0,
+        help="Sample from the tokens with at least this share of the most likely token's probability.",
+        metavar="P",
+    )
+    repetition_penalty: float = option(
+        1.0,
+        help="Above 1, tokens of the prompt and of the output become less likely; also in greedy decoding.",
+        metavar="R",
+    )
+    seed: int = option(0, help="Seed of everything that is drawn.", metavar="N")
+
+    def __attrs_post_init__(self) -> None:
+        temperature, penalty = self.temperature, self.repetition_penalty
+        if not (temperature == 0.0 or _LOWEST_TEMPERATURE <= temperature < math.inf):
+            raise UsageError(
+                f"temperature is {temperature:g}; allowed: 0 for greedy decoding, or {_LOWEST_TEMPERATURE:g} "
+                "and more"
+            )
+        if not 0.0 < penalty < math.inf:
+            raise UsageError(f"repetition_penalty is {penalty:g}; allowed: more than 0, 1 for none")
+        if not 0.0 < self.top_p <= 1.0:
+            raise UsageError(f"top_p is {self.top_p:g}; allowed: more than 0 and at most 1")
+        if self.top_k < 0:
+            raise UsageError(f"top_k is {self.top_k}; allowed: 1 or more, or 0 for all tokens")
+        if not 0.0 <= self.min_p <= 1.0:
+            raise UsageError(f"min_p is {self.min_p:g}; allowed: 0 to 1")
+        for name in ("top_p", "top_k", "min_p"):
+            value = getattr(self, name)
+            if temperature == 0.0 and value != NEUTRAL[name]:
+                raise UsageError(
+                    f"{name} is {value:g}, but at temperature 0 the most likely token is taken whatever "
+                    f"{name} is; give a temperature above 0, or leave {name} out"
+                )
+
+
+# The parameters that shape the distribution, with the values that leave it as it is: all but the seed.
+NEUTRAL = {field.name: field.default for field in attrs.fields(SamplingParams) if field.name != "seed"}

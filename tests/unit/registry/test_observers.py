@@ -1,0 +1,77 @@
+"""Observers are told in turn, and one that fails is named."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pluggy
+import pytest
+
+from specframe.config import RunConfig
+from specframe.errors import SpecframeError
+from specframe.registry.hookspecs import hookimpl
+from specframe.registry.manager import create_plugin_manager
+from specframe.registry.observers import Observers
+
+
+class Watching:
+    """Counts what it is told."""
+
+    def __init__(self, error: Exception | None = None) -> None:
+        self.told: list[Any] = []
+        self._error = error
+
+    @hookimpl
+    def specframe_generation_started(self, config: RunConfig) -> None:
+        self.told.append(config)
+        if self._error:
+            raise self._error
+
+
+class Stepping:
+    """Listens to steps, and wants none of their statistics."""
+
+    def __init__(self) -> None:
+        self.steps = 0
+
+    @hookimpl
+    def specframe_step_finished(self) -> None:
+        self.steps += 1
+
+
+def watched_by(**plugins: object) -> pluggy.PluginManager:
+    manager = create_plugin_manager(entry_points=False)
+    for name, plugin in plugins.items():
+        manager.register(plugin, name=name)
+    return manager
+
+
+def test_everybody_is_told_once() -> None:
+    first, second = Watching(), Watching()
+    Observers(watched_by(first=first, second=second)).generation_started(RunConfig())
+    assert (len(first.told), len(second.told)) == (1, 1)
+
+
+# What one class implements has one code object, whoever runs it.
+@pytest.mark.parametrize("failing", ["first", "second"])
+def test_the_plugin_that_raises_is_named_whatever_the_others_have_in_common_with_it(failing: str) -> None:
+    plugins = {"first": Watching(), "second": Watching()} | {failing: Watching(ValueError("no"))}
+    with pytest.raises(
+        SpecframeError,
+        match=rf"^plugin {failing} raised in specframe_generation_started\(\): ValueError: no$",
+    ):
+        Observers(watched_by(**plugins)).generation_started(RunConfig())
+
+
+def test_statistics_of_a_step_are_made_only_for_somebody() -> None:
+    def never() -> Any:
+        raise AssertionError("nobody listens")
+
+    Observers(watched_by(watching=Watching())).step_finished(never)
+    stepping, made = Stepping(), list[int]()
+    Observers(watched_by(stepping=stepping)).step_finished(lambda: made.append(1))  # type: ignore[arg-type, return-value]
+    assert (stepping.steps, made) == (1, [1])
+
+
+def test_without_a_manager_nobody_is_told() -> None:
+    Observers().generation_started(RunConfig())
