@@ -28,8 +28,8 @@ def main() -> None:
     rows = read_rows(parser.parse_args().rows)
     speeds: Speeds = {}
     for row in rows:
-        speeds.setdefault(row.configuration, {})[row.task, row.id] = row.tokens_per_s
-    tasks = list(dict.fromkeys(row.task for row in rows))
+        speeds.setdefault(row.configuration, {})[row.prompt] = row.report.tokens_per_s
+    tasks = list(dict.fromkeys(row.report.task for row in rows))
 
     for name, of in speeds.items():
         print(_table_row(name, [row for row in rows if row.configuration == name], speeds))
@@ -59,19 +59,20 @@ def main() -> None:
 
 def _table_row(name: str, rows: Sequence[BenchRow], speeds: Speeds) -> str:
     """Return a row of a markdown table: size, tau, coverage, milliseconds a pass, ratios."""
-    passes = sum(row.target_passes for row in rows)
-    tokens = sum(row.new_tokens - 1 for row in rows)
+    reports = [row.report for row in rows]
+    passes = sum(one.target_passes for one in reports)
+    tokens = sum(one.new_tokens - 1 for one in reports)
     steps = [row.steps for row in rows if row.steps is not None]
 
     def ms(values: Sequence[float | None]) -> str:
         return f"{1e3 * sum(value or 0.0 for value in values) / passes:.1f} ms"
 
     cells = [name, "", f"{tokens / passes:.2f}", "", "", ""]
-    if rows[0].drafter is not None:
+    if reports[0].drafter is not None:
         cells[1] = f"{sum(sum(step.active_size) for step in steps) / passes:,.0f}"
         cells[3] = f"{sum(sum(step.covered) for step in steps) / tokens:.2f}"
-        cells[4], cells[5] = ms([row.draft_head_s for row in rows]), ms([row.draft_s for row in rows])
-    cells.append("" if rows[0].verify_s is None else ms([row.verify_s for row in rows]))
+        cells[4], cells[5] = ms([one.draft_head_s for one in reports]), ms([one.draft_s for one in reports])
+    cells.append("" if reports[0].verify_s is None else ms([one.verify_s for one in reports]))
     full = f"full:{HEAD_ALONE}" if HEAD_ALONE in name else "full"
     cells += [_shown(_ratio(speeds, name, base)) for base in (full, "autoregressive") if base in speeds]
     return f"| {' | '.join(cells)} |"

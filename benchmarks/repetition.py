@@ -39,13 +39,13 @@ def main() -> None:
     rows = read_rows(arguments.rows)
 
     prompts = {task.id: task.prompt for task in built_in_tasks()}
-    (model,) = {row.model for row in rows}
+    (model,) = {row.report.model for row in rows}
     target = Target.from_loaded(load_pretrained(model, torch.bfloat16))
     predictors = {str(path): predictor(load_head(path, target), target) for path in arguments.head}
     trials: Counter[tuple[str, int]] = Counter()
     hits: dict[str, Counter[tuple[str, int]]] = defaultdict(Counter)
     for row in rows:
-        prompt_ids = encode_prompt(target.tokenizer, prompts[row.id]).tolist()
+        prompt_ids = encode_prompt(target.tokenizer, prompts[row.report.id]).tolist()
         columns = list(_columns(prompt_ids, row, hits["the same again"]))
         trials.update((row.configuration, column) for column in columns)
         for name, predict in predictors.items():
@@ -63,7 +63,7 @@ def main() -> None:
 def _columns(prompt_ids: list[int], row: BenchRow, hits: Counter[tuple[str, int]]) -> Iterator[int]:
     """Yield the column of each output position, and count where the text went on as the last time."""
     text = TextIndex(prompt_ids)
-    for token_id in row.token_ids:
+    for token_id in row.report.token_ids:
         found = text.continuation(1)
         column = max(length for length in LENGTHS if found.equal >= length)
         hits[row.configuration, column] += bool(column) and found.token_ids[0] == token_id
@@ -74,7 +74,7 @@ def _columns(prompt_ids: list[int], row: BenchRow, hits: Counter[tuple[str, int]
 @torch.inference_mode()
 def _right(predict: Predict, target: Target, prompt_ids: list[int], row: BenchRow) -> list[bool]:
     """Return whether a head's first choice for each output position is the token that came."""
-    ids = torch.tensor([*prompt_ids, *row.token_ids])
+    ids = torch.tensor([*prompt_ids, *row.report.token_ids])
     target.begin(len(ids))
     features = target.prefill(ids, harvest_topk=1, harvest_window=1).features
     first_choices = predict(ids[:-1], features[:-2])

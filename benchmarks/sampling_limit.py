@@ -27,19 +27,19 @@ def main() -> None:
     """Print, for every sampled configuration, the mean probability of the target's own top tokens."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("rows", type=Path, help="what `specframe bench --json` wrote, for built-in prompts")
-    rows = [row for row in read_rows(parser.parse_args().rows) if row.temperature]
+    rows = [row for row in read_rows(parser.parse_args().rows) if row.report.temperature]
 
     prompts = {task.id: task.prompt for task in built_in_tasks()}
-    (model,) = {row.model for row in rows}
+    (model,) = {row.report.model for row in rows}
     target = Target.from_loaded(load_pretrained(model, torch.bfloat16))
     masses: defaultdict[str, list[torch.Tensor]] = defaultdict(list)
     for row in rows:
-        prompt = encode_prompt(target.tokenizer, prompts[row.id])
-        text = torch.cat([prompt, torch.tensor(row.token_ids)])
+        prompt = encode_prompt(target.tokenizer, prompts[row.report.id])
+        text = torch.cat([prompt, torch.tensor(row.report.token_ids)])
         target.begin(len(text))
         hidden = target.prefill(text).features[len(prompt) - 1 : -1]
         for part in hidden.split(64):
-            logits = target.output_head.logits(part).float() / row.temperature
+            logits = target.output_head.logits(part).float() / row.report.temperature
             top = torch.softmax(logits, dim=-1).topk(max(WIDTHS)).values
             masses[row.configuration].append(top.cumsum(dim=-1)[:, [width - 1 for width in WIDTHS]])
     print(f"{model}: mean probability of the target's top tokens after every token that it emitted")

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import difflib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 
 
 class SpecframeError(Exception):
@@ -39,14 +38,3 @@ def unknown_name(what: str, name: str, known: Iterable[str]) -> UsageError:
     nearest = difflib.get_close_matches(name, names, n=1)
     hint = f"; did you mean {nearest[0]!r}?" if nearest else ";"
     return UsageError(f"unknown {what} {name!r}{hint} known: {', '.join(names) or '(none)'}")
-
-
-@contextlib.contextmanager
-def blame_one(label: str) -> Iterator[None]:
-    """Turn whatever is raised inside into one line that names ``label``."""
-    try:
-        yield
-    except SpecframeError:
-        raise
-    except Exception as error:
-        raise SpecframeError(f"{label} raised {type(error).__name__}: {error}") from error

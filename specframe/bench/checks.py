@@ -37,17 +37,17 @@ class CheckResult:
 
 def check_head_reads(label: str, engine: Engine, prompt_ids: Tensor) -> CheckResult | None:
     """Generate a few tokens; compare the reads of the LM head with the active set. None without a drafter."""
-    head = engine.drafting.output_head
-    if head is None:
+    drafter = engine.drafting.drafter
+    if drafter is None:
         return None
     try:
-        reads = head_reads(engine, head, prompt_ids, AUDITED_TOKENS)
+        reads = head_reads(engine, drafter.output_head, prompt_ids, AUDITED_TOKENS)
     except Exception as error:  # a backend may do what cannot be watched; that is no reason to stop
         line = " ".join(f"{type(error).__name__}: {error}".split())
         return CheckResult(label, "head reads", None, f"cannot be watched: {line}")
     sizes = [step.active_size for step in engine.steps]
     # The drafter looks its own tokens up in an embedding that is as large as the head, or is the head itself.
-    looked_up = 2 * engine.drafting.max_nodes
+    looked_up = 2 * drafter.max_nodes
     for read in reads:
         # What is read after the last target pass prepares a step that never came.
         if read.step < len(sizes) and read.rows > max(sizes[read.step], looked_up):
@@ -75,7 +75,7 @@ def check_rows_fetched(label: str, rows: list[BenchRow]) -> CheckResult | None:
                     "rows fetched",
                     False,
                     f"fetches {fetched:,} rows of the LM head for {active:,} active tokens "
-                    f"(prompt {row.id}, step {step})",
+                    f"(prompt {row.report.id}, step {step})",
                 )
     return CheckResult(label, "rows fetched", True, "never more rows than are active")
 
@@ -89,7 +89,7 @@ def check_isolation(label: str, first: BenchRow, again: Steps) -> CheckResult:
         again: its steps when repeated, possibly fewer.
     """
     assert first.steps is not None
-    if first.controller is not None:
+    if first.report.controller is not None:
         return CheckResult(label, "isolation", None, "the controller goes by times, which differ every time")
     pairs = zip(_profile(first.steps), _profile(again), strict=False)
     for step, (before, after) in enumerate(pairs):
@@ -98,10 +98,12 @@ def check_isolation(label: str, first: BenchRow, again: Steps) -> CheckResult:
                 label,
                 "isolation",
                 False,
-                f"prompt {first.id} asked again at the end has {_told(after)} at step {step}, and the first "
-                f"time {_told(before)}: something of earlier requests is left",
+                f"prompt {first.report.id} asked again at the end has {_told(after)} at step {step}, and the "
+                f"first time {_told(before)}: something of earlier requests is left",
             )
-    return CheckResult(label, "isolation", True, f"prompt {first.id} gives the same steps again at the end")
+    return CheckResult(
+        label, "isolation", True, f"prompt {first.report.id} gives the same steps again at the end"
+    )
 
 
 def check_lossless(label: str, rows: list[BenchRow]) -> CheckResult | None:
@@ -119,7 +121,7 @@ def check_lossless(label: str, rows: list[BenchRow]) -> CheckResult | None:
                 f"a token is {lossless.largest_margin:.3g} below the target's maximum "
                 f"(tolerance {lossless.tolerance:g})"
             )
-        return CheckResult(label, "lossless", False, f"prompt {row.id}: {what}{where}{more}")
+        return CheckResult(label, "lossless", False, f"prompt {row.report.id}: {what}{where}{more}")
     return CheckResult(label, "lossless", True, "every token is the target's") if judged else None
 
 

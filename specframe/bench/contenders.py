@@ -3,20 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Any, Protocol
 
 import attrs
 from torch import Tensor
 
 from specframe.bench.configurations import Configuration
 from specframe.bench.rows import BenchRow, Steps
-from specframe.contracts.report import GenerationReport
 from specframe.engine.engine import Engine
-from specframe.engine.memory import MemoryUse
 from specframe.request.tasks import Task
-
-# A test sees to it that no key of a report is missing among them.
-_KEYS = {field.name for field in attrs.fields(BenchRow)}
 
 
 class Contender(Protocol):
@@ -52,12 +47,13 @@ class EngineContender:
         self.engine = engine
         config = engine.config
         self.greedy = config.verifier == "greedy" and config.repetition_penalty == 1
-        self._memory: MemoryUse | None = engine.drafting.memory_use()
+        memory = engine.drafting.figures.memory_use()
+        self._bytes: dict[str, Any] = attrs.asdict(memory) if memory else {}
 
     @property
     def drafts(self) -> bool:
         """Whether a drafter proposes anything."""
-        return self.engine.drafting.output_head is not None
+        return self.engine.drafting.drafter is not None
 
     def warm_up(self, prompt_ids: Tensor, max_new_tokens: int) -> None:
         """Generate once for nothing."""
@@ -65,18 +61,13 @@ class EngineContender:
 
     def answer(self, task: Task, prompt_ids: Tensor, order: int) -> BenchRow:
         """Answer a prompt [T] and return the row, still without ``lossless``."""
-        report = self.engine.generate(prompt_ids, id=task.id, task=task.task)
-        memory = self._memory
         return BenchRow(
-            **{name: getattr(report, name) for name in attrs.fields_dict(GenerationReport) if name in _KEYS},
+            report=self.engine.generate(prompt_ids, id=task.id, task=task.task),
             category=task.category,
             configuration=self.label,
             order=order,
-            packed_bytes=memory.packed_bytes if memory else None,
-            store_bytes=memory.store_bytes if memory else None,
-            head_bytes=memory.head_bytes if memory else None,
             steps=Steps.of(self.engine.steps),
-            lossless=None,
+            **self._bytes,
         )
 
 

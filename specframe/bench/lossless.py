@@ -31,13 +31,14 @@ class LosslessCheck:
 
     def judge(self, row: BenchRow, *, is_baseline: bool = False) -> Losslessness:
         """Return what can be said about a generation."""
-        behind = self._margins(row.token_ids)
+        token_ids = row.report.token_ids
+        behind = self._margins(token_ids)
         baseline = None if is_baseline else self._baseline
-        divergence = None if baseline is None else first_difference(row.token_ids, baseline)
+        divergence = None if baseline is None else first_difference(token_ids, baseline)
         margin = baseline_margin = None
         ends_elsewhere = False
         if divergence is not None and baseline is not None:
-            ends_elsewhere = divergence >= min(len(row.token_ids), len(baseline))
+            ends_elsewhere = divergence >= min(len(token_ids), len(baseline))
             if not ends_elsewhere:
                 margin = float(behind[divergence])
                 baseline_margin = float(self._margins(baseline[: divergence + 1])[-1])

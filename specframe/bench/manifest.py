@@ -15,6 +15,8 @@ import attrs
 import torch
 
 import specframe
+from specframe.bench.checks import CheckResult
+from specframe.contracts.records import structure, write_whole
 from specframe.errors import SpecframeError
 
 SCHEMA_VERSION = 1
@@ -49,7 +51,7 @@ class Manifest:
     machine: Mapping[str, Any]
     target: Mapping[str, int]
     skipped: int = 0
-    findings: list[Mapping[str, Any]] = attrs.field(factory=list)
+    findings: list[CheckResult] = attrs.field(factory=list)
 
 
 def manifest_path(rows: Path) -> Path:
@@ -73,24 +75,18 @@ def read_manifest(path: Path) -> Manifest:
     if version != SCHEMA_VERSION:
         raise SpecframeError(f"{path} has schema version {version}; this version reads {SCHEMA_VERSION}")
     try:
-        return Manifest(**values)
-    except TypeError as error:
+        return structure(Manifest, values)
+    except ValueError as error:
         raise SpecframeError(f"{path} is not a manifest of specframe bench: {error}") from None
 
 
 def write_manifest(manifest: Manifest, path: Path) -> None:
-    """Write a manifest: to a temporary file, which then takes its place.
+    """Write a manifest as a whole.
 
     Raises:
         SpecframeError: it cannot be written.
     """
-    scratch = path.with_name(path.name + ".part")
-    try:
-        scratch.write_text(json.dumps(attrs.asdict(manifest), indent=2) + "\n", encoding="utf-8")
-        scratch.replace(path)
-    except OSError as error:
-        scratch.unlink(missing_ok=True)
-        raise SpecframeError(f"cannot write {path}: {error.strerror}") from None
+    write_whole(path, (json.dumps(attrs.asdict(manifest), indent=2) + "\n").encode())
 
 
 def versions_here() -> dict[str, str | None]:

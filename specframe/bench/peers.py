@@ -17,6 +17,7 @@ from specframe.bench.configurations import HF_GREEDY, HF_PROMPT_LOOKUP, Configur
 from specframe.bench.rows import BenchRow
 from specframe.config import RunConfig
 from specframe.contracts.options import build_options, option
+from specframe.contracts.report import GenerationReport
 from specframe.engine.recorder import peak_rss_bytes
 from specframe.model.target import Target
 from specframe.request.tasks import Task
@@ -97,12 +98,9 @@ class Peer:
         # The first pass is the prefill: it emits a token, but is no target pass.
         target_passes = len(passes) - 1
         ended = token_ids[-1] in self._target.stop_ids
-        return BenchRow(
+        report = GenerationReport(
             id=task.id,
             task=task.task,
-            category=task.category,
-            configuration=self.label,
-            order=order,
             strategy=self._name,
             drafter=None,
             verifier=None,
@@ -111,12 +109,6 @@ class Peer:
             dtype=self._config.dtype,
             device=self._config.device,
             seed=self._config.seed,
-            temperature=0.0,
-            top_p=1.0,
-            top_k=0,
-            min_p=0.0,
-            repetition_penalty=1.0,
-            lossy=False,
             prompt_tokens=len(prompt_ids),
             kept_tokens=0,
             token_ids=token_ids,
@@ -126,31 +118,10 @@ class Peer:
             target_passes=target_passes,
             tau=(len(token_ids) - 1) / target_passes if target_passes else 0.0,
             wall_s=wall_s,
-            prefill_s=None,
-            draft_s=None,
-            draft_backbone_s=None,
-            draft_head_s=None,
-            draft_tree_s=None,
-            vocabulary_s=None,
-            statistics_s=None,
-            verify_s=None,
-            active_mean=None,
-            active_max=None,
-            coverage=None,
-            oov_rejections=None,
-            drafter_misses=None,
-            unknown_ids=None,
-            accept_by_depth=None,
-            controller=None,
-            fallback=None,
             peak_rss_bytes=peak_rss_bytes(),
             specframe_version=specframe.__version__,
-            packed_bytes=None,
-            store_bytes=None,
-            head_bytes=None,
-            steps=None,
-            lossless=None,
         )
+        return BenchRow(report=report, category=task.category, configuration=self.label, order=order)
 
     @torch.inference_mode()
     def _generate(self, prompt_ids: Tensor, max_new_tokens: int) -> list[int]:

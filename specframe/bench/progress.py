@@ -1,4 +1,4 @@
-"""The progress bar of a benchmark, with the time that is left."""
+"""The progress bar of a benchmark or a replay, with the time that is left."""
 
 from __future__ import annotations
 
@@ -17,8 +17,17 @@ from rich.progress import (
 
 
 @contextmanager
-def progress_bar(total: int, done: int) -> Iterator[Callable[[], None]]:
-    """Show a progress bar on standard error; yields what is called after every generation."""
+def progress_bar(
+    total: int, done: int = 0, what: str = "generations", *, stays: bool = True
+) -> Iterator[Callable[[], None]]:
+    """Show a progress bar on standard error; yields what is called when one more is done.
+
+    Args:
+        total: how many there are.
+        done: how many of them an earlier run did.
+        what: they are.
+        stays: what it came to is left behind, in a log too; otherwise only a terminal shows it, for a while.
+    """
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),
@@ -27,6 +36,8 @@ def progress_bar(total: int, done: int) -> Iterator[Callable[[], None]]:
         TextColumn("left"),
         TimeRemainingColumn(),
     )
-    with Progress(*columns, console=Console(stderr=True)) as progress:
-        bar = progress.add_task("generations", total=total, completed=done)
+    console = Console(stderr=True)
+    silent = not (stays or console.is_terminal)
+    with Progress(*columns, console=console, transient=not stays, disable=silent) as progress:
+        bar = progress.add_task(what, total=total, completed=done)
         yield lambda: progress.advance(bar)

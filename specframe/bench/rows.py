@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import json
-import types
-import typing
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
 
 import attrs
 
-from specframe.config import SAMPLING_PARAMETERS
-from specframe.contracts.report import FinishReason, PassesPerArm, Rejection, StepStats
+from specframe.contracts.records import structure
+from specframe.contracts.report import GenerationReport, Rejection, StepStats
 from specframe.errors import SpecframeError
 
 
@@ -84,89 +81,58 @@ class Losslessness:
 
 @attrs.frozen(slots=True, kw_only=True)
 class BenchRow:
-    """One generation of one configuration, with the keys of ``run --json`` and some more.
+    """One generation of one configuration: its report, and what the benchmark adds.
 
-    ``None`` stands for what is not known: a peer knows nothing of its steps. Times are seconds; the keys of
-    ``specframe.contracts.tree.GenerationReport`` mean what they mean there.
+    ``None`` stands for what is not known: a peer knows nothing of its steps.
 
     Attributes:
-        configuration: label, as it was typed: ``nanospec:capacity=1024``.
+        report: of the generation; in a file its keys stand beside the others.
         category: of the prompt within its task.
+        configuration: label, as it was typed: ``nanospec:capacity=1024``.
         order: place among the configurations of this prompt, from 0; it rotates from prompt to prompt.
-        steps: of every target pass.
-        lossless: None when the verifier draws, so that there is no one right text.
         packed_bytes: of the gather backend's packed head; 0 when it reads the full head where it is.
         store_bytes: of the active set's tensors and the bookkeeping of admission.
         head_bytes: of the drafter's full LM head, with the copy that the CPU multiplies by.
+        steps: of every target pass.
+        lossless: None when the verifier draws, so that there is no one right text.
     """
 
-    id: str
-    task: str
+    report: GenerationReport
     category: str
     configuration: str
     order: int
-    strategy: str
-    drafter: str | None
-    verifier: str | None
-    gather: str | None
-    model: str
-    dtype: str
-    device: str
-    seed: int
-    temperature: float
-    top_p: float
-    top_k: int
-    min_p: float
-    repetition_penalty: float
-    lossy: bool
-    prompt_tokens: int
-    kept_tokens: int
-    token_ids: list[int]
-    text: str
-    finish_reason: FinishReason
-    new_tokens: int
-    target_passes: int | None
-    tau: float | None
-    wall_s: float
-    prefill_s: float | None
-    draft_s: float | None
-    draft_backbone_s: float | None
-    draft_head_s: float | None
-    draft_tree_s: float | None
-    vocabulary_s: float | None
-    statistics_s: float | None
-    verify_s: float | None
-    active_mean: float | None
-    active_max: int | None
-    coverage: float | None
-    oov_rejections: int | None
-    drafter_misses: int | None
-    unknown_ids: int | None
-    accept_by_depth: list[float] | None
-    controller: PassesPerArm | None
-    fallback: str | None
-    peak_rss_bytes: int
-    specframe_version: str
-    packed_bytes: int | None
-    store_bytes: int | None
-    head_bytes: int | None
-    steps: Steps | None
-    lossless: Losslessness | None
+    packed_bytes: int | None = None
+    store_bytes: int | None = None
+    head_bytes: int | None = None
+    steps: Steps | None = None
+    lossless: Losslessness | None = None
+
+    @property
+    def prompt(self) -> tuple[str, str]:
+        """Task and id of the prompt: the same id may be in two tasks."""
+        return self.report.task, self.report.id
 
     @property
     def sampling(self) -> tuple[float, ...]:
         """The sampling parameters; speeds are compared where they are equal."""
-        return tuple(getattr(self, name) for name in SAMPLING_PARAMETERS)
-
-    @property
-    def tokens_per_s(self) -> float:
-        """New tokens per second of wall time, prefill included."""
-        return self.new_tokens / self.wall_s if self.wall_s else 0.0
+        one = self.report
+        return one.temperature, one.top_p, one.top_k, one.min_p, one.repetition_penalty
 
 
 def to_line(row: BenchRow) -> str:
     """Return a row as one line of JSON, newline included."""
-    return json.dumps(attrs.asdict(row)) + "\n"
+    values = attrs.asdict(row)
+    values = {**values.pop("report"), **values}
+    return json.dumps({name: values[name] for name in _keys()}) + "\n"
+
+
+def _keys() -> dict[str, None]:
+    """Return the keys of a row in the order of all files: what tells rows apart comes first."""
+    of_report = [*attrs.fields_dict(GenerationReport)]
+    of_report.remove("unknown_ids")
+    of_report.insert(of_report.index("accept_by_depth"), "unknown_ids")  # where it was from the first
+    beside = [name for name in attrs.fields_dict(BenchRow) if name != "report"]
+    return dict.fromkeys(("id", "task", "category", "configuration", "order", *of_report, *beside))
 
 
 def read_rows(path: Path) -> list[BenchRow]:
@@ -199,40 +165,15 @@ def _lines(path: Path) -> list[str]:
 
 def _row(line: str, path: Path, number: int) -> BenchRow:
     try:
-        row: BenchRow = _structure(BenchRow, json.loads(line))
-    except (ValueError, TypeError) as error:
+        return structure(BenchRow, _nested(json.loads(line)))
+    except ValueError as error:
         raise SpecframeError(f"{path}, line {number}: not a row of specframe bench: {error}") from None
-    return row
 
 
-def _structure(cls: type[Any], values: object) -> Any:
-    """Return an instance of an attrs class from what its JSON was read as; keys and types must be right."""
+def _nested(values: object) -> object:
+    """Return what a line was read as, with the keys of the report in an object of their own."""
     if not isinstance(values, dict):
-        raise ValueError("not a JSON object")
-    hints = typing.get_type_hints(cls)
-    for wrong, what in ((hints.keys() - values.keys(), "missing"), (values.keys() - hints.keys(), "unknown")):
-        if wrong:
-            raise ValueError(f"key {min(wrong)!r} is {what}")
-    return cls(**{name: _value(hint, values[name], name) for name, hint in hints.items()})
-
-
-def _value(hint: Any, value: object, name: str) -> Any:
-    """Return a value that fits its annotation: a plain type, a literal, a list, an attrs class, a union."""
-    choices = typing.get_args(hint)
-    origin = typing.get_origin(hint)
-    if origin in (types.UnionType, typing.Union):
-        if value is None and type(None) in choices:
-            return None
-        rest = [choice for choice in choices if choice is not type(None)]
-        return _value(typing.Union[tuple(rest)], value, name)  # noqa: UP007 - built at run time
-    if origin is list and isinstance(value, list):
-        return [_value(choices[0], item, name) for item in value]
-    if origin is typing.Literal and value in choices:
-        return value
-    if attrs.has(hint):
-        return _structure(hint, value)
-    if hint is float and isinstance(value, int) and not isinstance(value, bool):
-        return float(value)
-    if origin is None and type(value) is hint:
-        return value
-    raise ValueError(f"{name} cannot be {json.dumps(value)[:40]}")
+        return values
+    of_report = attrs.fields_dict(GenerationReport)
+    report = {name: value for name, value in values.items() if name in of_report}
+    return {**{name: value for name, value in values.items() if name not in of_report}, "report": report}

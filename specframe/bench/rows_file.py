@@ -80,11 +80,13 @@ class RowsFile:
         kept: list[BenchRow] = []
         for prompt_id in prompt_ids:
             group = found[len(kept) : len(kept) + len(labels)]
-            if {(row.id, row.configuration) for row in group} != {(prompt_id, label) for label in labels}:
+            if {(row.report.id, row.configuration) for row in group} != {
+                (prompt_id, label) for label in labels
+            }:
                 break
             kept += group
         # At most the last prompt is unfinished; anything else was not written by this run.
-        rest = {row.id for row in found[len(kept) :]}
+        rest = {row.report.id for row in found[len(kept) :]}
         if rest and rest != set(prompt_ids[len(kept) // len(labels) :][:1]):
             raise UsageError(
                 f"{self.path}, line {len(kept) + 1}: a row that this run would not have written there; "

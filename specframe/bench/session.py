@@ -113,7 +113,7 @@ def run_bench(
         if file and len(rows) == len(prompts) * len(options.configurations):
             known = read_manifest(manifest_path(file.path))
             if known.finished:
-                return BenchResult(rows, known, [CheckResult(**finding) for finding in known.findings])
+                return BenchResult(rows, known, known.findings)
         contenders = [_contender(one, base, target, manager) for one in options.configurations]
         checks = _warm_up(contenders, target)
         for contender in contenders:
@@ -137,7 +137,7 @@ def run_bench(
                 else:
                     rows += group
         checks += _closing_checks(contenders, prompts[0], rows)
-        manifest = attrs.evolve(manifest, finished=True, findings=[attrs.asdict(check) for check in checks])
+        manifest = attrs.evolve(manifest, finished=True, findings=checks)
         if file:
             write_manifest(manifest, manifest_path(file.path))
     return BenchResult(rows, manifest, checks)
@@ -267,10 +267,10 @@ def _judged(
 ) -> list[BenchRow]:
     """Return the rows of one prompt with what can be said about their losslessness."""
     greedy = {contender.label for contender in contenders if contender.greedy}
-    baseline = next((row for row in group if row.strategy == AUTOREGRESSIVE), None)
+    baseline = next((row for row in group if row.report.strategy == AUTOREGRESSIVE), None)
     if baseline is not None and baseline.configuration not in greedy:
         baseline = None
-    check = LosslessCheck(target, prompt_ids, baseline.token_ids if baseline else None, tolerance)
+    check = LosslessCheck(target, prompt_ids, baseline.report.token_ids if baseline else None, tolerance)
     return [
         attrs.evolve(row, lossless=check.judge(row, is_baseline=row is baseline))
         if row.configuration in greedy

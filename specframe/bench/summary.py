@@ -2,66 +2,71 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 from specframe.bench.checks import CheckResult
 from specframe.bench.configurations import plain_name
+from specframe.bench.report.analysis import Analysis
+from specframe.bench.report.lossless import LosslessSummary
+from specframe.bench.report.run import FULL, OVERALL
+from specframe.bench.report.times import ms_per_pass
 from specframe.bench.rows import BenchRow
 from specframe.config import AUTOREGRESSIVE
 from specframe.errors import SpecframeError
-
-COLUMNS = (
-    "configuration",
-    "tokens/s",
-    "/ autoregressive",
-    "/ full",
-    "tau",
-    "active",
-    "coverage",
-    "rows fetched",
-    "draft ms",
-    "backbone",
-    "head",
-    "tree",
-    "vocabulary",
-    "rest",
-    "target ms",
-    "lossless",
-)
+from specframe.ops.tables import shown
 
 
-def summary_rows(rows: Sequence[BenchRow]) -> list[tuple[str, ...]]:
-    """Return one line per configuration, in the order of the first prompt's rows by label.
+def summary(analysis: Analysis) -> list[dict[str, str]]:
+    """Return one line per configuration, cells by the header of their column; blank where nobody knows.
 
     Speeds are all new tokens by all wall time, prefill included. Times and fetched rows are per target pass.
     """
-    by_label: dict[str, list[BenchRow]] = {}
-    for row in rows:
-        by_label.setdefault(row.configuration, []).append(row)
-    speeds = {label: _speed(own) for label, own in by_label.items()}
-    baselines = {(plain_name(label), own[0].sampling): speeds[label] for label, own in by_label.items()}
-    return [
-        (
-            label,
-            f"{speeds[label]:.1f}",
-            *(
-                _ratio(speeds[label], baselines.get((name, own[0].sampling)))
-                for name in (AUTOREGRESSIVE, "full")
-            ),
-            *_steps(own),
-            _lossless(own),
-        )
-        for label, own in by_label.items()
-    ]
+    run = analysis.run
+    speeds = {label: analysis.totals[label][OVERALL].tokens_per_s for label in run.configurations}
+    # A baseline is compared with what samples as it does.
+    alike = {label: run.of(label)[0].sampling for label in run.configurations}
+    baselines = {(plain_name(label), alike[label]): speed for label, speed in speeds.items()}
+
+    def cells(label: str) -> dict[str, str]:
+        reports = [row.report for row in run.of(label)]
+        passes = sum(one.target_passes for one in reports)
+        totals, times = analysis.totals[label][OVERALL], analysis.times[label]
+
+        def against(name: str) -> str:
+            baseline = baselines.get((name, alike[label]))
+            return f"{speeds[label] / baseline:.3f}" if baseline else ""
+
+        return {
+            "configuration": label,
+            "tokens/s": f"{speeds[label]:.1f}",
+            "/ autoregressive": against(AUTOREGRESSIVE),
+            "/ full": against(FULL),
+            "tau": f"{sum(one.new_tokens - 1 for one in reports) / passes:.3f}" if passes else "",
+            "active": shown(totals.active_mean, ",.0f"),
+            "coverage": shown(totals.coverage, ".3f"),
+            "rows fetched": shown(totals.rows_fetched, ".1f"),
+            "draft ms": ms_per_pass(times, lambda one: one.draft),
+            "backbone": ms_per_pass(times, lambda one: one.backbone),
+            "head": ms_per_pass(times, lambda one: one.head),
+            "tree": ms_per_pass(times, lambda one: one.tree),
+            "vocabulary": ms_per_pass(times, lambda one: one.vocabulary),
+            "rest": ms_per_pass(times, lambda one: one.rest),
+            "target ms": ms_per_pass(times, lambda one: one.target),
+            "lossless": "LOSSY verifier"
+            if any(one.lossy for one in reports)
+            else _lossless(analysis.lossless[label]),
+        }
+
+    return [cells(label) for label in run.configurations]
 
 
 def measuring_line(rows: Sequence[BenchRow]) -> str:
     """Return what recording the steps cost, as a share of the time after the prefill."""
-    known = [row for row in rows if row.statistics_s is not None and row.prefill_s is not None]
-    after_prefill = sum(row.wall_s - (row.prefill_s or 0.0) for row in known)
+    known = [row.report for row in rows if row.report.statistics_s is not None]
+    after_prefill = sum(one.wall_s - (one.prefill_s or 0.0) for one in known)
     if not after_prefill:
         return ""
-    share = sum(row.statistics_s or 0.0 for row in known) / after_prefill
+    share = sum(one.statistics_s or 0.0 for one in known) / after_prefill
     return f"recording the steps took {share:.2%} of the time after the prefill"
 
 
@@ -88,60 +93,11 @@ def failure(checks: Sequence[CheckResult]) -> SpecframeError | None:
     return SpecframeError(f"{first.configuration} fails the check {first.check!r}: {first.message}{rest}")
 
 
-def _steps(rows: Sequence[BenchRow]) -> tuple[str, ...]:
-    """Return tau to target time; blank where nobody knows."""
-    passes = sum(row.target_passes or 0 for row in rows)
-    from_passes = sum(row.new_tokens - 1 for row in rows)
-
-    def shown(value: Callable[[BenchRow], float | None], of: int, form: str) -> str:
-        values = [value(row) for row in rows]
-        known = [one for one in values if one is not None]
-        return format(sum(known) / of, form) if of and len(known) == len(values) else ""
-
-    def per_pass(value: Callable[[BenchRow], float | None]) -> str:
-        return shown(lambda row: None if (v := value(row)) is None else 1e3 * v, passes, ".2f")
-
-    return (
-        f"{from_passes / passes:.3f}" if passes else "",
-        shown(lambda row: sum(row.steps.active_size) if row.steps and row.drafter else None, passes, ",.0f"),
-        shown(lambda row: sum(row.steps.covered) if row.steps and row.drafter else None, from_passes, ".3f"),
-        shown(lambda row: sum(row.steps.rows_fetched) if row.steps and row.drafter else None, passes, ".1f"),
-        per_pass(lambda row: row.draft_s),
-        per_pass(lambda row: row.draft_backbone_s),
-        per_pass(lambda row: row.draft_head_s),
-        per_pass(lambda row: row.draft_tree_s),
-        per_pass(lambda row: row.vocabulary_s),
-        per_pass(_rest),
-        per_pass(lambda row: row.verify_s),
-    )
-
-
-def _rest(row: BenchRow) -> float | None:
-    """Return the part of the draft time that has no name: verdict, commit, statistics."""
-    parts = (row.draft_backbone_s, row.draft_head_s, row.draft_tree_s, row.vocabulary_s)
-    return None if row.draft_s is None else row.draft_s - sum(part or 0.0 for part in parts)
-
-
-def _lossless(rows: Sequence[BenchRow]) -> str:
-    if any(row.lossy for row in rows):
-        return "LOSSY verifier"
-    judged = [row.lossless for row in rows if row.lossless is not None]
-    if not judged:
+def _lossless(found: LosslessSummary) -> str:
+    if not found.checked:
         return "not checked"
-    failed = sum(not one.passed for one in judged)
-    if failed:
-        return f"FAILED: {failed} of {len(judged)}"
-    largest = max(one.largest_margin for one in judged)
-    ties = sum(one.not_maximum for one in judged)
-    tied = f"{ties} ties up to {largest:.3g}" if ties else "no ties"
-    equal = [one.equal for one in judged if one.equal is not None]
-    return f"{sum(equal)}/{len(equal)} equal, {tied}" if equal else tied
-
-
-def _ratio(speed: float, baseline: float | None) -> str:
-    return f"{speed / baseline:.3f}" if baseline else ""
-
-
-def _speed(rows: Sequence[BenchRow]) -> float:
-    seconds = sum(row.wall_s for row in rows)
-    return sum(row.new_tokens for row in rows) / seconds if seconds else 0.0
+    if found.failed:
+        return f"FAILED: {found.failed} of {found.checked}"
+    largest = shown(found.largest_margin, ".3g")
+    tied = f"{found.not_maximum} ties up to {largest}" if found.not_maximum else "no ties"
+    return f"{found.equal}/{found.compared} equal, {tied}" if found.compared else tied

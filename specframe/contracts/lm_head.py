@@ -6,7 +6,7 @@ import attrs
 import torch
 from torch import Tensor
 
-from specframe.contracts.row_map import ReducedVocabulary
+from specframe.contracts.row_map import RowMap
 from specframe.ops.packed_linear import PackedLinear, can_pack
 
 
@@ -20,8 +20,8 @@ class OutputHead:
         scale: factor on the logits (Cohere multiplies by ``logit_scale``, Granite divides by
             ``logits_scaling``).
         softcap: bound of the logits (Gemma 2 ``final_logit_softcapping``); None for none.
-        reduced: which token each row stands for, where a drafter's own head has fewer rows than the target
-            has tokens; None when row i is token i.
+        row_map: which token each row stands for: row i is token i, unless a drafter's own LM head has fewer
+            rows than the target has tokens.
         product: ``h @ W.T + b`` with a reordered copy of the weight; None to use the weight itself.
     """
 
@@ -29,12 +29,16 @@ class OutputHead:
     bias: Tensor | None = None
     scale: float = 1.0
     softcap: float | None = None
-    reduced: ReducedVocabulary | None = None
+    row_map: RowMap = attrs.field()
     product: PackedLinear | None = None
+
+    @row_map.default
+    def _every_row_in_order(self) -> RowMap:
+        return RowMap(len(self.weight))
 
     @property
     def vocab_size(self) -> int:
-        """Number of rows: V, or fewer for a reduced head."""
+        """Number of rows: V, or fewer with a draft vocabulary."""
         return self.weight.shape[0]
 
     @property

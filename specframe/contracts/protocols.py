@@ -1,18 +1,22 @@
 """The per-step contracts of the four components: plain method calls, never a hook per step.
 
+An author inherits the class, and overrides what differs: whatever has a value or a body here is optional.
+
 Shapes: T prompt tokens, N tree nodes, K active tokens, V vocabulary, H hidden, F feature width,
 P harvested prompt positions, k harvested ids per position.
 """
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable
-from typing import Literal, Protocol, runtime_checkable
+from typing import Literal, Protocol
 
 from torch import Generator, Tensor
 
 from specframe.contracts.active_set import ActiveSet
 from specframe.contracts.clock import PhaseClock
+from specframe.contracts.kinds import Kind
 from specframe.contracts.lm_head import OutputHead
 from specframe.contracts.target_logits import TargetLogits
 from specframe.contracts.tree import DraftTree, Verdict
@@ -20,88 +24,53 @@ from specframe.contracts.tree import DraftTree, Verdict
 Eviction = Literal["fifo", "lru"]
 
 
-@runtime_checkable
-class VocabularyBuilder(Protocol):
+class VocabularyBuilder(ABC):
     """A vocabulary strategy: says which token ids the drafter may propose.
 
     Attributes:
         capacity: slots of the packed head; None drafts over the full vocabulary, and then neither method
             is ever called.
+        pinned_ids: ids that are active from the start of every request and never evicted [n] int64.
         harvest_topk: how many of the target's top ids per verified node it wants to see; 0 for none.
         prompt_window: for how many of the last prompt positions it wants them too; 0 for none.
         eviction: what leaves when the active set is full.
-        pinned_ids: ids that are active from the start of every request and never evicted [n] int64.
-
-    A strategy may also declare ``keeps_active_set = True``: the next turn of a conversation then finds the
-    active set as the turn before left it, and ``start`` is given only what is new in the prompt.
+        keeps_active_set: the next turn of a conversation finds the active set as the turn before left it,
+            and ``start`` is given only what is new in the prompt.
+        controlled: a controller chooses, before every draft, what to draft over, or not to draft.
+        spare_ids: the next most useful ids after those that it pins [n] int64, for a controller that wants a
+            larger active set; none of them pinned.
     """
 
     capacity: int | None
-    harvest_topk: int
-    prompt_window: int
-    eviction: Eviction
     pinned_ids: Tensor
+    harvest_topk: int = 0
+    prompt_window: int = 0
+    eviction: Eviction = "fifo"
+    keeps_active_set: bool = False
+    controlled: bool = False
+    spare_ids: Tensor | None = None
 
     def start(self, prompt_ids: Tensor, target_topk_ids: Tensor | None) -> Tensor:
-        """Begin a request and return the ids to admit [n].
+        """Begin a request and return the ids to admit [n]; by default none.
+
+        A request's first token comes from the prefill, and is in no verdict.
 
         Args:
             prompt_ids: [T] int64.
             target_topk_ids: the target's top ids after each of the last P = min(T, prompt_window) prompt
                 positions [P, k] int64; None when nothing was asked for.
         """
-        ...
+        return self.pinned_ids[:0]
 
     def observe(self, verdict: Verdict, tree: DraftTree, target_topk_ids: Tensor | None) -> Tensor:
-        """Learn from one target pass and return the ids to admit [n], in order of admission.
+        """Learn from one target pass and return the ids to admit [n], in order of admission; by default none.
 
         Args:
             verdict: what was accepted and which token follows.
             tree: the verified tree, N nodes.
             target_topk_ids: the target's top ids after each node [N, k] int64; None when harvest_topk is 0.
         """
-        ...
-
-
-@runtime_checkable
-class GrowableVocabulary(Protocol):
-    """What a strategy may offer besides: tokens for a larger active set, should a controller want one.
-
-    Attributes:
-        spare_ids: the next most useful ids after those that it pins [n] int64; none of them pinned.
-    """
-
-    spare_ids: Tensor
-
-
-@runtime_checkable
-class GatherBackend(Protocol):
-    """Keeps the LM-head rows of the active set packed and computes logits over them."""
-
-    def bind(self, head: OutputHead, active: ActiveSet | None) -> None:
-        """Attach to the drafter's LM head and the store's active set; None means the full vocabulary."""
-        ...
-
-    def fetch(self, slots: Tensor, ids: Tensor) -> None:
-        """Copy the head rows of ``ids`` [n] into ``slots`` [n]; may return before the copy is done."""
-        ...
-
-    def topk(self, hidden: Tensor, k: int) -> tuple[Tensor, Tensor]:
-        """Return log-probabilities [N, k] float32 and token ids [N, k] int64 of the k best active tokens.
-
-        The log-softmax is over the active set. With fewer than k active tokens the last columns are -inf
-        and id -1. Equal log-probabilities come in any order. Both tensors may be the backend's own and hold
-        until its next ``topk``.
-
-        Args:
-            hidden: [N, H].
-            k: how many.
-        """
-        ...
-
-    def logits(self, hidden: Tensor) -> Tensor:
-        """Return the logits of all active tokens, by slot [N, K] float32."""
-        ...
+        return self.pinned_ids[:0]
 
 
 class Admitter(Protocol):
@@ -113,6 +82,11 @@ class Admitter(Protocol):
 
         A tensor of its own, which no later admission changes.
         """
+        ...
+
+    @property
+    def tensors(self) -> tuple[Tensor, ...]:
+        """What it keeps besides the active set."""
         ...
 
     def reset(self) -> None:
@@ -127,39 +101,62 @@ class Admitter(Protocol):
         ...
 
 
-@runtime_checkable
-class BringsAdmitter(Protocol):
-    """What a gather backend may offer besides: an admitter of its own, such as one that stays on a device.
+class GatherBackend(ABC):
+    """Keeps the LM-head rows of the active set packed and computes logits over them.
 
-    The default one calls the backend's ``fetch`` with exactly the new rows; the host has to read how many.
+    Attributes:
+        capturable: a CUDA graph can hold its ``topk``: it reads nothing on the host, and all that differs
+            between two calls of one shape is in tensors that stay where they are.
     """
 
-    def admitter(self, active: ActiveSet, pinned: int, eviction: Eviction) -> Admitter:
-        """Return the admitter of the active set the backend is bound to.
+    capturable: bool = False
+
+    @abstractmethod
+    def bind(self, head: OutputHead, active: ActiveSet | None) -> None:
+        """Attach to the drafter's LM head and the store's active set; None means the full vocabulary."""
+
+    @abstractmethod
+    def fetch(self, slots: Tensor, ids: Tensor) -> None:
+        """Copy the head rows of ``ids`` [n] into ``slots`` [n]; may return before the copy is done."""
+
+    @abstractmethod
+    def topk(self, hidden: Tensor, k: int) -> tuple[Tensor, Tensor]:
+        """Return log-probabilities [N, k] float32 and token ids [N, k] int64 of the k best active tokens.
+
+        The log-softmax is over the active set. With fewer than k active tokens the last columns are -inf
+        and id -1. Equal log-probabilities come in any order. Both tensors may be the backend's own and hold
+        until its next ``topk``.
 
         Args:
-            active: its pinned ids are in their slots already.
+            hidden: [N, H].
+            k: how many.
+        """
+
+    @abstractmethod
+    def logits(self, hidden: Tensor) -> Tensor:
+        """Return the logits of all active tokens, by slot [N, K] float32."""
+
+    def join(self) -> None:  # noqa: B027 - rows are there when fetch returns, unless a backend says otherwise
+        """Let what is launched next wait for rows that are still being fetched; comes before a replay."""
+
+    def admitter(self, active: ActiveSet, pinned: int, eviction: Eviction) -> Admitter | None:
+        """Return an admitter of its own, such as one that stays on a device; None for the default one.
+
+        The default one calls ``fetch`` with exactly the new rows; the host has to read how many.
+
+        Args:
+            active: the set that the backend is bound to; its pinned ids are in their slots already.
             pinned: how many of the first slots are pinned.
             eviction: what leaves when the active set is full.
         """
-        ...
+        return None
+
+    def held(self) -> tuple[Tensor, ...]:
+        """Return the tensors that it keeps besides the LM head and the active set, for reports of memory."""
+        return ()
 
 
-@runtime_checkable
-class Capturable(Protocol):
-    """What a gather backend may offer besides: a ``topk`` that a CUDA graph can hold.
-
-    Such a ``topk`` reads nothing on the host, and all that differs between two calls of one shape is in
-    tensors that stay where they are.
-    """
-
-    def join(self) -> None:
-        """Let what is launched next wait for rows that are still being fetched; comes before a replay."""
-        ...
-
-
-@runtime_checkable
-class Drafter(Protocol):
+class Drafter(ABC):
     """Proposes a draft tree.
 
     Attributes:
@@ -167,13 +164,22 @@ class Drafter(Protocol):
         branching: the largest k it asks ``topk`` for; the active capacity must not be smaller.
         max_depth: the deepest level of its trees.
         max_nodes: the largest N of its trees, the root included.
+        feature_layers: layers of the target whose inputs, side by side, are the features; the number of
+            layers stands for the output of the last one, before the final norm. With none, the features are
+            the target's last hidden states, after the final norm.
+        can_pause: it has ``skip``: a controller may leave it unasked while drafting does not pay.
+        copies_context: it proposes tokens that no LM head has scored, out of ``propose_among``.
     """
 
     output_head: OutputHead
     branching: int
     max_depth: int
     max_nodes: int
+    feature_layers: tuple[int, ...] = ()
+    can_pause: bool = False
+    copies_context: bool = False
 
+    @abstractmethod
     def start(self, prompt_ids: Tensor, features: Tensor) -> None:
         """Begin a request.
 
@@ -181,8 +187,8 @@ class Drafter(Protocol):
             prompt_ids: [T] int64.
             features: the target's features at the prompt positions [T, F].
         """
-        ...
 
+    @abstractmethod
     def draft(self, root: int, features: Tensor, head: GatherBackend, clock: PhaseClock) -> DraftTree:
         """Draft from ``root``, the last emitted token.
 
@@ -193,39 +199,18 @@ class Drafter(Protocol):
             head: log-softmax and top-k over the active set.
             clock: laps ``draft_backbone``, ``draft_head`` and ``draft_tree``.
         """
-        ...
 
+    @abstractmethod
     def commit(self, verdict: Verdict) -> None:
         """Take over the accepted path; drop everything else that was drafted."""
-        ...
-
-
-@runtime_checkable
-class ReadsLayers(Protocol):
-    """What a drafter may ask for besides: features from inside the target instead of its last hidden states.
-
-    Attributes:
-        feature_layers: layers of the target whose inputs, side by side, are the features; the number of
-            layers stands for the output of the last one, before the final norm.
-    """
-
-    feature_layers: tuple[int, ...]
-
-
-@runtime_checkable
-class ResumableDrafter(Protocol):
-    """What a drafter may offer besides: going on from the beginning of what it has read.
-
-    Without it every turn of a conversation is read from the start.
-
-    Attributes:
-        remembered: how many first positions ``resume`` can keep; each needs the token after it too.
-    """
 
     @property
     def remembered(self) -> int:
-        """How many first positions ``resume`` can keep."""
-        ...
+        """How many first positions ``resume`` can keep; each needs the token after it too.
+
+        With 0, the default, every turn of a conversation is read from the start.
+        """
+        return 0
 
     def resume(self, prompt_ids: Tensor, features: Tensor, kept: int) -> None:
         """Begin a request whose first ``kept`` + 1 tokens are those of the request before.
@@ -235,15 +220,7 @@ class ResumableDrafter(Protocol):
             features: the target's features from position ``kept`` on [T - kept, F].
             kept: positions to keep, 1 to ``remembered``; less than T.
         """
-        ...
-
-
-@runtime_checkable
-class PausableDrafter(Protocol):
-    """What a drafter may offer besides: not being asked for a while, when drafting does not pay.
-
-    A controller never stops a drafter without it.
-    """
+        raise NotImplementedError
 
     def skip(self, token_ids: Tensor, features: Tensor) -> None:
         """Take over n tokens as ``draft`` would, and draft nothing.
@@ -255,41 +232,31 @@ class PausableDrafter(Protocol):
                 that was emitted without a draft; the last of them was a root [n] int64.
             features: the target's features at the positions before each of them [n, F].
         """
-        ...
+        raise NotImplementedError
 
-
-@runtime_checkable
-class CopiesContext(Protocol):
-    """What a drafter has besides that proposes tokens which no head has scored."""
-
-    def propose_among(self, are_active: Callable[[tuple[int, ...]], Tensor]) -> None:
+    def propose_among(self, are_active: Callable[[tuple[int, ...]], Tensor]) -> None:  # noqa: B027 - optional
         """Take what says which tokens may be proposed; comes once, before the first request.
 
         Args:
             are_active: returns for token ids whether each is active now [n] bool, on the device.
         """
-        ...
 
-
-@runtime_checkable
-class DrawsTrees(Protocol):
-    """What a drafter has besides that draws its trees instead of taking the most likely tokens."""
-
-    def draw_from(self, generator: Generator, active_ids: Callable[[int], Tensor]) -> None:
-        """Begin a request; called before ``start``.
+    def draw_from(  # noqa: B027 - a drafter that takes the most likely tokens draws nothing
+        self, generator: Generator, active_ids: Callable[[int], Tensor]
+    ) -> None:
+        """Begin a request of sampled trees; called before ``start`` and ``resume``.
 
         Args:
             generator: the only source of randomness until the next request.
             active_ids: returns the tokens of the first K slots [K] int64, which are the columns of the gather
                 backend's ``logits``.
         """
-        ...
 
 
-@runtime_checkable
-class Verifier(Protocol):
+class Verifier(ABC):
     """Decides which drafted tokens the target would have emitted itself."""
 
+    @abstractmethod
     def verify(self, tree: DraftTree, target: TargetLogits, generator: Generator | None) -> Verdict:
         """Return the accepted path and the token that follows it.
 
@@ -298,4 +265,12 @@ class Verifier(Protocol):
             target: what the target says after each node, with the request's logits processors applied.
             generator: the only source of randomness.
         """
-        ...
+
+
+# What a factory of each kind returns: an instance of a class that inherits this one.
+CONTRACTS: dict[Kind, type[ABC]] = {
+    "vocabulary": VocabularyBuilder,
+    "gather": GatherBackend,
+    "drafter": Drafter,
+    "verifier": Verifier,
+}

@@ -64,6 +64,9 @@ FinishReason = Literal["eos", "stop", "length"]
 class GenerationReport:
     """One generation, with the keys of ``run --json`` and ``bench --json``.
 
+    What may be None is not known where None stands: another library's decoding tells nothing of its steps.
+    An engine knows all of it.
+
     Times are seconds, sizes tokens unless the name says bytes. ``draft_s`` is everything between the end of
     one target pass and the start of the next; its named parts are ``draft_backbone_s``, ``draft_head_s``,
     ``draft_tree_s``, ``vocabulary_s`` and ``statistics_s``, which is what recording the step costs; the
@@ -102,23 +105,23 @@ class GenerationReport:
     target_passes: int
     tau: float
     wall_s: float
-    prefill_s: float
-    draft_s: float
-    draft_backbone_s: float
-    draft_head_s: float
-    draft_tree_s: float
-    vocabulary_s: float
-    statistics_s: float
-    verify_s: float
-    active_mean: float
-    active_max: int
-    coverage: float
-    unknown_ids: int = 0
-    oov_rejections: int
-    drafter_misses: int
-    accept_by_depth: list[float]
+    prefill_s: float | None = None
+    draft_s: float | None = None
+    draft_backbone_s: float | None = None
+    draft_head_s: float | None = None
+    draft_tree_s: float | None = None
+    vocabulary_s: float | None = None
+    statistics_s: float | None = None
+    verify_s: float | None = None
+    active_mean: float | None = None
+    active_max: int | None = None
+    coverage: float | None = None
+    unknown_ids: int | None = None
+    oov_rejections: int | None = None
+    drafter_misses: int | None = None
+    accept_by_depth: list[float] | None = None
     controller: PassesPerArm | None = None
-    fallback: str | None
+    fallback: str | None = None
     peak_rss_bytes: int
     specframe_version: str
 
@@ -126,3 +129,11 @@ class GenerationReport:
     def tokens_per_s(self) -> float:
         """New tokens per second of wall time, prefill included."""
         return self.new_tokens / self.wall_s if self.wall_s else 0.0
+
+    @property
+    def draft_rest_s(self) -> float | None:
+        """The part of the draft time that has no name: verdict, commit, statistics."""
+        if self.draft_s is None:
+            return None
+        parts = (self.draft_backbone_s, self.draft_head_s, self.draft_tree_s, self.vocabulary_s)
+        return self.draft_s - sum(part or 0.0 for part in parts)

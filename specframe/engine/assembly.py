@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, get_args
 
 import attrs
@@ -9,11 +10,14 @@ import pluggy
 
 from specframe.config import AUTO, AUTOREGRESSIVE, RunConfig
 from specframe.contracts.kinds import Kind
-from specframe.contracts.protocols import Capturable, Drafter, Eviction, GatherBackend, VocabularyBuilder
-from specframe.engine.controlled_drafting import ControlledDrafting
-from specframe.engine.drafting import Autoregressive, Drafting
+from specframe.contracts.protocols import Drafter, Eviction, GatherBackend, VocabularyBuilder
+from specframe.engine.drafting.active import ActiveDrafting
+from specframe.engine.drafting.autoregressive import Autoregressive
+from specframe.engine.drafting.controlled import ControlledDrafting
+from specframe.engine.drafting.protocol import Drafting
 from specframe.engine.engine import Engine
-from specframe.errors import UsageError, blame_one, unknown_name
+from specframe.engine.faults import checked, naming
+from specframe.errors import UsageError, unknown_name
 from specframe.model.loading import load_pretrained
 from specframe.model.target import Target
 from specframe.registry.choice import (
@@ -27,9 +31,8 @@ from specframe.registry.choice import (
 from specframe.registry.components import BuildContext
 from specframe.registry.manager import create_plugin_manager, shipped_data
 from specframe.registry.observers import Observers
-from specframe.registry.registry import KIND_LABELS
-from specframe.vocabulary.store import VocabularyStore
-from specframe.vocabulary.translated_head import translated
+from specframe.vocabulary.store import DraftVocabulary, VocabularyStore
+from specframe.vocabulary.whole import WholeVocabulary
 
 
 def build_engine(
@@ -66,48 +69,54 @@ def build_engine(
         cuda_graph=wants_cuda_graph(config, target.device),
         data=shipped_data(manager),
     )
-    built: dict[Kind, Any] = {}
-    for kind, (component, options) in chosen.items():
-        with blame_one(f"{KIND_LABELS[kind]} {component.name!r}"):
-            built[kind] = component.factory(options, context)
-    drafting = Autoregressive()
-    if config.strategy != AUTOREGRESSIVE:
-        gather, gather_options = chosen["gather"]
-        controlled = getattr(chosen["vocabulary"][1], "controller", False)
-        drafting = bind_drafting(
-            built, config, gather.factory(gather_options, context) if controlled else None
-        )
+
+    def make(kind: Kind) -> Any:
+        component, options = chosen[kind]
+        return checked(kind, lambda: component.factory(options, context))
+
+    with naming(config):
+        verifier = make("verifier")
+        drafting: Drafting = Autoregressive()
+        if config.strategy != AUTOREGRESSIVE:
+            drafting = bind_drafting(make("drafter"), make("vocabulary"), lambda: make("gather"), config)
     lossy = chosen["verifier"][0].lossy
-    return Engine(config, target, built["verifier"], drafting, Observers(manager), lossy=lossy)
+    return Engine(config, target, verifier, drafting, Observers(manager), lossy=lossy)
 
 
 def bind_drafting(
-    built: dict[Kind, Any], config: RunConfig, full_backend: GatherBackend | None = None
+    drafter: Drafter,
+    strategy: VocabularyBuilder,
+    make_backend: Callable[[], GatherBackend],
+    config: RunConfig,
 ) -> Drafting:
     """Bind strategy, store, gather backend and drafter to each other.
 
     Args:
-        built: the components by kind.
+        drafter: proposes the trees.
+        strategy: fills the active set.
+        make_backend: returns a gather backend; a controller takes another one for the whole LM head.
         config: what they were called.
-        full_backend: another gather backend, for the whole LM head, with which a controller chooses; None for
-            no controller.
 
     Raises:
         UsageError: the strategy's capacity, eviction or pinned ids do not fit.
     """
-    strategy: VocabularyBuilder = built["vocabulary"]
-    drafter, backend = built["drafter"], built["gather"]
-    if config.cuda_graph and not isinstance(backend, Capturable):
+    backend = make_backend()
+    if config.cuda_graph and not backend.capturable:
         raise UsageError(
             f"gather backend {config.gather!r} cannot run in a CUDA graph; allowed: --no-cuda-graph"
         )
-    head, full_head = _in_target_ids(backend, drafter), None
-    if full_backend is not None:
-        full_backend.bind(drafter.output_head, None)
-        full_head = _in_target_ids(full_backend, drafter)
+    drafting = ActiveDrafting(drafter, strategy, _vocabulary(drafter, strategy, backend, config))
+    if not strategy.controlled:
+        return drafting
+    return ControlledDrafting(drafting, WholeVocabulary(drafter.output_head, make_backend()))
+
+
+def _vocabulary(
+    drafter: Drafter, strategy: VocabularyBuilder, backend: GatherBackend, config: RunConfig
+) -> DraftVocabulary:
+    """Return what drafts go over: an active set, or everything."""
     if strategy.capacity is None:
-        backend.bind(drafter.output_head, None)
-        return _drafting(drafter, head, strategy, None, full_head)
+        return WholeVocabulary(drafter.output_head, backend)
     if strategy.capacity < drafter.branching:
         raise UsageError(
             f"capacity {strategy.capacity} of strategy {config.strategy!r} is below the branching "
@@ -115,29 +124,10 @@ def bind_drafting(
         )
     if strategy.eviction not in get_args(Eviction):
         raise unknown_name("eviction", strategy.eviction, get_args(Eviction))
-    store = VocabularyStore(
+    return VocabularyStore(
         drafter.output_head,
         backend,
         capacity=strategy.capacity,
         eviction=strategy.eviction,
         pinned_ids=strategy.pinned_ids,
     )
-    return _drafting(drafter, head, strategy, store, full_head)
-
-
-def _in_target_ids(backend: GatherBackend, drafter: Drafter) -> GatherBackend:
-    """Return the backend as the drafter sees it."""
-    reduced = drafter.output_head.reduced
-    return backend if reduced is None else translated(backend, reduced)
-
-
-def _drafting(
-    drafter: Drafter,
-    head: GatherBackend,
-    strategy: VocabularyBuilder,
-    store: VocabularyStore | None,
-    full_head: GatherBackend | None,
-) -> Drafting:
-    if full_head is None:
-        return Drafting(drafter, head, strategy, store)
-    return ControlledDrafting(drafter, head, strategy, store, full_head)

@@ -11,15 +11,17 @@ from torch import Tensor
 
 from specframe.config import RunConfig
 from specframe.contracts.clock import PhaseClock, TimedEvent
+from specframe.contracts.faults import ComponentError, blaming
 from specframe.contracts.protocols import Verifier
 from specframe.contracts.report import GenerationReport, StepStats
-from specframe.contracts.tree import DraftTree
-from specframe.engine.drafting import Autoregressive
-from specframe.engine.faults import ComponentError, blame, label_components
+from specframe.contracts.tree import DraftTree, Verdict
+from specframe.engine.drafting.autoregressive import Autoregressive
+from specframe.engine.drafting.protocol import Drafting
+from specframe.engine.faults import named, naming
 from specframe.engine.generation import Generation
 from specframe.engine.prefix_cache import PrefixCache
 from specframe.engine.tree_check import TreeCheck
-from specframe.model.target import Target, top_ids
+from specframe.model.target import Prefill, Target, TreePass, top_ids
 from specframe.registry.observers import Observers
 from specframe.request.output import Chunk
 from specframe.request.request import Prompt, Request, RequestSettings
@@ -53,7 +55,7 @@ class Engine:
         config: RunConfig,
         target: Target,
         verifier: Verifier,
-        drafting: Autoregressive,
+        drafting: Drafting,
         observers: Observers,
         *,
         lossy: bool = False,
@@ -68,7 +70,7 @@ class Engine:
         self._observers = observers
         self.clock = PhaseClock(_timed_event if target.device.type == "cuda" else None)
         self._prefix_cache = PrefixCache(target)
-        self._check = TreeCheck(target.vocab_size, drafting.max_nodes, target.device)
+        self._check = TreeCheck(target.vocab_size, drafting.demands.max_nodes, target.device)
 
     def generate(
         self,
@@ -110,10 +112,10 @@ class Engine:
     def _stream(self, generation: Generation) -> Generator[Chunk, None, None]:
         """Yield the chunks of a request that has been checked, and sum it up."""
         clock, lock = self.clock, self.target.request_lock
-        with lock.enter() as ticket, self._prefix_cache.unless_it_fails(), blame(self._labels):
+        with lock.enter() as ticket, self._prefix_cache.unless_it_fails(), naming(self.config):
             self._observers.generation_started(self.config)
             clock.start()
-            for chunk in self._steps(generation):
+            for chunk in self._chunks(generation):
                 clock.lap("other")
                 with lock.paused(ticket):
                     yield chunk
@@ -131,73 +133,94 @@ class Engine:
             )
             self._observers.generation_finished(self.report)
 
-    def _steps(self, generation: Generation) -> Iterator[Chunk]:
-        """Yield what the prefill and every target pass emit, until the output ends."""
-        target, drafting, clock = self.target, self.drafting, self.clock
-        output, recorder, prompt_ids = generation.output, generation.recorder, generation.prompt_ids
-        ids, conversation = prompt_ids.tolist(), generation.request.turn_of
-
-        kept = self._prefix_cache.begin(drafting, ids, output.limit + drafting.max_nodes, conversation)
-        recorder.kept_tokens = kept
-        prefill = target.prefill(
-            prompt_ids[kept:],
-            chunk=self.config.prefill_chunk,
-            harvest_topk=drafting.harvest_topk,
-            harvest_window=drafting.prompt_window,
-        )
-        last, features = DraftTree.root_only(ids[-1], target.device), prefill.features[-1:]
-        logits = generation.logits.after(last, prefill.logits)
-        chunk = output.add(self.verifier.verify(last, logits, generation.generator).emitted_ids)
-        generation.logits.extend(chunk.token_ids)
-        clock.lap("prefill")
+    def _chunks(self, generation: Generation) -> Iterator[Chunk]:
+        """Yield what the prefill and every step emit, until the output ends."""
+        drafting, ids = self.drafting, generation.prompt_ids.tolist()
+        conversation = generation.request.turn_of
+        kept, prefill = self._prefill(generation, ids, conversation)
+        features = prefill.features[-1:]
+        prompt_end = self._check.admit(DraftTree.root_only(ids[-1], self.target.device), ids[-1])
+        _, chunk = self._verify(generation, prompt_end, prefill.logits)
+        self.clock.lap("prefill")
         yield chunk
 
         try:
-            with blame(self._labels):
-                if output.finish_reason is None:
-                    drafting.draw_from(generation.generator)
-                    drafting.start(prompt_ids, prefill, clock, kept)
-                    self._prefix_cache.hold(ids, conversation)
-                yield from self._passes(generation, drafting, features)
+            if generation.output.finish_reason is None:
+                drafting.start(generation.prompt_ids, prefill, generation.generator, self.clock, kept)
+                self._prefix_cache.hold(ids, conversation)
+            yield from self._steps(generation, drafting, features)
         except ComponentError as error:
-            if not self.config.fallback or error.component is self.verifier:
+            if not self.config.fallback or error.kind == "verifier":
                 raise
-            _log.warning("specframe goes on without drafting: %s", error)
-            recorder.fallback = str(error)
+            generation.recorder.fallback = str(named(error, self.config))
+            _log.warning("specframe goes on without drafting: %s", generation.recorder.fallback)
             self._prefix_cache.forget()
-            yield from self._passes(generation, Autoregressive(), features)
+            yield from self._steps(generation, Autoregressive(), features)
 
-    def _passes(self, generation: Generation, drafting: Autoregressive, features: Tensor) -> Iterator[Chunk]:
-        """Yield what every target pass emits, given the features of the last committed position [1, F]."""
-        target, output, clock = self.target, generation.output, self.clock
-        while output.finish_reason is None:
-            root = output.token_ids[-1]
-            tree = self._check.admit(drafting.draft(root, features, clock), root, drafting.drafter)
-            target_pass = target.tree_pass(tree)
-            clock.lap("target_pass")
-
-            logits = generation.logits.after(tree, target_pass.logits)
-            verdict = self.verifier.verify(tree, logits, generation.generator)
-            self._check.confirm(verdict, self.verifier)
-            target.commit(verdict.path)
-            self._prefix_cache.extend((root, *verdict.accepted_ids))
-            features = target_pass.features[list(verdict.path)]
-            chunk = output.add(verdict.emitted_ids)
-            generation.logits.extend(chunk.token_ids)
-            clock.lap("other")
-            generation.recorder.record(tree, verdict, chunk.token_ids, drafting)
-            clock.lap("statistics")
+    def _steps(self, generation: Generation, drafting: Drafting, features: Tensor) -> Iterator[Chunk]:
+        """Yield what every step emits, given the features of the last committed position [1, F]."""
+        while generation.output.finish_reason is None:
+            root = generation.output.token_ids[-1]
+            tree = self._draft(drafting, root, features)
+            target_pass = self._run_target(tree)
+            verdict, chunk = self._verify(generation, tree, target_pass.logits)
+            features = self._commit(verdict, root, target_pass)
+            self._record(generation, drafting, tree, verdict, chunk)
             yield chunk
-
-            topk_ids = top_ids(target_pass.logits, drafting.harvest_topk) if drafting.harvest_topk else None
-            clock.lap("vocabulary")
-            drafting.learn(verdict, tree, topk_ids, clock)
+            self._learn(drafting, verdict, tree, target_pass)
             self._observers.step_finished(generation.recorder.last_step)
 
-    @property
-    def _labels(self) -> list[tuple[str, object]]:
-        """Every component with what errors call it."""
-        return label_components(self.config, [("verifier", self.verifier), *self.drafting.named_components])
+    def _prefill(self, generation: Generation, ids: list[int], conversation: object) -> tuple[int, Prefill]:
+        """Let the target read the prompt; return how many first positions are kept from the turn before."""
+        demands = self.drafting.demands
+        room = generation.output.limit + demands.max_nodes
+        kept = self._prefix_cache.begin(self.drafting, ids, room, conversation)
+        generation.recorder.kept_tokens = kept
+        return kept, self.target.prefill(
+            generation.prompt_ids[kept:],
+            chunk=self.config.prefill_chunk,
+            harvest_topk=demands.harvest_topk,
+            harvest_window=demands.prompt_window,
+        )
+
+    def _draft(self, drafting: Drafting, root: int, features: Tensor) -> DraftTree:
+        """Return a draft tree with every value in range."""
+        return self._check.admit(drafting.draft(root, features, self.clock), root)
+
+    def _run_target(self, tree: DraftTree) -> TreePass:
+        """Run the target once over all nodes."""
+        target_pass = self.target.tree_pass(tree)
+        self.clock.lap("target_pass")
+        return target_pass
+
+    def _verify(self, generation: Generation, tree: DraftTree, logits: Tensor) -> tuple[Verdict, Chunk]:
+        """Return the verdict on a tree, given the target's logits [N, V], and what it adds to the output."""
+        with blaming("verifier"):
+            verdict = self.verifier.verify(tree, generation.logits.after(tree, logits), generation.generator)
+        self._check.confirm(verdict)
+        chunk = generation.output.add(verdict.emitted_ids)
+        generation.logits.extend(chunk.token_ids)
+        return verdict, chunk
+
+    def _commit(self, verdict: Verdict, root: int, target_pass: TreePass) -> Tensor:
+        """Keep the accepted path in the target's cache; return the features at its positions [n, F]."""
+        self.target.commit(verdict.path)
+        self._prefix_cache.extend((root, *verdict.accepted_ids))
+        return target_pass.features[list(verdict.path)]
+
+    def _record(
+        self, generation: Generation, drafting: Drafting, tree: DraftTree, verdict: Verdict, chunk: Chunk
+    ) -> None:
+        self.clock.lap("other")
+        generation.recorder.record(tree, verdict, chunk.token_ids, drafting.figures)
+        self.clock.lap("statistics")
+
+    def _learn(self, drafting: Drafting, verdict: Verdict, tree: DraftTree, target_pass: TreePass) -> None:
+        """Tell drafter and strategy what became of the tree."""
+        k = drafting.demands.harvest_topk
+        topk_ids = top_ids(target_pass.logits, k) if k else None
+        self.clock.lap("vocabulary")
+        drafting.learn(verdict, tree, topk_ids, self.clock)
 
 
 def _timed_event() -> TimedEvent:

@@ -1,82 +1,50 @@
-"""Turns what a component did wrong into one line that names it."""
+"""Components are built and named: errors call them by what they were chosen as."""
 
 from __future__ import annotations
 
 import contextlib
-import traceback
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterator
+from typing import Any
 
 from specframe.config import RunConfig
-from specframe.errors import SpecframeError
+from specframe.contracts.faults import ComponentError, blaming
+from specframe.contracts.kinds import Kind
+from specframe.contracts.protocols import CONTRACTS
+from specframe.registry.registry import KIND_LABELS
 
 
-class ComponentError(SpecframeError):
-    """A component raised, or broke its contract.
-
-    Attributes:
-        component: which one.
-    """
-
-    def __init__(self, message: str, component: object) -> None:
-        super().__init__(message)
-        self.component = component
-
-
-class BrokenContract(Exception):
-    """A component returned what its contract forbids; ``blame`` adds its name.
-
-    Args:
-        component: which one.
-        what: what it did and what is allowed, to follow its name.
-    """
-
-    def __init__(self, component: object, what: str) -> None:
-        super().__init__(what)
-        self.component = component
+def named(error: ComponentError, config: RunConfig) -> ComponentError:
+    """Return the error with the name of its component in front."""
+    names: dict[Kind, str] = {
+        "vocabulary": config.strategy,
+        "gather": config.gather,
+        "drafter": config.drafter,
+        "verifier": config.verifier,
+    }
+    return ComponentError(error.kind, error.what, f"{KIND_LABELS[error.kind]} {names[error.kind]!r}")
 
 
 @contextlib.contextmanager
-def blame(components: Iterable[tuple[str, object]]) -> Iterator[None]:
-    """Turn what a component raises into one line that names it.
-
-    The component is the last in the traceback whose method was running, so that calling it costs nothing.
-
-    Args:
-        components: what errors call a component, and the component.
-
-    Raises:
-        ComponentError: one of them failed.
-    """
+def naming(config: RunConfig) -> Iterator[None]:
+    """Name the component in whatever ``ComponentError`` is raised inside."""
     try:
         yield
-    except SpecframeError:
-        raise
-    except BrokenContract as error:
-        for label, component in components:
-            if error.component is component:
-                raise ComponentError(f"{label} {error}", component) from error
-        raise
-    except Exception as error:
-        frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
-        for frame in reversed(frames):
-            for label, component in components:
-                if frame.f_locals.get("self") is component:
-                    message = f"{label} raised {type(error).__name__}: {error}"
-                    raise ComponentError(message, component) from error
-        raise
+    except ComponentError as error:
+        raise named(error, config) from error.__cause__
 
 
-def label_components(config: RunConfig, components: Iterable[tuple[str, object]]) -> list[tuple[str, object]]:
-    """Return components with what errors call them: their kind and the name they were chosen by.
+def checked(kind: Kind, make: Callable[[], Any]) -> Any:
+    """Return what a factory makes.
 
-    Args:
-        config: has the names.
-        components: each after its kind.
+    Raises:
+        ComponentError: it raises, or makes something else than the contract of its kind.
     """
-    names = {
-        "verifier": config.verifier,
-        "drafter": config.drafter,
-        "gather backend": config.gather,
-        "strategy": config.strategy,
-    }
-    return [(f"{kind} {names[kind]!r}", component) for kind, component in components]
+    with blaming(kind):
+        made = make()
+    if not isinstance(made, CONTRACTS[kind]):
+        raise ComponentError(
+            kind,
+            f"is a {type(made).__name__}; allowed: a class that inherits "
+            f"{CONTRACTS[kind].__module__}.{CONTRACTS[kind].__name__}",
+        )
+    return made

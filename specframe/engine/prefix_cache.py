@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
-from specframe.engine.drafting import Autoregressive
+from specframe.engine.drafting.protocol import Drafting
 from specframe.model.target import Target
 
 
@@ -25,7 +25,7 @@ class PrefixCache:
         self._conversation: object | None = None
         self._begun = 0
 
-    def begin(self, drafting: Autoregressive, prompt_ids: list[int], room: int, conversation: object) -> int:
+    def begin(self, drafting: Drafting, prompt_ids: list[int], room: int, conversation: object) -> int:
         """Make room for a prompt and ``room`` more positions; return how many positions of it are kept.
 
         Until ``hold`` says what the caches contain, nothing may be kept of them.
@@ -43,7 +43,7 @@ class PrefixCache:
             shared = _shared_beginning(self._ids, prompt_ids)
         kept = drafting.reusable(shared, len(prompt_ids))
         self.forget()
-        self._target.begin(len(prompt_ids) + room, kept, drafting.feature_layers)
+        self._target.begin(len(prompt_ids) + room, kept, drafting.demands.feature_layers)
         return kept
 
     def hold(self, prompt_ids: list[int], conversation: object) -> None:

@@ -15,7 +15,7 @@ from specframe.config import AUTOREGRESSIVE, RunConfig
 from specframe.contracts.clock import Phase, PhaseClock
 from specframe.contracts.report import Arm, GenerationReport, PassesPerArm, Rejection, StepStats
 from specframe.contracts.tree import DraftTree, Verdict
-from specframe.engine.drafting import Autoregressive
+from specframe.engine.drafting.protocol import Drafting, Figures
 from specframe.request.output import Output
 from specframe.request.request import Request
 
@@ -55,20 +55,18 @@ class GenerationRecorder:
         self.fallback: str | None = None
         self._passes: list[_Pass] = []
 
-    def record(
-        self, tree: DraftTree, verdict: Verdict, emitted: tuple[int, ...], drafting: Autoregressive
-    ) -> None:
+    def record(self, tree: DraftTree, verdict: Verdict, emitted: tuple[int, ...], figures: Figures) -> None:
         """Add one target pass; nothing is read from the device.
 
         Args:
             tree: the verified tree.
             verdict: what the verifier decided.
             emitted: the emitted ids, cut at the end of the generation.
-            drafting: as it was when the step was drafted.
+            figures: as they were when the step was drafted.
         """
-        covered = drafting.covered(verdict.emitted_ids)
-        size, fetched = drafting.active_size, drafting.rows_fetched
-        self._passes.append(_Pass(len(tree), verdict, emitted, covered, size, fetched, drafting.arm))
+        covered = figures.covered(verdict.emitted_ids)
+        size, fetched = figures.active_size, figures.rows_fetched
+        self._passes.append(_Pass(len(tree), verdict, emitted, covered, size, fetched, figures.arm))
 
     def last_step(self) -> StepStats:
         """Return the statistics of the last target pass; a few host reads."""
@@ -101,7 +99,7 @@ class GenerationRecorder:
         *,
         model: str,
         prompt_tokens: int,
-        drafting: Autoregressive,
+        drafting: Drafting,
         lossy: bool = False,
     ) -> GenerationReport:
         """Return the report of a finished generation; a few host reads."""
@@ -147,12 +145,12 @@ class GenerationRecorder:
             active_mean=sum(step.active_size for step in steps) / passes if passes else 0.0,
             active_max=max((step.active_size for step in steps), default=0),
             coverage=sum(step.covered for step in steps) / from_passes if from_passes else 0.0,
-            unknown_ids=drafting.unknown_ids,
+            unknown_ids=drafting.figures.unknown_ids,
             oov_rejections=sum(step.rejection == "oov" for step in steps),
             drafter_misses=sum(step.rejection == "drafter_miss" for step in steps),
             accept_by_depth=[
                 sum(step.accepted >= depth for step in steps) / passes if passes else 0.0
-                for depth in range(1, drafting.max_depth + 1)
+                for depth in range(1, drafting.demands.max_depth + 1)
             ],
             controller=PassesPerArm.of(steps),
             fallback=self.fallback,

@@ -86,10 +86,13 @@ def _passes_per_arm(passes: PassesPerArm) -> str:
 
 def _sampling_rows(report: GenerationReport) -> list[tuple[str, str]]:
     """Return how the target's distribution was changed and sampled; nothing for plain greedy decoding."""
-    neutral = {"top_k": 0, "top_p": 1.0, "min_p": 0.0, "repetition_penalty": 1.0}
-    chosen = {
-        name: getattr(report, name) for name, value in neutral.items() if getattr(report, name) != value
+    pairs = {
+        "top_k": (report.top_k, 0),
+        "top_p": (report.top_p, 1.0),
+        "min_p": (report.min_p, 0.0),
+        "repetition_penalty": (report.repetition_penalty, 1.0),
     }
+    chosen = {name: value for name, (value, neutral) in pairs.items() if value != neutral}
     if report.temperature:
         chosen = {"temperature": report.temperature, **chosen, "seed": report.seed}
     return [("sampling", ", ".join(f"{name} {value:g}" for name, value in chosen.items()))] if chosen else []
@@ -97,17 +100,17 @@ def _sampling_rows(report: GenerationReport) -> list[tuple[str, str]]:
 
 def _time_rows(report: GenerationReport, drafted: bool) -> list[tuple[str, str]]:
     """Return the time split: prefill, draft with its parts, target passes."""
-    parts = {
-        "drafter backbone": report.draft_backbone_s,
-        "head": report.draft_head_s,
-        "tree": report.draft_tree_s,
-        "vocabulary + gather": report.vocabulary_s,
-    }
     rows = [("time", report.wall_s), ("  prefill", report.prefill_s), ("  target passes", report.verify_s)]
     if drafted:
-        parts["verdict and rest"] = report.draft_s - sum(parts.values())
-        rows += [("  draft", report.draft_s), *((f"    {name}", spent) for name, spent in parts.items())]
+        rows += [
+            ("  draft", report.draft_s),
+            ("    drafter backbone", report.draft_backbone_s),
+            ("    head", report.draft_head_s),
+            ("    tree", report.draft_tree_s),
+            ("    vocabulary + gather", report.vocabulary_s),
+            ("    verdict and rest", report.draft_rest_s),
+        ]
     else:
         rows.append(("  between passes", report.draft_s))
     total = report.wall_s or 1.0
-    return [(name, f"{spent:7.3f} s  {spent / total:6.1%}") for name, spent in rows]
+    return [(name, f"{spent:7.3f} s  {spent / total:6.1%}") for name, spent in rows if spent is not None]

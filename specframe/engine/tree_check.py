@@ -8,9 +8,8 @@ import attrs
 import torch
 from torch import Tensor
 
-from specframe.contracts.protocols import Verifier
+from specframe.contracts.faults import ComponentError
 from specframe.contracts.tree import DraftTree, Verdict
-from specframe.engine.faults import BrokenContract
 
 # Rounding may lift the logarithm of a certainty above zero.
 _CERTAINTY = 1e-4
@@ -34,20 +33,19 @@ class TreeCheck:
         self._nodes = torch.arange(max_nodes, device=device)
         self._copied = torch.cuda.Event() if device.type == "cuda" else None
 
-    def admit(self, tree: DraftTree, root: int, drafter: object) -> DraftTree:
+    def admit(self, tree: DraftTree, root: int) -> DraftTree:
         """Return the tree with every value in range.
 
         Args:
             tree: as drafted.
             root: token that node 0 must hold.
-            drafter: is blamed.
 
         Raises:
-            BrokenContract: it is no tree of int64 and float tensors [N] with 1 to ``max_nodes`` nodes.
+            ComponentError: it is no tree of int64 and float tensors [N] with 1 to ``max_nodes`` nodes.
         """
         complaint = _misshapen(tree, self._nodes)
         if complaint:
-            raise BrokenContract(drafter, f"drafted a malformed tree: {complaint}")
+            raise ComponentError("drafter", f"drafted a malformed tree: {complaint}")
         nodes = self._nodes[: len(tree)]
         harmless = attrs.evolve(
             tree,
@@ -68,26 +66,28 @@ class TreeCheck:
         self._sound.copy_(sound.all() & (tree.token_ids[0] == root), non_blocking=True)
         if self._copied is not None:
             self._copied.record()
-        self._admitted = tree, root, drafter
+        self._admitted = tree, root
         return harmless
 
-    def confirm(self, verdict: Verdict, verifier: Verifier) -> None:
+    def confirm(self, verdict: Verdict) -> None:
         """See that the tree admitted last was sound and that the verdict belongs to it.
 
         Raises:
-            BrokenContract: the tree or the verdict is not what its contract promises.
+            ComponentError: the tree or the verdict is not what its contract promises.
         """
-        tree, root, drafter = self._admitted
+        tree, root = self._admitted
         if self._copied is not None:
             self._copied.synchronize()  # over already: the verdict was read on the host
         if not self._sound:
-            raise BrokenContract(drafter, f"drafted a malformed tree: {self._find_fault(tree, root)}")
+            raise ComponentError("drafter", f"drafted a malformed tree: {self._find_fault(tree, root)}")
         path, emitted = verdict.path, verdict.emitted_ids
         if path[:1] != (0,) or not all(a < b < len(tree) for a, b in pairwise(path)):
-            raise BrokenContract(verifier, f"accepted the path {path}; allowed: from the root, 0, downwards")
+            raise ComponentError(
+                "verifier", f"accepted the path {path}; allowed: from the root, 0, downwards"
+            )
         if len(emitted) != len(path) or not all(0 <= token_id < self._vocab_size for token_id in emitted):
-            raise BrokenContract(
-                verifier,
+            raise ComponentError(
+                "verifier",
                 f"emitted {emitted} for the path {path}; allowed: one id below {self._vocab_size} per node",
             )
 

@@ -25,6 +25,11 @@ class PackedLinear:
         if self._packed:
             self._weight = torch.ops.mkldnn._reorder_linear_weight(self._weight.contiguous(), None)
 
+    @property
+    def tensors(self) -> tuple[Tensor, ...]:
+        """What it holds."""
+        return (self._weight,) if self._bias is None else (self._weight, self._bias)
+
     def __call__(self, x: Tensor) -> Tensor:
         """Return [..., out] for [..., in]."""
         if self._packed:

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
+
+
+def print_records(records: Sequence[Mapping[str, str]], title: str = "") -> None:
+    """Print at least one record, cells by the header of their column, to standard output."""
+    print_table([list(record.values()) for record in records], list(records[0]), title)
 
 
 def print_table(rows: Sequence[Sequence[str]], headers: Sequence[str] = (), title: str = "") -> None:
@@ -37,3 +42,8 @@ def plain_table(rows: Sequence[Sequence[str]], headers: Sequence[str] = (), titl
         for line in lines
     ]
     return "\n".join([title, *text] if title else text)
+
+
+def shown(value: float | None, form: str) -> str:
+    """Return a number in a format, and nothing for what is not known."""
+    return "" if value is None else format(value, form)

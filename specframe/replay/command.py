@@ -12,13 +12,13 @@ import attrs
 import pluggy
 
 from specframe.bench.configurations import Configuration, parse_configurations
+from specframe.bench.progress import progress_bar
 from specframe.errors import SpecframeError, UsageError
-from specframe.ops.tables import print_table
+from specframe.ops.tables import print_records, print_table
 from specframe.registry.manager import create_plugin_manager
 from specframe.replay.offline import OfflineStrategy
-from specframe.replay.progress import progress_bar
 from specframe.replay.scores import StrategyScores, pareto_front, score
-from specframe.replay.tables import HEADERS, task_headers, to_rows, to_task_rows
+from specframe.replay.tables import to_rows, to_task_rows
 from specframe.replay.trace import TraceHeader
 from specframe.replay.trace_file import Trace, read_trace
 
@@ -80,10 +80,10 @@ def run_replay(arguments: ReplayArguments) -> None:
     if arguments.json:
         print(to_json(trace.header, scores))
         return
-    print_table(to_rows(scores), HEADERS, title=describe(trace))
+    print_records(to_rows(scores), title=describe(trace))
     if len(scores[0].tasks) > 1:
         print()
-        print_table(to_task_rows(scores), task_headers(scores))
+        print_records(to_task_rows(scores))
 
 
 def _run_tuning(arguments: ReplayArguments, text: str) -> None:
@@ -193,14 +193,13 @@ def strategy_of(configuration: Configuration) -> tuple[str, dict[str, str]]:
 
 def replay_all(trace: Trace, strategies: dict[str, OfflineStrategy]) -> list[StrategyScores]:
     """Return the scores of every strategy, with a progress bar on the terminal."""
-    with progress_bar() as progress:
-        bar = progress.add_task("requests", total=len(strategies) * len(trace.requests))
+    with progress_bar(len(strategies) * len(trace.requests), what="requests", stays=False) as advance:
         scores = []
         for label, strategy in strategies.items():
             replayed = []
             for request in trace.requests:
                 replayed.append(strategy.replay(request))
-                progress.advance(bar)
+                advance()
             scores.append(score(label, replayed, trace.header))
     return scores
 

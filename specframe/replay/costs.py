@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import platform
 import statistics
-import tempfile
 from bisect import bisect_right
 from collections.abc import Callable
 from pathlib import Path
@@ -17,7 +16,8 @@ import torch
 
 from specframe.contracts.lm_head import OutputHead
 from specframe.contracts.protocols import GatherBackend
-from specframe.errors import SpecframeError, UsageError
+from specframe.contracts.records import structure, write_whole
+from specframe.errors import UsageError
 from specframe.registry.choice import find_dtype
 from specframe.registry.manager import build_registry, create_plugin_manager
 from specframe.replay.trace import TraceHeader
@@ -77,16 +77,20 @@ def measured_costs(header: TraceHeader, path: Path | None) -> HeadCosts:
     """
     if path is not None and path.exists():
         costs = _read(path)
-        for name in ("hidden_size", "dtype", "branching"):
-            if getattr(costs, name) != getattr(header, name):
+        for name, measured, traced in (
+            ("hidden_size", costs.hidden_size, header.hidden_size),
+            ("dtype", costs.dtype, header.dtype),
+            ("branching", costs.branching, header.branching),
+        ):
+            if measured != traced:
                 raise UsageError(
-                    f"{path} was measured with {name} {getattr(costs, name)}, and the trace has "
-                    f"{getattr(header, name)}; allowed: another file, which is then written"
+                    f"{path} was measured with {name} {measured}, and the trace has {traced}; "
+                    "allowed: another file, which is then written"
                 )
         return costs
     costs = measure(header)
     if path is not None:
-        _write(costs, path)
+        write_whole(path, json.dumps(attrs.asdict(costs)).encode())
     return costs
 
 
@@ -158,17 +162,8 @@ def _interpolate(at: list[int], values: list[float], x: float) -> float:
 
 def _read(path: Path) -> HeadCosts:
     try:
-        return HeadCosts(**json.loads(path.read_text(encoding="utf-8")))
+        return structure(HeadCosts, json.loads(path.read_text(encoding="utf-8")))
     except OSError as error:
         raise UsageError(f"cannot read {path}: {error.strerror}") from None
-    except (ValueError, TypeError) as error:
+    except ValueError as error:
         raise UsageError(f"{path} holds no measured costs ({error})") from None
-
-
-def _write(costs: HeadCosts, path: Path) -> None:
-    try:
-        with tempfile.NamedTemporaryFile("w", dir=path.parent, suffix=".json", delete=False) as file:
-            file.write(json.dumps(attrs.asdict(costs)))
-        Path(file.name).replace(path)
-    except OSError as error:
-        raise SpecframeError(f"cannot write {path}: {error.strerror}") from None

@@ -14,15 +14,14 @@ from specframe.contracts.active_set import ActiveSet
 from specframe.contracts.clock import PhaseClock
 from specframe.contracts.lm_head import OutputHead
 from specframe.contracts.options import build_options
-from specframe.contracts.protocols import GatherBackend, VocabularyBuilder
+from specframe.contracts.protocols import Drafter, GatherBackend, VocabularyBuilder
 from specframe.contracts.report import StepStats
-from specframe.contracts.row_map import ReducedVocabulary
+from specframe.contracts.row_map import RowMap
 from specframe.contracts.tree import DraftTree, Verdict
 from specframe.engine.assembly import bind_drafting
-from specframe.engine.drafting import Drafting
-from specframe.engine.faults import blame
+from specframe.engine.faults import checked, naming
 from specframe.engine.recorder import GenerationRecorder
-from specframe.errors import UsageError, blame_one, unknown_name
+from specframe.errors import UsageError, unknown_name
 from specframe.model.target import Prefill, Target
 from specframe.registry.choice import find_dtype, setting_for
 from specframe.registry.components import BuildContext
@@ -31,7 +30,7 @@ from specframe.replay.stand_in import TracedTarget
 from specframe.replay.trace import TracedRequest, TraceHeader
 
 
-class Bookkeeping:
+class Bookkeeping(GatherBackend):
     """A gather backend that has no rows: the store keeps its books as with any other."""
 
     def bind(self, head: OutputHead, active: ActiveSet | None) -> None:
@@ -49,7 +48,7 @@ class Bookkeeping:
         raise NotImplementedError("a replay drafts nothing")
 
 
-class TracedDrafter:
+class TracedDrafter(Drafter):
     """Stands in for the drafter of a trace, whose trees are recorded.
 
     Args:
@@ -57,11 +56,10 @@ class TracedDrafter:
     """
 
     def __init__(self, header: TraceHeader) -> None:
-        rows, reduced = header.vocab_size, None
+        row_map, rows = RowMap(header.vocab_size), header.vocab_size
         if header.draft_ids is not None:
-            rows = len(header.draft_ids)
-            reduced = ReducedVocabulary.of(torch.tensor(header.draft_ids), header.vocab_size)
-        self.output_head = OutputHead(torch.empty(rows, 0), reduced=reduced)
+            row_map, rows = RowMap.of(torch.tensor(header.draft_ids), rows), len(header.draft_ids)
+        self.output_head = OutputHead(torch.empty(rows, 0), row_map=row_map)
         self.branching = header.branching
         self.max_depth = header.max_depth
         self.max_nodes = header.max_nodes
@@ -147,22 +145,21 @@ class OfflineStrategy:
         if reason is not None:
             raise UsageError(f"strategy {name!r} cannot run here: {reason}")
         built_options = build_options(component.options, options, f"strategy {name!r}")
-        if getattr(built_options, "controller", False):
-            raise UsageError("a replay measures nothing for a controller to go by; allowed: controller=off")
         target = TracedTarget(header)
         # The part of a target that a strategy needs; whatever else it asks for is an error that says so.
         context = BuildContext(
             target=cast(Target, target), required_ids=target.required_ids, data=registry.data
         )
-        with blame_one(f"strategy {name!r}"):
-            strategy: VocabularyBuilder = component.factory(built_options, context)
-        _check_recorded(header, name, strategy)
-        self._labels = [(f"strategy {name!r}", strategy)]
-        self._reach = header.max_depth
-        self._drafting: Drafting = bind_drafting(
-            {"vocabulary": strategy, "drafter": TracedDrafter(header), "gather": Bookkeeping()}, config
-        )
-        self._pinned = int(self._drafting.active_size)
+        self._config, self._reach = config, header.max_depth
+        with naming(config):
+            strategy = checked("vocabulary", lambda: component.factory(built_options, context))
+            if strategy.controlled:
+                raise UsageError(
+                    "a replay measures nothing for a controller to go by; allowed: controller=off"
+                )
+            _check_recorded(header, name, strategy)
+            self._drafting = bind_drafting(TracedDrafter(header), strategy, Bookkeeping, config)
+        self._pinned = int(self._drafting.figures.active_size)
 
     @torch.inference_mode()
     def replay(self, request: TracedRequest) -> ReplayedRequest:
@@ -172,22 +169,21 @@ class OfflineStrategy:
             SpecframeError: the strategy failed; the message names it.
         """
         drafting, recorder, clock = self._drafting, GenerationRecorder(), PhaseClock()
+        figures, k, window = drafting.figures, drafting.demands.harvest_topk, drafting.demands.prompt_window
         nothing = torch.empty(0, 0)
         text = [i for one in request.passes for i in one.verdict.emitted_ids[: one.emitted]]
         emitted, ahead = 0, list[Tensor]()
         clock.start()
-        with blame(self._labels):
-            topk_ids = None
-            if drafting.harvest_topk and drafting.prompt_window:
-                topk_ids = request.prompt_topk_ids[-drafting.prompt_window :, : drafting.harvest_topk].long()
-            drafting.start(request.prompt_ids.long(), Prefill(nothing, nothing, topk_ids), clock)
+        with naming(self._config):
+            topk_ids = request.prompt_topk_ids[-window:, :k].long() if k and window else None
+            prefill = Prefill(nothing, nothing, topk_ids)
+            drafting.start(request.prompt_ids.long(), prefill, torch.Generator(), clock)
             for one in request.passes:
                 upcoming = tuple(text[emitted : emitted + self._reach])
-                ahead.append(drafting.covered(upcoming) if upcoming else nothing)
-                recorder.record(one.tree, one.verdict, one.verdict.emitted_ids[: one.emitted], drafting)
+                ahead.append(figures.covered(upcoming) if upcoming else nothing)
+                recorder.record(one.tree, one.verdict, one.verdict.emitted_ids[: one.emitted], figures)
                 emitted += one.emitted
-                topk_ids = one.topk_ids[:, : drafting.harvest_topk] if drafting.harvest_topk else None
-                drafting.learn(one.verdict, one.tree, topk_ids, clock)
+                drafting.learn(one.verdict, one.tree, one.topk_ids[:, :k] if k else None, clock)
         return ReplayedRequest(request.id, request.task, self._steps(recorder.steps(), ahead))
 
     def _steps(self, steps: list[StepStats], ahead: list[Tensor]) -> list[ReplayedStep]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
+import io
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -14,7 +14,7 @@ from matplotlib.ticker import FuncFormatter, PercentFormatter
 
 from specframe.bench.report.charts.canvas import label_line_ends, label_points, panels
 from specframe.bench.report.charts.theme import LIGHT, Theme, colours, wrapped
-from specframe.errors import SpecframeError
+from specframe.contracts.records import write_whole
 from specframe.replay.scores import StrategyScores, pareto_front
 from specframe.replay.trace import TraceHeader
 
@@ -34,16 +34,10 @@ def write_picture(path: Path, scores: Sequence[StrategyScores], header: TraceHea
     Raises:
         SpecframeError: the file cannot be written.
     """
+    image = io.BytesIO()
     with rc_context(LIGHT.settings):
-        figure = draw(scores, header, LIGHT)
-        scratch = path.with_name(f".{path.name}.unfinished")
-        try:
-            figure.savefig(scratch, dpi=110, format="png")
-            scratch.replace(path)
-        except OSError as error:
-            with contextlib.suppress(OSError):
-                scratch.unlink(missing_ok=True)
-            raise SpecframeError(f"cannot write {path}: {error.strerror}") from None
+        draw(scores, header, LIGHT).savefig(image, dpi=110, format="png")
+    write_whole(path, image.getvalue())
 
 
 def draw(scores: Sequence[StrategyScores], header: TraceHeader, theme: Theme) -> Figure:

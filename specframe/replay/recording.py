@@ -9,20 +9,18 @@ import attrs
 from torch import Generator, Tensor
 
 from specframe.contracts.clock import PhaseClock
-from specframe.contracts.lm_head import OutputHead
-from specframe.contracts.report import Arm, GenerationReport, StepStats
+from specframe.contracts.report import GenerationReport, StepStats
 from specframe.contracts.tree import DraftTree, Verdict
-from specframe.engine.drafting import Autoregressive
+from specframe.engine.drafting.protocol import Drafting
 from specframe.engine.engine import Engine
-from specframe.engine.memory import MemoryUse
 from specframe.errors import UsageError
 from specframe.model.target import Prefill
 from specframe.replay.trace import TracedPass, TracedRequest, TraceHeader, from_passes
 from specframe.replay.trace_file import TraceWriter
 
 
-class TraceTap(Autoregressive):
-    """Stands before an engine's drafting, passes everything on, and keeps what goes by.
+class TraceTap:
+    """The ``Drafting`` that keeps what goes by on its way to another one.
 
     Args:
         inner: what drafts; it behaves as without the tap.
@@ -30,65 +28,30 @@ class TraceTap(Autoregressive):
         prompt_window: for how many of the last prompt positions; likewise.
     """
 
-    def __init__(self, inner: Autoregressive, topk: int, prompt_window: int) -> None:
+    def __init__(self, inner: Drafting, topk: int, prompt_window: int) -> None:
+        self.drafter, self.figures = inner.drafter, inner.figures
+        self.demands = attrs.evolve(
+            inner.demands,
+            harvest_topk=max(topk, inner.demands.harvest_topk),
+            prompt_window=max(prompt_window, inner.demands.prompt_window),
+        )
         self.inner = inner
-        self.branching = inner.branching
-        self.max_depth, self.max_nodes = inner.max_depth, inner.max_nodes
-        self.feature_layers = inner.feature_layers
-        self.harvest_topk = max(topk, inner.harvest_topk)
-        self.prompt_window = max(prompt_window, inner.prompt_window)
         self._passes: list[TracedPass] = []
         self._prompt: tuple[Tensor, Tensor | None] | None = None
-
-    @property
-    def output_head(self) -> OutputHead | None:
-        """The head of what drafts."""
-        return self.inner.output_head
-
-    @property
-    def arm(self) -> Arm | None:
-        """What the controller of what drafts chose."""
-        return self.inner.arm
-
-    @property
-    def active_size(self) -> Tensor:
-        """K of what drafts."""
-        return self.inner.active_size
-
-    @property
-    def rows_fetched(self) -> Tensor:
-        """LM-head rows fetched by what drafts."""
-        return self.inner.rows_fetched
-
-    @property
-    def named_components(self) -> list[tuple[str, object]]:
-        """The components of what drafts."""
-        return self.inner.named_components
-
-    @property
-    def drafter(self) -> object:
-        """Who answers for the draft trees."""
-        return self.inner.drafter
-
-    def memory_use(self) -> MemoryUse | None:
-        """Return the memory of what drafts."""
-        return self.inner.memory_use()
 
     def reusable(self, shared: int, prompt_tokens: int) -> int:
         """Return 0: what is recorded of a prompt is recorded from its start."""
         return 0
 
-    def start(self, prompt_ids: Tensor, prefill: Prefill, clock: PhaseClock, kept: int = 0) -> None:
+    def start(
+        self, prompt_ids: Tensor, prefill: Prefill, generator: Generator, clock: PhaseClock, kept: int = 0
+    ) -> None:
         """Begin a request, and show ``inner`` only what it asked for."""
         self._passes, self._prompt = [], (prompt_ids, prefill.topk_ids)
-        wanted = None
-        if prefill.topk_ids is not None and self.inner.harvest_topk and self.inner.prompt_window:
-            wanted = prefill.topk_ids[-self.inner.prompt_window :, : self.inner.harvest_topk]
-        self.inner.start(prompt_ids, attrs.evolve(prefill, topk_ids=wanted), clock)
-
-    def draw_from(self, generator: Generator) -> None:
-        """Pass the source of randomness on."""
-        self.inner.draw_from(generator)
+        wanted, asked = None, self.inner.demands
+        if prefill.topk_ids is not None and asked.harvest_topk and asked.prompt_window:
+            wanted = prefill.topk_ids[-asked.prompt_window :, : asked.harvest_topk]
+        self.inner.start(prompt_ids, attrs.evolve(prefill, topk_ids=wanted), generator, clock)
 
     def draft(self, root: int, features: Tensor, clock: PhaseClock) -> DraftTree:
         """Return the tree of what drafts."""
@@ -101,12 +64,8 @@ class TraceTap(Autoregressive):
         columns = (tree.token_ids, tree.parents, tree.depths, tree.log_probs)
         kept = DraftTree(*(column.clone() for column in columns))
         self._passes.append(TracedPass(kept, verdict, len(verdict.emitted_ids), topk_ids))
-        wanted = topk_ids[:, : self.inner.harvest_topk] if self.inner.harvest_topk else None
-        self.inner.learn(verdict, tree, wanted, clock)
-
-    def covered(self, ids: tuple[int, ...]) -> Tensor:
-        """Return for every id whether it may be proposed now."""
-        return self.inner.covered(ids)
+        asked = self.inner.demands.harvest_topk
+        self.inner.learn(verdict, tree, topk_ids[:, :asked] if asked else None, clock)
 
     def take(self, report: GenerationReport, steps: list[StepStats]) -> TracedRequest | None:
         """Return the request that was just finished, and forget it.
@@ -127,7 +86,7 @@ class TraceTap(Autoregressive):
         ]
         prompt_ids, topk_ids = prompt
         if topk_ids is None:
-            topk_ids = prompt_ids.new_empty(0, self.harvest_topk)
+            topk_ids = prompt_ids.new_empty(0, self.demands.harvest_topk)
         return from_passes(report.id, report.task, prompt_ids, topk_ids, passes)
 
 
@@ -152,25 +111,25 @@ class TraceRecorder:
         if prompt_window < 0:
             raise UsageError(f"a window of {prompt_window} prompt positions; allowed: 0 or more")
         drafting = engine.drafting
-        head = drafting.output_head
-        reduced = None if head is None else head.reduced
+        head = target.output_head if drafting.drafter is None else drafting.drafter.output_head
+        draft_ids = head.row_map.token_ids
         tap = TraceTap(drafting, topk, prompt_window)
         header = TraceHeader(
             model=target.name,
             tokenizer_fingerprint=target.tokenizer_fingerprint,
             dtype=config.dtype,
             vocab_size=target.vocab_size,
-            hidden_size=(head or target.output_head).hidden_size,
-            draft_ids=None if reduced is None else tuple(reduced.token_ids.tolist()),
+            hidden_size=head.hidden_size,
+            draft_ids=None if draft_ids is None else tuple(draft_ids.tolist()),
             required_ids=tuple(target.required_ids.tolist()),
             stop_ids=tuple(sorted(target.stop_ids)),
-            topk=tap.harvest_topk,
-            prompt_window=tap.prompt_window,
+            topk=tap.demands.harvest_topk,
+            prompt_window=tap.demands.prompt_window,
             strategy=strategy,
-            drafter=None if head is None else config.drafter,
-            branching=drafting.branching,
-            max_depth=drafting.max_depth,
-            max_nodes=drafting.max_nodes,
+            drafter=None if drafting.drafter is None else config.drafter,
+            branching=drafting.demands.branching,
+            max_depth=drafting.demands.max_depth,
+            max_nodes=drafting.demands.max_nodes,
         )
         self._writer = TraceWriter(path, header)
         self._engine = engine

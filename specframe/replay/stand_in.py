@@ -13,6 +13,7 @@ from specframe.contracts.lm_head import OutputHead
 from specframe.errors import SpecframeError
 from specframe.model.loading import load_tokenizer
 from specframe.model.target import tokenizer_fingerprint
+from specframe.registry.choice import find_dtype
 from specframe.replay.trace import TraceHeader
 from specframe.replay.trace_file import TraceError
 
@@ -46,7 +47,7 @@ class TracedTarget:
         self.required_ids: Tensor = torch.tensor(header.required_ids, dtype=torch.int64)
         self.output_head = OutputHead(torch.empty(header.vocab_size, 0))
         self.device = torch.device("cpu")
-        self.dtype: torch.dtype = getattr(torch, header.dtype)
+        self.dtype = find_dtype(header.dtype)
 
     @cached_property
     def tokenizer(self) -> PreTrainedTokenizerBase:

@@ -18,10 +18,6 @@ from specframe.contracts.tree import DraftTree, Verdict
 FORMAT = 1
 
 
-def _tuple(values: Iterable[int]) -> tuple[int, ...]:
-    return tuple(values)
-
-
 @attrs.frozen(slots=True, kw_only=True)
 class TraceHeader:
     """What all requests of a trace have in common.
@@ -52,9 +48,9 @@ class TraceHeader:
     dtype: str
     vocab_size: int
     hidden_size: int
-    draft_ids: tuple[int, ...] | None = attrs.field(converter=attrs.converters.optional(_tuple))
-    required_ids: tuple[int, ...] = attrs.field(converter=_tuple)
-    stop_ids: tuple[int, ...] = attrs.field(converter=_tuple)
+    draft_ids: tuple[int, ...] | None
+    required_ids: tuple[int, ...]
+    stop_ids: tuple[int, ...]
     topk: int
     prompt_window: int
     strategy: str
@@ -147,9 +143,6 @@ class TracedRequest:
                 path_ends_at_leaf=not bool((parents == nodes[-1]).any()),
             )
             yield TracedPass(DraftTree(token_ids, parents, depths, log_probs), verdict, emitted, topk_ids)
-
-
-ARRAYS = tuple(field.name for field in attrs.fields(TracedRequest) if field.name not in ("id", "task"))
 
 
 def from_passes(

@@ -21,8 +21,9 @@ import attrs
 from safetensors import SafetensorError
 from safetensors.torch import load, save
 
+from specframe.contracts.records import structure
 from specframe.errors import SpecframeError, UsageError
-from specframe.replay.trace import ARRAYS, FORMAT, TracedRequest, TraceHeader
+from specframe.replay.trace import FORMAT, TracedRequest, TraceHeader
 
 MAGIC = b"specframe trace\n"
 _FRAME = struct.Struct("<II")
@@ -94,11 +95,11 @@ class TraceWriter:
 
     def _resume(self, header: TraceHeader) -> None:
         found, path = _read_header(self._file, self._path), self._path
-        for field in attrs.fields(TraceHeader):
-            old, new = getattr(found, field.name), getattr(header, field.name)
-            if old != new and field.name not in _FREE_FIELDS:
+        now = attrs.asdict(header, recurse=False)
+        for name, old in attrs.asdict(found, recurse=False).items():
+            if old != now[name] and name not in _FREE_FIELDS:
                 raise TraceError(
-                    f"trace {path} was recorded with {field.name} {_short(old)}, and not {_short(new)}; "
+                    f"trace {path} was recorded with {name} {_short(old)}, and not {_short(now[name])}; "
                     "allowed: another file, or the same setting"
                 )
         for start, payload in _frames(self._file, path):
@@ -117,8 +118,9 @@ class TraceWriter:
         """
         if (request.task, request.id) in self.recorded:
             return
-        arrays = {name: getattr(request, name).contiguous() for name in ARRAYS}
-        self._append(save(arrays, {"id": request.id, "task": request.task}))
+        arrays = attrs.asdict(request, recurse=False)
+        names = {name: arrays.pop(name) for name in ("id", "task")}
+        self._append(save({name: array.contiguous() for name, array in arrays.items()}, names))
         self.recorded.add((request.task, request.id))
 
     def _append(self, content: bytes, before: bytes = b"") -> None:
@@ -188,8 +190,8 @@ def _read_header(file: FileIO, path: Path) -> TraceHeader:
             "record it again"
         )
     try:
-        return TraceHeader(**content)
-    except TypeError as error:
+        return structure(TraceHeader, content)
+    except ValueError as error:
         raise TraceError(f"trace {path} is damaged: its header cannot be read ({error})") from None
 
 

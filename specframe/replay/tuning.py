@@ -22,12 +22,12 @@ from optuna.exceptions import ExperimentalWarning
 from optuna.samplers import TPESampler
 from optuna.trial import FrozenTrial, TrialState
 
+from specframe.bench.progress import progress_bar
 from specframe.contracts.options import search_space
 from specframe.errors import SpecframeError, UsageError
 from specframe.registry.manager import build_registry, create_plugin_manager
 from specframe.replay.costs import HeadCosts
 from specframe.replay.offline import OfflineStrategy, ReplayedRequest
-from specframe.replay.progress import progress_bar
 from specframe.replay.scores import pareto_front, score
 from specframe.replay.trace_file import Trace
 
@@ -156,11 +156,9 @@ def tune(
 
     study.sampler = _sampler(seed + len(study.trials))
     done = len([one for one in study.trials if one.state.is_finished()])
-    with progress_bar() as progress:
-        bar = progress.add_task("trials", total=trials, completed=done)
+    with progress_bar(trials, done, "trials", stays=False) as advance:
         if done < trials:
-            advance = [lambda study, trial: progress.advance(bar)]
-            study.optimize(objective, n_trials=trials - done, callbacks=advance)
+            study.optimize(objective, n_trials=trials - done, callbacks=[lambda study, trial: advance()])
     finished = [_trial(one, space) for one in study.trials if one.state is TrialState.COMPLETE]
     if not finished:
         raise SpecframeError(f"none of {len(study.trials)} trials had options of {name!r} that fit together")

@@ -45,6 +45,11 @@ class TorchAdmitter:
         """How many slots were given out since the request began, [] int64."""
         return torch.tensor(self._admitted)
 
+    @property
+    def tensors(self) -> tuple[Tensor, ...]:
+        """What it keeps besides the active set."""
+        return (self._last_seen, self._last_position)
+
     def reset(self) -> None:
         """Make everything but the pinned ids inactive."""
         active = self._active

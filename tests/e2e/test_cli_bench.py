@@ -11,6 +11,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import attrs
 import pytest
 import torch
 from command_line import CommandLine, Outcome
@@ -27,6 +28,7 @@ OURS = "autoregressive,full,nanospec:capacity=64"
 _DOUBLES = """
 import attrs
 import torch
+from specframe.contracts.protocols import VocabularyBuilder
 from specframe.registry.components import Component
 from specframe.registry.hookspecs import hookimpl
 
@@ -36,8 +38,8 @@ NOTHING = torch.empty(0, dtype=torch.int64)
 class Options:
     pass
 
-class Strategy:
-    capacity, harvest_topk, prompt_window, eviction = 64, 0, 0, "fifo"
+class Strategy(VocabularyBuilder):
+    capacity = 64
 
     def __init__(self, target, pinned_ids):
         self.target, self.pinned_ids, self.seen = target, pinned_ids, []
@@ -127,16 +129,16 @@ def test_every_prompt_is_answered_by_all_in_rotating_order(bench: CommandLine, t
         for turn, prompt in enumerate(["p0", "p1", "p2", "p3"])
         for order in range(3)
     ]
-    assert [(row.id, row.configuration, row.order) for row in rows] == expected
+    assert [(row.report.id, row.configuration, row.order) for row in rows] == expected
 
 
 def test_the_rows_say_what_happened(bench: CommandLine, tmp_path: Path) -> None:
     out = tmp_path / "out.jsonl"
     assert bench("-s", f"{OURS},hf-greedy,hf-prompt-lookup", "--json", out).exit_code == 0
     rows = read_rows(out)
-    of_first = {row.configuration: row for row in rows if row.id == "p0"}
+    of_first = {row.configuration: row for row in rows if row.report.id == "p0"}
     baseline, ours = of_first["autoregressive"], of_first["nanospec:capacity=64"]
-    assert {tuple(row.token_ids) for row in of_first.values()} == {tuple(baseline.token_ids)}
+    assert {tuple(row.report.token_ids) for row in of_first.values()} == {tuple(baseline.report.token_ids)}
     assert baseline.lossless is not None
     assert baseline.lossless.equal is None
     for row in rows:
@@ -144,17 +146,21 @@ def test_the_rows_say_what_happened(bench: CommandLine, tmp_path: Path) -> None:
         assert row.lossless.passed
         assert row.lossless.equal is not False
     assert ours.steps is not None
-    assert sum(ours.steps.emitted) == ours.new_tokens - 1
-    assert len(ours.steps.active_size) == ours.target_passes
+    assert sum(ours.steps.emitted) == ours.report.new_tokens - 1
+    assert len(ours.steps.active_size) == ours.report.target_passes
     # Pinned ids have their rows already; everything else that is active was fetched once.
     assert ours.steps.active_size[0] - ours.steps.rows_fetched[0] == 3
+    assert {name for name, value in attrs.asdict(ours.report).items() if value is None} == {
+        "controller",
+        "fallback",
+    }
     assert ours.packed_bytes == 64 * 64 * 4
     assert ours.head_bytes == 2 * 101 * 64 * 4  # and the copy that the CPU multiplies by
     assert of_first["full"].packed_bytes == 0
     peer = of_first["hf-greedy"]
     assert peer.steps is None
-    assert peer.tau == 1.0
-    assert of_first["hf-prompt-lookup"].target_passes <= peer.target_passes
+    assert peer.report.tau == 1.0
+    assert of_first["hf-prompt-lookup"].report.target_passes <= peer.report.target_passes
 
 
 def test_the_manifest_says_how_the_rows_came_about(
@@ -230,7 +236,7 @@ def kill_at_work(arguments: list[str], out: Path) -> None:
 
 
 def without_times(row: BenchRow) -> tuple[object, ...]:
-    return row.id, row.configuration, row.order, row.token_ids, row.steps, row.lossless
+    return row.report.id, row.configuration, row.order, row.report.token_ids, row.steps, row.lossless
 
 
 def test_a_benchmark_that_is_killed_twice_loses_and_doubles_no_row(

@@ -44,6 +44,7 @@ def specframe_drafters():
 
 _RAISING = """
 import attrs
+from specframe.contracts.protocols import VocabularyBuilder
 from specframe.registry.components import Component
 from specframe.registry.hookspecs import hookimpl
 
@@ -51,8 +52,8 @@ from specframe.registry.hookspecs import hookimpl
 class Options:
     capacity: int = 64
 
-class Strategy:
-    capacity, harvest_topk, prompt_window, eviction = 64, 0, 0, "fifo"
+class Strategy(VocabularyBuilder):
+    capacity = 64
 
     def __init__(self, pinned_ids):
         self.pinned_ids = pinned_ids

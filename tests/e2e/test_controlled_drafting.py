@@ -21,12 +21,14 @@ from specframe.contracts.protocols import GatherBackend
 from specframe.contracts.report import Arm, PassesPerArm
 from specframe.contracts.tree import DraftTree, Verdict
 from specframe.engine.assembly import build_engine
-from specframe.engine.controlled_drafting import ControlledDrafting
-from specframe.engine.controller import Controller
-from specframe.engine.drafting import Drafting
+from specframe.engine.drafting.active import ActiveDrafting
+from specframe.engine.drafting.controlled import ControlledDrafting
+from specframe.engine.drafting.controller import Controller
+from specframe.engine.drafting.protocol import Drafting
 from specframe.engine.engine import Engine
 from specframe.model.target import Prefill, Target
 from specframe.vocabulary.store import VocabularyStore
+from specframe.vocabulary.whole import WholeVocabulary
 from specframe_plugins.drafters.lookup.drafter import LookupDrafter
 from specframe_plugins.gathers.torch import TorchGather
 from specframe_plugins.vocabularies.full import FullVocabulary
@@ -67,11 +69,10 @@ def controlled(
 ) -> ControlledDrafting:
     options = NanospecOptions(capacity=60, prompt_window=4)
     strategy = strategy or NanospecVocabulary(options, target.required_ids, target.vocab_size, SPARE_IDS)
-    drafter, head, full_head = drafter or eagle(target), TorchGather(), TorchGather()
-    store = VocabularyStore(target.output_head, head, capacity=60, pinned_ids=strategy.pinned_ids)
-    full_head.bind(target.output_head, None)
-    controller = None if arms is None else Forced(arms)
-    return ControlledDrafting(drafter, head, strategy, store, full_head, controller)
+    store = VocabularyStore(target.output_head, TorchGather(), capacity=60, pinned_ids=strategy.pinned_ids)
+    inner = ActiveDrafting(drafter or eagle(target), strategy, store)
+    everything = WholeVocabulary(target.output_head, TorchGather())
+    return ControlledDrafting(inner, everything, None if arms is None else Forced(arms))
 
 
 def controlled_engine(target: Target, arms: list[Arm] | None = None, **parts: Any) -> Engine:
@@ -141,11 +142,12 @@ def test_a_grown_active_set_has_the_spare_ids_and_a_shrunk_one_has_not(llama: Ta
     engine.drafting = drafting
     before = 0
     for _ in engine.stream(PROMPT, 12):
-        if drafting.arm == "grown":
-            assert bool(drafting.covered(tuple(SPARE_IDS.tolist())).all())
-            before = int(drafting.active_size)
-        elif drafting.arm == "pruned":
-            assert int(drafting.active_size) < before
+        figures = drafting.figures
+        if figures.arm == "grown":
+            assert bool(figures.covered(tuple(SPARE_IDS.tolist())).all())
+            before = int(figures.active_size)
+        elif figures.arm == "pruned":
+            assert int(figures.active_size) < before
     assert all(step.rows_fetched <= step.active_size for step in engine.steps)
 
 
@@ -170,7 +172,7 @@ def drafts(drafting: Drafting, target: Target, passes: int) -> list[DraftTree]:
     clock.start()
     ids = torch.randint(target.vocab_size, (passes + 1,), generator=source).tolist()
     prompt_features = features(len(PROMPT))
-    drafting.start(torch.tensor(PROMPT), Prefill(torch.empty(1, 101), prompt_features, None), clock)
+    drafting.start(torch.tensor(PROMPT), Prefill(torch.empty(1, 101), prompt_features, None), source, clock)
     committed, trees = prompt_features[-1:], []
     for root, following in pairwise(ids):
         trees.append(drafting.draft(root, committed, clock))
@@ -182,11 +184,10 @@ def drafts(drafting: Drafting, target: Target, passes: int) -> list[DraftTree]:
 @torch.inference_mode()
 @pytest.mark.parametrize("pause", [1, 2, 7, 64, 65, 150])
 def test_after_a_pause_the_same_tokens_are_drafted_as_without_one(llama: Target, pause: int) -> None:
-    head = TorchGather()
-    head.bind(llama.output_head, None)
+    everything = WholeVocabulary(llama.output_head, TorchGather())
     arms: list[Arm] = [*["full"] * 2, *["stopped"] * pause, *["full"] * 3]
-    paused = ControlledDrafting(eagle(llama), head, FullVocabulary(), None, head, Forced(arms))
-    steady = Drafting(eagle(llama), head, FullVocabulary(), None)
+    steady, inner = (ActiveDrafting(eagle(llama), FullVocabulary(), everything) for _ in range(2))
+    paused = ControlledDrafting(inner, everything, Forced(arms))
     one, other = (drafts(drafting, llama, len(arms)) for drafting in (paused, steady))
     assert {len(tree) for tree in one[2:-3]} == {1}
     for tree, expected in zip(one[-3:], other[-3:], strict=True):
@@ -222,6 +223,8 @@ class FakeTime:
 
 class Pausing(ScriptedDrafter):
     """Knows the text to come, but only from some token on; drafting takes time, most of it for the head."""
+
+    can_pause = True
 
     def __init__(self, target: Target, text: list[int], knows_from: int, time: FakeTime) -> None:
         super().__init__(target.output_head, text, max_nodes=4)

@@ -266,11 +266,12 @@ def test_a_strategy_with_no_active_token_at_all_drafts_nothing(target: Target, e
         lambda verdict: attrs.evolve(verdict, accepted_ids=(*verdict.accepted_ids, 5)),
     ],
 )
+@pytest.mark.parametrize("call", [1, 3], ids=["after the prefill", "after a target pass"])
 def test_a_verdict_that_does_not_belong_to_the_tree_is_named(
-    act: Callable[[Verdict], Verdict], target: Target, expected: list[int]
+    act: Callable[[Verdict], Verdict], call: int, target: Target, expected: list[int]
 ) -> None:
     broken = bench(target, fallback=True)
-    misbehave(broken.components["verifier"], "verify", 3, act)
+    misbehave(broken.components["verifier"], "verify", call, act)
     assert_named_and_harmless(broken, "verifier", "verify", "allowed: ", expected)
 
 

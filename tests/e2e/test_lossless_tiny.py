@@ -15,10 +15,12 @@ from tiny_models import EOS_ID, MODEL_TYPES, reference_greedy, tiny_target
 from specframe.config import RunConfig
 from specframe.contracts.report import GenerationReport
 from specframe.engine.assembly import build_engine
-from specframe.engine.drafting import Autoregressive, Drafting
+from specframe.engine.drafting.active import ActiveDrafting
+from specframe.engine.drafting.autoregressive import Autoregressive
 from specframe.engine.engine import Engine
 from specframe.model.target import Target
 from specframe.registry.observers import Observers
+from specframe.vocabulary.whole import WholeVocabulary
 from specframe_plugins.drafters.eagle.checkpoint import save_head
 from specframe_plugins.drafters.eagle.model import EagleConfig, EagleHead
 from specframe_plugins.gathers.torch import TorchGather
@@ -41,12 +43,10 @@ def without_eos(target: Target) -> None:
 
 def scripted_engine(target: Target, text: list[int], *, seed: int = 0, chunk: int = 512) -> Engine:
     drafter = ScriptedDrafter(target.output_head, text, seed=seed)
-    head = TorchGather()
-    head.bind(target.output_head, None)
+    everything = WholeVocabulary(target.output_head, TorchGather())
     config = RunConfig(strategy="full", dtype="float32", prefill_chunk=chunk)
-    return Engine(
-        config, target, GreedyVerifier(), Drafting(drafter, head, FullVocabulary(), None), Observers()
-    )
+    drafting = ActiveDrafting(drafter, FullVocabulary(), everything)
+    return Engine(config, target, GreedyVerifier(), drafting, Observers())
 
 
 @pytest.mark.parametrize("seed", range(4))

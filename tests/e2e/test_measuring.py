@@ -12,7 +12,7 @@ from specframe.config import RunConfig
 from specframe.contracts.clock import Phase, PhaseClock
 from specframe.contracts.tree import DraftTree, Verdict
 from specframe.engine.assembly import build_engine
-from specframe.engine.drafting import Autoregressive
+from specframe.engine.drafting.autoregressive import Autoregressive
 from specframe.engine.recorder import GenerationRecorder
 from specframe.model.target import Target
 from specframe.request.prompts import encode_prompt
@@ -42,9 +42,9 @@ def seconds_per_lap() -> float:
 
 def seconds_to_sum_up(passes: int) -> float:
     """Return how long the statistics of a generation take when it is over."""
-    recorder, drafting = GenerationRecorder(), Autoregressive()
+    recorder, figures = GenerationRecorder(), Autoregressive().figures
     for _ in range(passes):
-        recorder.record(DraftTree.root_only(3), Verdict((0,), (), 4, True), (4,), drafting)
+        recorder.record(DraftTree.root_only(3), Verdict((0,), (), 4, True), (4,), figures)
     begin = perf_counter()
     recorder.steps()
     return perf_counter() - begin

@@ -14,7 +14,7 @@ from torch import Generator, Tensor
 from specframe.contracts.clock import PhaseClock
 from specframe.contracts.lm_head import OutputHead
 from specframe.contracts.options import build_options
-from specframe.contracts.protocols import GatherBackend, ReadsLayers
+from specframe.contracts.protocols import Drafter, GatherBackend, Verifier
 from specframe.contracts.target_logits import TargetLogits
 from specframe.contracts.tree import DraftTree, Verdict
 from specframe.model.target import Target
@@ -106,7 +106,7 @@ def test_a_registered_drafter_keeps_its_promises(
     if component.name in files:
         options = {"checkpoint": files[component.name]}
     drafter = build(component, target, **options)
-    layers = drafter.feature_layers if isinstance(drafter, ReadsLayers) else ()
+    layers = drafter.feature_layers
     check_drafter(drafter, target.hidden_size * max(1, len(layers)))
 
 
@@ -174,7 +174,7 @@ def test_a_strategy_that_breaks_a_promise_is_caught(broken: type[NanospecVocabul
         check_vocabulary_builder(builder, 101)
 
 
-class AcceptsTheFirstChild:
+class AcceptsTheFirstChild(Verifier):
     def verify(self, tree: DraftTree, target: TargetLogits, generator: Generator | None) -> Verdict:
         if len(tree) == 1:
             return GreedyVerifier().verify(tree, target, generator)
@@ -204,7 +204,7 @@ def test_a_verifier_that_breaks_a_promise_is_caught(broken: type[Any], reason: s
         check_verifier(broken())
 
 
-class ChainDrafter:
+class ChainDrafter(Drafter):
     """Drafts the most likely chain without looking at the features; broken by the overrides of its tests."""
 
     branching, max_depth, max_nodes = 2, 3, 4

@@ -7,6 +7,7 @@ from typing import Any
 import attrs
 
 from specframe.bench.rows import BenchRow, Losslessness, Steps
+from specframe.contracts.report import GenerationReport
 
 _STEPS = Steps(
     active_size=[40, 46],
@@ -27,12 +28,9 @@ _LOSSLESS = Losslessness(
     tolerance=0.5,
     passed=True,
 )
-_ROW = BenchRow(
+_REPORT = GenerationReport(
     id="harbour",
     task="qa",
-    category="qa",
-    configuration="nanospec:capacity=1024",
-    order=2,
     strategy="nanospec",
     drafter="eagle",
     verifier="greedy",
@@ -41,12 +39,6 @@ _ROW = BenchRow(
     dtype="bfloat16",
     device="cpu",
     seed=0,
-    temperature=0.0,
-    top_p=1.0,
-    top_k=0,
-    min_p=0.0,
-    repetition_penalty=1.0,
-    lossy=False,
     prompt_tokens=20,
     kept_tokens=0,
     token_ids=[5, 6, 7, 8],
@@ -71,47 +63,44 @@ _ROW = BenchRow(
     drafter_misses=0,
     unknown_ids=0,
     accept_by_depth=[0.5, 0.0],
-    controller=None,
-    fallback=None,
     peak_rss_bytes=1_000_000,
     specframe_version="0.1.0",
+)
+_ROW = BenchRow(
+    report=_REPORT,
+    category="qa",
+    configuration="nanospec:capacity=1024",
+    order=2,
     packed_bytes=1024 * 576 * 2,
     store_bytes=400_000,
     head_bytes=49152 * 576 * 2,
     steps=_STEPS,
     lossless=_LOSSLESS,
 )
+# What is not known unless it is told, and the names of what drafts.
 _UNKNOWN_TO_A_PEER = [
-    "drafter",
-    "verifier",
-    "gather",
-    "prefill_s",
-    "draft_s",
-    "draft_backbone_s",
-    "draft_head_s",
-    "draft_tree_s",
-    "vocabulary_s",
-    "statistics_s",
-    "verify_s",
-    "active_mean",
-    "active_max",
-    "coverage",
-    "oov_rejections",
-    "drafter_misses",
-    "unknown_ids",
-    "accept_by_depth",
-    "controller",
-    "packed_bytes",
-    "store_bytes",
-    "head_bytes",
-    "steps",
+    *("drafter", "verifier", "gather"),
+    *(
+        field.name
+        for cls in (GenerationReport, BenchRow)
+        for field in attrs.fields(cls)
+        if field.default is None
+    ),
 ]
 
 
 def row(**changes: Any) -> BenchRow:
-    return attrs.evolve(_ROW, **changes)
+    return changed(_ROW, **changes)
+
+
+def changed(row: BenchRow, **changes: Any) -> BenchRow:
+    """A row with other values, of its report or beside it, by the keys that they have in a file."""
+    of_report = {name: changes.pop(name) for name in attrs.fields_dict(GenerationReport) if name in changes}
+    return attrs.evolve(row, report=attrs.evolve(row.report, **of_report), **changes)
 
 
 def peer_row(**changes: Any) -> BenchRow:
     unknown = dict.fromkeys(_UNKNOWN_TO_A_PEER)
-    return row(configuration="hf-greedy", strategy="hf-greedy", **{**unknown, **changes})
+    return row(
+        **{**unknown, "configuration": "hf-greedy", "strategy": "hf-greedy", "lossless": _LOSSLESS, **changes}
+    )

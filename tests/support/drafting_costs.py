@@ -8,7 +8,7 @@ from collections import Counter
 import attrs
 
 from specframe.contracts.report import Arm
-from specframe.engine.controller import Controller
+from specframe.engine.drafting.controller import Controller
 
 
 @attrs.define

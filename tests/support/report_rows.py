@@ -114,9 +114,9 @@ def _row(
 ) -> BenchRow:
     peer, drafts = profile.label.startswith("hf-"), profile.active[1] > 0
     steps = None if peer else _steps(profile, new_tokens, rng)
-    passes = len(steps.emitted) if steps else None
+    passes = len(steps.emitted) if steps else new_tokens - 1
     noise = float(rng.lognormal(0.0, profile.noise))
-    scale = (passes or new_tokens) * noise
+    scale = (passes if steps else new_tokens) * noise
     draft = (
         (profile.head_s + profile.vocabulary_s + profile.backbone_s + 0.0016) * scale
         if drafts
@@ -142,7 +142,7 @@ def _row(
         finish_reason="length",
         new_tokens=new_tokens,
         target_passes=passes,
-        tau=emitted / passes if passes else None,
+        tau=emitted / passes if steps else 1.0,
         wall_s=draft + verify + prefill,
         prefill_s=None if peer else prefill,
         draft_s=None if peer else draft,

@@ -9,11 +9,11 @@ from torch import Tensor
 
 from specframe.contracts.clock import PhaseClock
 from specframe.contracts.lm_head import OutputHead
-from specframe.contracts.protocols import GatherBackend
+from specframe.contracts.protocols import Drafter, GatherBackend
 from specframe.contracts.tree import DraftTree, Verdict
 
 
-class ScriptedDrafter:
+class ScriptedDrafter(Drafter):
     """Drafts random trees in which a random prefix of the known text is hidden at random nodes."""
 
     branching = 1

@@ -8,7 +8,8 @@ import torch
 from tiny_models import tiny_target
 
 from specframe.config import RunConfig
-from specframe.engine.drafting import Autoregressive, Drafting
+from specframe.engine.drafting.active import ActiveDrafting
+from specframe.engine.drafting.autoregressive import Autoregressive
 from specframe.engine.engine import Engine
 from specframe.model.target import Target
 from specframe.registry.observers import Observers
@@ -67,7 +68,7 @@ def drafting_engine(
         target.output_head, gather, capacity=strategy.capacity, pinned_ids=strategy.pinned_ids
     )
     config = RunConfig(dtype="float32", gather="torch", **settings)
-    drafting = Drafting(drafter, gather, strategy, store)
+    drafting = ActiveDrafting(drafter, strategy, store)
     return Engine(config, target, verifier, drafting, observers or Observers())
 
 

@@ -11,14 +11,16 @@ from tiny_models import reference_greedy, tiny_target
 
 from specframe.config import RunConfig
 from specframe.contracts.options import build_options
-from specframe.engine.drafting import Autoregressive, Drafting
+from specframe.engine.drafting.active import ActiveDrafting
+from specframe.engine.drafting.autoregressive import Autoregressive
 from specframe.engine.engine import Engine
 from specframe.model.target import Target
 from specframe.registry.components import BuildContext
 from specframe.registry.observers import Observers
 from specframe.replay.recording import TraceRecorder
 from specframe.replay.trace_file import Trace, read_trace
-from specframe.vocabulary.store import VocabularyStore
+from specframe.vocabulary.store import DraftVocabulary, VocabularyStore
+from specframe.vocabulary.whole import WholeVocabulary
 from specframe_plugins.gathers.torch import TorchGather
 from specframe_plugins.verifiers.greedy import GreedyVerifier
 from specframe_plugins.vocabularies import full, nanospec
@@ -44,19 +46,17 @@ def scripted_engine(
     component = {"full": full.COMPONENT, "nanospec": nanospec.COMPONENT}[strategy]
     context = BuildContext(target=target, required_ids=target.required_ids)
     builder = component.factory(build_options(component.options, options, strategy), context)
-    gather, store = TorchGather(), None
-    if builder.capacity is None:
-        gather.bind(target.output_head, None)
-    else:
+    store: DraftVocabulary = WholeVocabulary(target.output_head, TorchGather())
+    if builder.capacity is not None:
         store = VocabularyStore(
             target.output_head,
-            gather,
+            TorchGather(),
             capacity=builder.capacity,
             eviction=builder.eviction,
             pinned_ids=builder.pinned_ids,
         )
     config = RunConfig(strategy=strategy, drafter="scripted", dtype="float32", max_new_tokens=NEW_TOKENS)
-    return Engine(config, target, GreedyVerifier(), Drafting(drafter, gather, builder, store), Observers())
+    return Engine(config, target, GreedyVerifier(), ActiveDrafting(drafter, builder, store), Observers())
 
 
 def autoregressive_engine(target: Target) -> Engine:

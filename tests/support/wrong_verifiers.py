@@ -15,7 +15,7 @@ from specframe_plugins.verifiers.acceptance.sampled_tree import SampledTreeOnHos
 from specframe_plugins.verifiers.acceptance.tree_walk import walk
 
 
-class ForgetsTheResidual:
+class ForgetsTheResidual(Verifier):
     """Draws the recovered token from the target itself."""
 
     def verify(self, tree: DraftTree, target: TargetLogits, generator: Generator | None) -> Verdict:
@@ -32,7 +32,7 @@ class ForgetsTheResidual:
         return walk(sampled, choose)
 
 
-class AcceptsByTheDrafter:
+class AcceptsByTheDrafter(Verifier):
     """Accepts with probability p(x), as if the candidate had been drawn uniformly."""
 
     def verify(self, tree: DraftTree, target: TargetLogits, generator: Generator | None) -> Verdict:
@@ -50,7 +50,7 @@ class AcceptsByTheDrafter:
         return walk(sampled, choose)
 
 
-class RecoversTheWrongWayRound:
+class RecoversTheWrongWayRound(Verifier):
     """Draws the recovered token from (q - p)+."""
 
     def verify(self, tree: DraftTree, target: TargetLogits, generator: Generator | None) -> Verdict:
@@ -70,7 +70,7 @@ class RecoversTheWrongWayRound:
         return walk(sampled, choose)
 
 
-class ForgetsWhatWasDrawn:
+class ForgetsWhatWasDrawn(Verifier):
     """Offers children that were drawn without replacement as if each came from the whole of q."""
 
     def verify(self, tree: DraftTree, target: TargetLogits, generator: Generator | None) -> Verdict:
@@ -89,7 +89,7 @@ class ForgetsWhatWasDrawn:
         return walk(sampled, choose)
 
 
-class TakesTheFirstPathForASample:
+class TakesTheFirstPathForASample(Verifier):
     """Chooses the path that the target likes best and verifies it as if it had been the only one."""
 
     def verify(self, tree: DraftTree, target: TargetLogits, generator: Generator | None) -> Verdict:
@@ -112,7 +112,7 @@ class TakesTheFirstPathForASample:
         return sampled.verdict(nodes[: block.accepted + 1], drawing.draw(block.remaining, generator))
 
 
-class AcceptsBlocksTokenByToken:
+class AcceptsBlocksTokenByToken(Verifier):
     """Accepts a block by its joint weight, but recovers with the weight of single tokens."""
 
     def verify(self, tree: DraftTree, target: TargetLogits, generator: Generator | None) -> Verdict:
@@ -128,7 +128,7 @@ class AcceptsBlocksTokenByToken:
         )
 
 
-class TargetOffByOneNode:
+class TargetOffByOneNode(Verifier):
     """Reads the target after the parent of each node."""
 
     def verify(self, tree: DraftTree, target: TargetLogits, generator: Generator | None) -> Verdict:
@@ -142,7 +142,7 @@ class TargetOffByOneNode:
         )
 
 
-class SharpensTheTarget:
+class SharpensTheTarget(Verifier):
     """Samples the target at a lower temperature than it was asked to."""
 
     def verify(self, tree: DraftTree, target: TargetLogits, generator: Generator | None) -> Verdict:

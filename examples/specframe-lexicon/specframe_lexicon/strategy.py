@@ -10,7 +10,7 @@ from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
 from specframe.contracts.options import option
-from specframe.contracts.protocols import Eviction
+from specframe.contracts.protocols import VocabularyBuilder
 from specframe.contracts.tree import DraftTree, Verdict
 from specframe.errors import UsageError
 from specframe.registry.components import BuildContext, Component
@@ -30,15 +30,13 @@ class LexiconOptions:
     )
 
 
-class LexiconVocabulary:
+class LexiconVocabulary(VocabularyBuilder):
     """Pins the lexicon; admits the tokens of the prompt and of the output, the least recent leave first."""
 
-    harvest_topk = 0
-    prompt_window = 0
-    eviction: Eviction = "lru"
+    eviction = "lru"
 
     def __init__(self, capacity: int, pinned_ids: Tensor) -> None:
-        self.capacity: int | None = capacity
+        self.capacity = capacity
         self.pinned_ids = pinned_ids
 
     def start(self, prompt_ids: Tensor, target_topk_ids: Tensor | None) -> Tensor:

@@ -82,6 +82,12 @@ class Admission:
         return state
 
     @property
+    def tensors(self) -> tuple[Tensor, ...]:
+        """What it holds besides the active set."""
+        lists = (self.order, self.new_slots, self.new_ids, self.new_count, self.seen, self.next_order)
+        return (*lists, self.last_position, self.admitted, self.scalars)
+
+    @property
     def ring(self) -> int:
         """Number of slots that are not pinned."""
         return self.order.shape[0]

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from specframe.contracts.active_set import ActiveSet
 from specframe.contracts.lm_head import OutputHead
+from specframe.contracts.protocols import GatherBackend
 from specframe.ops.packed_linear import PackedLinear
 from specframe.ops.row_maxima import row_topk
 from specframe.registry.components import Component
@@ -18,7 +19,7 @@ from specframe.registry.components import Component
 _WIDTH_STEP = 256
 
 
-class TorchGather:
+class TorchGather(GatherBackend):
     """Gathers rows with ``index_select`` and multiplies by the packed copy.
 
     Source: NanoSpec (2026), packed vocabulary. Rows from the active count on hold what earlier tokens left
@@ -28,6 +29,8 @@ class TorchGather:
     Rows that never change, those of a static map, are kept in the order that the CPU multiplies by, if the
     full head is: for rows that do change, reordering takes longer than it saves (docs/performance.md).
     """
+
+    capturable = True
 
     def bind(self, head: OutputHead, active: ActiveSet | None) -> None:
         """Attach to a head and an active set, with room for ``capacity`` rows; None uses the head itself."""
@@ -50,8 +53,10 @@ class TorchGather:
             self._product = PackedLinear(self._weight, self._bias)
             self._weight = self._weight[:0].clone()  # a fixed set is fetched once
 
-    def join(self) -> None:
-        """Wait for nothing: rows are copied in the order of everything else."""
+    def held(self) -> tuple[Tensor, ...]:
+        """Return the packed rows."""
+        product = () if self._product is None else self._product.tensors
+        return (self._weight, *product, *([] if self._bias is None else [self._bias]))
 
     def topk(self, hidden: Tensor, k: int) -> tuple[Tensor, Tensor]:
         """Return log-probabilities [N, k] float32 and token ids [N, k] int64 of the k best active tokens."""

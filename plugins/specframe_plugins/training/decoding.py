@@ -137,7 +137,7 @@ def decode(
 def _sum_up(shape: str, task: str, reports: Iterable[GenerationReport]) -> Drafting:
     drafted = [found for found in reports if found.target_passes]
     passes = sum(found.target_passes for found in drafted)
-    depths = torch.zeros(max((len(found.accept_by_depth) for found in drafted), default=0))
+    depths = torch.zeros(max((len(found.accept_by_depth or ()) for found in drafted), default=0))
     for found in drafted:
         depths += torch.tensor(found.accept_by_depth) * found.target_passes
     return Drafting(

@@ -26,7 +26,7 @@ class SampledStep:
         self._backbone, self._sampling = backbone, sampling
 
     def draw_from(self, generator: Generator, active_ids: Callable[[int], Tensor]) -> None:
-        """Begin a request, as in ``DrawsTrees``."""
+        """Begin a request, as in ``Drafter``."""
         self._generator, self._active_ids = generator, active_ids
 
     def __call__(self, gather: GatherBackend, root: int, lap: Callable[[Phase], None]) -> DraftTree:

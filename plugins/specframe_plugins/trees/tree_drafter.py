@@ -9,7 +9,7 @@ from torch import Generator, Tensor
 
 from specframe.contracts.clock import PhaseClock
 from specframe.contracts.lm_head import OutputHead
-from specframe.contracts.protocols import GatherBackend
+from specframe.contracts.protocols import Drafter, GatherBackend
 from specframe.contracts.tree import DraftTree
 from specframe_plugins.trees.backbone import Backbone
 from specframe_plugins.trees.sampled_step import SampledStep
@@ -18,7 +18,7 @@ from specframe_plugins.trees.step import DraftStep
 from specframe_plugins.trees.tree import DynamicTree
 
 
-class TreeDrafter:
+class TreeDrafter(Drafter):
     """Grows trees of the most likely tokens, or draws them.
 
     Args:
@@ -34,6 +34,8 @@ class TreeDrafter:
         max_depth: the deepest level of its trees.
         max_nodes: N of its trees, the root included.
     """
+
+    can_pause = True
 
     def __init__(
         self,

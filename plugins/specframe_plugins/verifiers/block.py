@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from torch import Generator
 
+from specframe.contracts.protocols import Verifier
 from specframe.contracts.target_logits import TargetLogits
 from specframe.contracts.tree import DraftTree, Verdict
 from specframe.registry.components import Component
@@ -13,7 +14,7 @@ from specframe_plugins.verifiers.acceptance.sampled_tree import SampledTreeOnHos
 from specframe_plugins.verifiers.acceptance.temperature import needs_temperature
 
 
-class BlockVerifier:
+class BlockVerifier(Verifier):
     """Accepts the longest beginning of a chain by the joint probabilities of its tokens.
 
     Source: Block Verification Accelerates Speculative Decoding (arXiv 2403.10444), algorithm 2; in

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Generator, Tensor
 
+from specframe.contracts.protocols import Verifier
 from specframe.contracts.target_logits import TargetLogits
 from specframe.contracts.tree import DraftTree, Verdict
 from specframe.registry.components import Component
@@ -14,7 +15,7 @@ from specframe_plugins.verifiers.acceptance.sampled_tree import SampledTreeOnHos
 from specframe_plugins.verifiers.acceptance.temperature import needs_temperature
 
 
-class GbvVerifier:
+class GbvVerifier(Verifier):
     """Chooses the first path in an order that the distributions alone decide, and verifies it as a block.
 
     Source: Greedy Multi-Path Block Verification (arXiv 2602.16961): path selection, then block verification

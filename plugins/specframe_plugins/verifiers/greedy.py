@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Generator
 
+from specframe.contracts.protocols import Verifier
 from specframe.contracts.target_logits import TargetLogits, not_finite
 from specframe.contracts.tree import DraftTree, Verdict
 from specframe.ops.row_maxima import row_max
@@ -12,7 +13,7 @@ from specframe.registry.components import Component, Setting
 from specframe_plugins.verifiers.acceptance.tree_walk import TreeOnHost, walk
 
 
-class GreedyVerifier:
+class GreedyVerifier(Verifier):
     """Walks the draft tree along the target's argmax.
 
     Source: SpecInfer (arXiv 2305.09781), section 4.3, greedy decoding. Widening to float32 is exact and

@@ -9,6 +9,7 @@ import torch
 from torch import Generator
 
 from specframe.contracts.options import option
+from specframe.contracts.protocols import Verifier
 from specframe.contracts.target_logits import TargetLogits, not_finite
 from specframe.contracts.tree import DraftTree, Verdict
 from specframe.registry.components import Component, Setting
@@ -33,7 +34,7 @@ class LooseOptions:
     )
 
 
-class LooseVerifier:
+class LooseVerifier(Verifier):
     """Follows the target's argmax, and passes a mismatch that the target does not correct; lossy.
 
     Source: Training-Free Loosely Speculative Decoding (FLy, arXiv 2511.22972): an entropy gate, since a

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from torch import Generator
 
+from specframe.contracts.protocols import Verifier
 from specframe.contracts.target_logits import TargetLogits
 from specframe.contracts.tree import DraftTree, Verdict
 from specframe.registry.components import Component
@@ -13,7 +14,7 @@ from specframe_plugins.verifiers.acceptance.temperature import needs_temperature
 from specframe_plugins.verifiers.acceptance.tree_walk import walk
 
 
-class MultiRoundVerifier:
+class MultiRoundVerifier(Verifier):
     """Accepts a child x with probability min(1, p(x) / q(x)); else p loses q and the next child is offered.
 
     After every child was rejected, what is left of p is drawn from. Where children are drawn without

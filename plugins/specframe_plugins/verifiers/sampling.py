@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Generator
 
+from specframe.contracts.protocols import Verifier
 from specframe.contracts.target_logits import TargetLogits, not_finite
 from specframe.contracts.tree import DraftTree, Verdict
 from specframe.registry.components import Component
@@ -13,7 +14,7 @@ from specframe_plugins.verifiers.acceptance.temperature import needs_temperature
 from specframe_plugins.verifiers.acceptance.tree_walk import TreeOnHost, walk
 
 
-class SamplingVerifier:
+class SamplingVerifier(Verifier):
     """Draws the target's token after each visited node; a drawn token that is a child is accepted.
 
     Source: SpecInfer (arXiv 2305.09781), section 4.3, naive sampling. Every emitted token is a draw from the

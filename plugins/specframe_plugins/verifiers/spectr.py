@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from torch import Generator
 
+from specframe.contracts.protocols import Verifier
 from specframe.contracts.target_logits import TargetLogits
 from specframe.contracts.tree import DraftTree, Verdict
 from specframe.registry.components import Component
@@ -14,7 +15,7 @@ from specframe_plugins.verifiers.acceptance.tree_walk import walk
 from specframe_plugins.verifiers.k_sequential import KSequential
 
 
-class SpectrVerifier:
+class SpectrVerifier(Verifier):
     """Accepts each of k candidates x with probability min(1, p(x) / (rho q(x))) until one is accepted.
 
     Source: SpecTr (arXiv 2310.15141), section 5, algorithm 2 (K-SEQ); the numbers are in ``KSequential``. The

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from torch import Generator
 
+from specframe.contracts.protocols import Verifier
 from specframe.contracts.target_logits import TargetLogits
 from specframe.contracts.tree import DraftTree, Verdict
 from specframe.registry.components import Component
@@ -14,7 +15,7 @@ from specframe_plugins.verifiers.acceptance.temperature import needs_temperature
 from specframe_plugins.verifiers.k_sequential import KSequential
 
 
-class SpectrGbvVerifier:
+class SpectrGbvVerifier(Verifier):
     """K-sequential selection whose candidates are whole paths, each accepted or rejected as a block.
 
     Source: the union of SpecTr (arXiv 2310.15141) and block verification (arXiv 2403.10444) is the subject of

@@ -9,6 +9,7 @@ import torch
 from torch import Generator
 
 from specframe.contracts.options import option
+from specframe.contracts.protocols import Verifier
 from specframe.contracts.target_logits import TargetLogits
 from specframe.contracts.tree import DraftTree, Verdict
 from specframe.registry.components import Component
@@ -29,7 +30,7 @@ class TypicalOptions:
     )
 
 
-class TypicalVerifier:
+class TypicalVerifier(Verifier):
     """Accepts a node if the target gives it more than min(threshold, share * exp(-entropy)); lossy.
 
     Source: Medusa (arXiv 2401.10774), section 2.3.1, typical acceptance. The longest accepted path counts, of

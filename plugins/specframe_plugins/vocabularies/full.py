@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import attrs
 import torch
-from torch import Tensor
 
-from specframe.contracts.protocols import Eviction
-from specframe.contracts.tree import DraftTree, Verdict
-from specframe.engine.controller import controller_option
+from specframe.contracts.protocols import VocabularyBuilder
+from specframe.engine.drafting.controller import controller_option
 from specframe.registry.components import Component
 
 
@@ -19,29 +17,23 @@ class FullOptions:
     controller: bool = controller_option()
 
 
-class FullVocabulary:
-    """Declares no capacity, so there is no active set and nothing to admit."""
+class FullVocabulary(VocabularyBuilder):
+    """Declares no capacity, so there is no active set and nothing to admit.
 
-    capacity: int | None = None
-    harvest_topk = 0
-    prompt_window = 0
-    eviction: Eviction = "fifo"
+    Args:
+        controlled: a controller chooses when to draft.
+    """
 
-    def __init__(self) -> None:
+    capacity = None
+
+    def __init__(self, controlled: bool = False) -> None:
+        self.controlled = controlled
         self.pinned_ids = torch.empty(0, dtype=torch.int64)
-
-    def start(self, prompt_ids: Tensor, target_topk_ids: Tensor | None) -> Tensor:
-        """Return no ids: every token is active anyway."""
-        return self.pinned_ids
-
-    def observe(self, verdict: Verdict, tree: DraftTree, target_topk_ids: Tensor | None) -> Tensor:
-        """Return no ids: every token is active anyway."""
-        return self.pinned_ids
 
 
 COMPONENT = Component(
     name="full",
     summary="no pruning: draft over the whole vocabulary",
     options=FullOptions,
-    factory=lambda options, context: FullVocabulary(),
+    factory=lambda options, context: FullVocabulary(options.controller),
 )

@@ -13,9 +13,9 @@ import torch
 from torch import Tensor
 
 from specframe.contracts.options import option
-from specframe.contracts.protocols import Eviction
+from specframe.contracts.protocols import Eviction, VocabularyBuilder
 from specframe.contracts.tree import DraftTree, Verdict
-from specframe.engine.controller import controller_option
+from specframe.engine.drafting.controller import controller_option
 from specframe.errors import UsageError
 from specframe.registry.components import BuildContext, Component
 from specframe_plugins.vocabularies.frequencies import find_shipped, token_frequencies
@@ -91,7 +91,7 @@ class NanospecOptions:
         return bool(self.frequencies or self.text or find_shipped(context.target, context.data))
 
 
-class NanospecVocabulary:
+class NanospecVocabulary(VocabularyBuilder):
     """Admits tokens as they turn up; deduplication, slots and eviction are the store's.
 
     Everything stays in tensors on the target's device, and nothing is remembered between requests.
@@ -110,13 +110,13 @@ class NanospecVocabulary:
         vocab_size: int,
         spare_ids: Tensor | None = None,
     ) -> None:
-        self.capacity: int | None = min(options.capacity, vocab_size)
+        self.capacity = min(options.capacity, vocab_size)
         self.harvest_topk = min(options.harvest_topk, vocab_size) if options.use_extension else 0
         self.prompt_window = options.prompt_window if options.use_extension else 0
         self.eviction = options.eviction
         self.keeps_active_set = options.keep_between_turns
         self.pinned_ids = pinned_ids
-        self.spare_ids = pinned_ids[:0] if spare_ids is None else spare_ids
+        self.controlled, self.spare_ids = options.controller, spare_ids
         self._use_context = options.use_context
         self._use_extension = options.use_extension
         if len(pinned_ids) >= self.capacity < vocab_size:

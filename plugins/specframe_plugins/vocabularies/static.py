@@ -15,9 +15,8 @@ import torch
 from torch import Tensor
 
 from specframe.contracts.options import option
-from specframe.contracts.protocols import Eviction
-from specframe.contracts.tree import DraftTree, Verdict
-from specframe.engine.controller import controller_option
+from specframe.contracts.protocols import VocabularyBuilder
+from specframe.engine.drafting.controller import controller_option
 from specframe.errors import UsageError
 from specframe.registry.components import BuildContext, Component, DoctorRequest, Finding
 from specframe_plugins.vocabularies.frequencies import (
@@ -67,24 +66,16 @@ class StaticOptions:
         _parse_size(self.size)
 
 
-class StaticVocabulary:
-    """Pins its ids, so that they are gathered once and stay in place between requests."""
+class StaticVocabulary(VocabularyBuilder):
+    """Pins its ids, so that they are gathered once and stay in place between requests.
 
-    harvest_topk = 0
-    prompt_window = 0
-    eviction: Eviction = "fifo"
+    Args:
+        ids: what is active [n] int64.
+        controlled: a controller chooses when to draft over them.
+    """
 
-    def __init__(self, ids: Tensor) -> None:
-        self.pinned_ids = ids
-        self.capacity: int | None = len(ids)
-
-    def start(self, prompt_ids: Tensor, target_topk_ids: Tensor | None) -> Tensor:
-        """Return no ids: everything is pinned."""
-        return self.pinned_ids[:0]
-
-    def observe(self, verdict: Verdict, tree: DraftTree, target_topk_ids: Tensor | None) -> Tensor:
-        """Return no ids: everything is pinned."""
-        return self.pinned_ids[:0]
+    def __init__(self, ids: Tensor, controlled: bool = False) -> None:
+        self.pinned_ids, self.capacity, self.controlled = ids, len(ids), controlled
 
 
 def select_ids(
@@ -129,7 +120,7 @@ def _build(options: StaticOptions, context: BuildContext) -> StaticVocabulary:
     frequencies = token_frequencies(context, options.frequencies, options.text)
     required_ids = context.required_ids
     ids = select_ids(_parse_size(options.size), frequencies, required_ids.cpu(), context.target.vocab_size)
-    return StaticVocabulary(ids.to(required_ids.device))
+    return StaticVocabulary(ids.to(required_ids.device), options.controller)
 
 
 def _diagnose(request: DoctorRequest) -> Iterator[Finding]:

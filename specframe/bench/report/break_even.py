@@ -163,7 +163,7 @@ def _pair(rows: list[tuple[BenchRow, BenchRow]], vocab_size: int) -> _Pair | Non
     """Return what both did; None when nothing was pruned or the trees differ."""
     ours, theirs = totals([row for row, _ in rows]), totals([full for _, full in rows])
     pruned, full = time_split([row for row, _ in rows]), time_split([full for _, full in rows])
-    retained = [row.tau / full.tau for row, full in rows if row.tau and full.tau]
+    retained = [one.report.tau / full.report.tau for one, full in rows if one.report.tau and full.report.tau]
     if not pruned or not full or not pruned.passes or not full.passes or not full.head or not retained:
         return None
     if not ours.active_mean or not ours.tree_nodes or not theirs.tree_nodes or ours.active_mean >= vocab_size:

@@ -90,10 +90,10 @@ def this_machine(run: Run, measured: list[BreakEven], hidden_size: int) -> tuple
     Arithmetic is not bounded: what a run measures is one rate, and on small trees memory sets it.
     """
     rows = run.of(FULL)
-    levels = max((len(row.accept_by_depth or ()) for row in rows), default=0)
+    levels = max((len(row.report.accept_by_depth or ()) for row in rows), default=0)
     nodes = totals(rows).tree_nodes
     if not measured or not levels or not nodes:
         return None
-    row_bytes = hidden_size * (4 if rows[0].dtype == "float32" else 2)
+    row_bytes = hidden_size * (4 if rows[0].report.dtype == "float32" else 2)
     device = Device(THIS_MACHINE, row_bytes * levels / measured[0].costs.head_per_row, peak=float("inf"))
     return device, Setting(levels=levels, tree_nodes=round(nodes))

@@ -6,15 +6,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from specframe.bench.checks import CheckResult
 from specframe.bench.manifest import Manifest, manifest_path, read_manifest
 from specframe.bench.report.analysis import analyse
 from specframe.bench.report.directory import check_report_directory
 from specframe.bench.report.terminal import print_ratios
 from specframe.bench.report.writing import write_report
 from specframe.bench.rows import BenchRow, read_interrupted, read_rows
-from specframe.bench.summary import COLUMNS, check_lines, measuring_line, summary_rows
-from specframe.ops.tables import print_table
+from specframe.bench.summary import check_lines, measuring_line, summary
+from specframe.ops.tables import print_records
 
 if TYPE_CHECKING:
     from specframe.bench.report.charts.gallery import Chart
@@ -52,10 +51,9 @@ def show(
         SpecframeError: see ``write_report``.
     """
     analysis = analyse(rows, manifest)
-    print_table(summary_rows(rows), COLUMNS)
+    print_records(summary(analysis))
     print()
     print_ratios(analysis)
-    checks = [CheckResult(**finding) for finding in manifest.findings]
-    print(*filter(None, [measuring_line(rows), *check_lines(checks)]), sep="\n")
+    print(*filter(None, [measuring_line(rows), *check_lines(manifest.findings)]), sep="\n")
     if directory is not None:
         print(f"report: {write_report(rows, manifest, directory, more)}")

@@ -43,7 +43,7 @@ def lossless_summary(rows: Sequence[BenchRow]) -> LosslessSummary:
         equal=sum(check.equal is True for _, check in checks),
         failed=sum(not check.passed for _, check in checks),
         not_maximum=sum(check.not_maximum for _, check in checks),
-        new_tokens=sum(row.new_tokens for row, _ in checks),
+        new_tokens=sum(row.report.new_tokens for row, _ in checks),
         largest_margin=max((check.largest_margin for _, check in checks), default=None),
         tolerance=max((check.tolerance for _, check in checks), default=None),
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import attrs
 
@@ -30,12 +30,12 @@ class Memory:
 def memory(rows: Sequence[BenchRow]) -> Memory:
     """Return the largest figures of the rows, at least one, of one configuration."""
 
-    def largest(name: str) -> int | None:
-        return max((getattr(row, name) for row in rows if getattr(row, name) is not None), default=None)
+    def largest(sizes: Iterable[int | None]) -> int | None:
+        return max((size for size in sizes if size is not None), default=None)
 
     return Memory(
-        packed=largest("packed_bytes"),
-        store=largest("store_bytes"),
-        full_head=largest("head_bytes"),
-        peak_rss=max(row.peak_rss_bytes for row in rows),
+        packed=largest(row.packed_bytes for row in rows),
+        store=largest(row.store_bytes for row in rows),
+        full_head=largest(row.head_bytes for row in rows),
+        peak_rss=max(row.report.peak_rss_bytes for row in rows),
     )

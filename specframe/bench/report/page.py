@@ -14,7 +14,8 @@ from specframe.bench.report.bootstrap import CONFIDENCE, FEWEST_PROMPTS
 from specframe.bench.report.charts.gallery import Images
 from specframe.bench.report.charts.theme import LIGHT, colours
 from specframe.bench.report.run import FULL, OVERALL
-from specframe.bench.report.terminal import interval, ratios, shown
+from specframe.bench.report.terminal import interval, ratios
+from specframe.ops.tables import shown
 
 _CHART_GROUPS = {
     "speed": ("sweep", "speed-against-"),
@@ -48,9 +49,7 @@ def page(analysis: Analysis, images: Sequence[Images]) -> str:
         analysis=analysis,
         run=run,
         manifest=analysis.manifest,
-        model=run.rows[0].model,
-        dtype=run.rows[0].dtype,
-        device=run.rows[0].device,
+        first=run.rows[0].report,
         answers=answers(analysis),
         against={
             (label, baseline): overall(analysis, label, baseline)
@@ -68,9 +67,9 @@ def page(analysis: Analysis, images: Sequence[Images]) -> str:
         retained=_best_retention(analysis),
         failed=sum(check.failed for check in analysis.lossless.values()),
         checked=sum(check.checked for check in analysis.lossless.values()),
-        lossy=sorted({row.configuration for row in run.rows if row.lossy}),
-        fallen_back=sum(row.fallback is not None for row in run.rows),
-        findings=[finding for finding in analysis.manifest.findings if not finding.get("passed")],
+        lossy=sorted({row.configuration for row in run.rows if row.report.lossy}),
+        fallen_back=sum(row.report.fallback is not None for row in run.rows),
+        findings=[finding for finding in analysis.manifest.findings if not finding.passed],
         confidence=f"{CONFIDENCE:.0%}",
         fewest=FEWEST_PROMPTS,
         OVERALL=OVERALL,

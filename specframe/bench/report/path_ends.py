@@ -53,7 +53,7 @@ def path_ends(rows: Sequence[BenchRow]) -> PathEnds:
             row.steps.accepted, row.steps.rejection, row.steps.emitted, strict=True
         )
     ]
-    deepest = max((len(row.accept_by_depth or ()) for row in rows), default=0)
+    deepest = max((len(row.report.accept_by_depth or ()) for row in rows), default=0)
     levels = range(1, deepest + 1)
 
     def by_depth(kind: str) -> tuple[int, ...]:

@@ -37,12 +37,17 @@ def compare(run: Run, baseline: str) -> list[Comparison]:
         if configuration == baseline:
             continue
         for task in (OVERALL, *run.tasks):
-            prompts = tuple(
-                row.tokens_per_s / base.tokens_per_s
-                for row, base in run.pairs(configuration, baseline, task)
-                if row.tokens_per_s and base.tokens_per_s
-            )
+            prompts = speed_ratios(run, configuration, baseline, task)
             if prompts:
                 ratio = geometric_mean(prompts)
                 comparisons.append(Comparison(configuration, baseline, task, ratio, prompts))
     return comparisons
+
+
+def speed_ratios(run: Run, configuration: str, baseline: str, task: str = OVERALL) -> tuple[float, ...]:
+    """Return tokens/s of a configuration against a baseline, for every prompt on which both have a speed."""
+    speeds = (
+        (row.report.tokens_per_s, base.report.tokens_per_s)
+        for row, base in run.pairs(configuration, baseline, task)
+    )
+    return tuple(ours / theirs for ours, theirs in speeds if ours and theirs)

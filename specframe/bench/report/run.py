@@ -32,12 +32,12 @@ class Run:
     @property
     def tasks(self) -> list[str]:
         """Names of the tasks, in the order of the rows."""
-        return list(dict.fromkeys(row.task for row in self.rows))
+        return list(dict.fromkeys(row.report.task for row in self.rows))
 
     @property
     def prompts(self) -> int:
         """How many prompts have a row."""
-        return len({(row.task, row.id) for row in self.rows})
+        return len({row.prompt for row in self.rows})
 
     @property
     def baselines(self) -> list[str]:
@@ -52,14 +52,13 @@ class Run:
     @property
     def drafting(self) -> list[str]:
         """The configurations that draft and whose steps are known."""
-        labels = dict.fromkeys(row.configuration for row in self.rows if row.drafter and row.steps)
+        labels = dict.fromkeys(row.configuration for row in self.rows if row.report.drafter and row.steps)
         return [label for label in self.configurations if label in labels]
 
     def of(self, configuration: str, task: str = OVERALL) -> list[BenchRow]:
         """Return the rows of a configuration, of one task or of all."""
-        return [
-            row for row in self.rows if row.configuration == configuration and task in (OVERALL, row.task)
-        ]
+        of_one = [row for row in self.rows if row.configuration == configuration]
+        return [row for row in of_one if task in (OVERALL, row.report.task)]
 
     def pairs(
         self, configuration: str, baseline: str, task: str = OVERALL
@@ -69,9 +68,9 @@ class Run:
         Prompts that only one of the two has are left out: an interrupted run is compared where it can be.
         So are pairs with different sampling parameters.
         """
-        of_baseline = {(row.task, row.id): row for row in self.of(baseline, task)}
+        of_baseline = {row.prompt: row for row in self.of(baseline, task)}
         return [
             (row, base)
             for row in self.of(configuration, task)
-            if (base := of_baseline.get((row.task, row.id))) and base.sampling == row.sampling
+            if (base := of_baseline.get(row.prompt)) and base.sampling == row.sampling
         ]

@@ -6,6 +6,7 @@ import attrs
 
 from specframe.bench.configurations import Configuration
 from specframe.bench.report.bootstrap import Estimate, geometric_mean
+from specframe.bench.report.ratios import speed_ratios
 from specframe.bench.report.run import Run
 from specframe.bench.report.times import TimeSplit, time_split
 from specframe.bench.report.totals import Totals, totals
@@ -42,10 +43,6 @@ def standing(configuration: Configuration, run: Run, first: str, last_round: int
         last_round: of the configuration.
     """
     rows = run.of(configuration.label)
-    prompts = tuple(
-        row.tokens_per_s / base.tokens_per_s
-        for row, base in run.pairs(configuration.label, first)
-        if row.tokens_per_s and base.tokens_per_s
-    )
+    prompts = speed_ratios(run, configuration.label, first)
     ratio = geometric_mean(prompts)
     return Standing(configuration, last_round, ratio, prompts, totals(rows), time_split(rows))

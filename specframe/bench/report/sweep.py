@@ -6,22 +6,10 @@ from pathlib import Path
 
 from specframe.bench.report.answers import verdict
 from specframe.bench.report.kept import show
-from specframe.bench.report.terminal import interval, shown
-from specframe.bench.report.times import TimeSplit
+from specframe.bench.report.terminal import interval
+from specframe.bench.report.times import ms_per_pass
 from specframe.bench.sweep import SweepResult
-from specframe.ops.tables import print_table
-
-_COLUMNS = (
-    "configuration",
-    "round",
-    "prompts",
-    "/ first",
-    "tokens/s",
-    "tau",
-    "nodes",
-    "draft ms",
-    "target ms",
-)
+from specframe.ops.tables import print_records, shown
 
 
 def show_sweep(result: SweepResult, directory: Path | None) -> None:
@@ -44,27 +32,28 @@ def show_sweep(result: SweepResult, directory: Path | None) -> None:
         more = [sweep_chart(result.standings, result.first)]
     show(last.rows, last.manifest, directory, more)
     print()
-    print_table(sweep_rows(result), _COLUMNS, title=f"the sweep, tokens/s against {result.first}")
+    print_records(sweep_rows(result), title=f"the sweep, tokens/s against {result.first}")
     print(best_line(result))
 
 
-def sweep_rows(result: SweepResult) -> list[tuple[str, ...]]:
+def sweep_rows(result: SweepResult) -> list[dict[str, str]]:
     """Return one line per configuration, in the order of the standings; times are per target pass.
 
     Tokens/s are the first configuration's times the ratio: rounds find a machine in different states.
     """
     (first,) = (one for one in result.standings if one.configuration.label == result.first)
     return [
-        (
-            one.configuration.label,
-            str(one.round),
-            str(one.totals.prompts),
-            interval(one.ratio),
-            f"{first.totals.tokens_per_s * one.ratio.value:.1f}",
-            shown(one.totals.tau, ".3f"),
-            shown(one.totals.tree_nodes, ".1f"),
-            *_ms_per_pass(one.times),
-        )
+        {
+            "configuration": one.configuration.label,
+            "round": str(one.round),
+            "prompts": str(one.totals.prompts),
+            "/ first": interval(one.ratio),
+            "tokens/s": f"{first.totals.tokens_per_s * one.ratio.value:.1f}",
+            "tau": shown(one.totals.tau, ".3f"),
+            "nodes": shown(one.totals.tree_nodes, ".1f"),
+            "draft ms": ms_per_pass(one.times, lambda times: times.draft),
+            "target ms": ms_per_pass(one.times, lambda times: times.target),
+        }
         for one in result.standings
     ]
 
@@ -79,10 +68,3 @@ def best_line(result: SweepResult) -> str:
     for kind, options in best.configuration.options.items():
         typed += [f"-o {kind}.{name}={value}" for name, value in options.items()]
     return f"best: {' '.join(typed)} (against {result.first}: {verdict(best.ratio)})"
-
-
-def _ms_per_pass(times: TimeSplit | None) -> tuple[str, str]:
-    """Return draft time and target pass; blank where nobody knows."""
-    if times is None or not times.passes:
-        return "", ""
-    return f"{1e3 * times.draft / times.passes:.2f}", f"{1e3 * times.target / times.passes:.2f}"

@@ -40,8 +40,3 @@ def interval(ratio: Estimate) -> str:
     if ratio.low is None or ratio.high is None:
         return f"{ratio.value:.2f} (n={ratio.count})"
     return f"{ratio.value:.2f} [{ratio.low:.2f}, {ratio.high:.2f}]"
-
-
-def shown(value: float | None, form: str) -> str:
-    """Return a number in a format, and nothing for what is not known."""
-    return "" if value is None else format(value, form)

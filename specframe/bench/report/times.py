@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import attrs
 
 from specframe.bench.rows import BenchRow
+from specframe.contracts.report import GenerationReport
 
 
 @attrs.frozen(slots=True, kw_only=True)
@@ -59,22 +60,27 @@ class TimeSplit:
 
 def time_split(rows: Sequence[BenchRow]) -> TimeSplit | None:
     """Return the split over the rows that have one; None when none has, as with peers."""
-    rows = [row for row in rows if row.draft_s is not None and row.verify_s is not None]
-    if not rows:
+    reports = [row.report for row in rows if row.report.draft_s is not None]
+    if not reports:
         return None
 
-    def total(name: str) -> float:
-        return sum(getattr(row, name) or 0.0 for row in rows)
+    def total(seconds: Callable[[GenerationReport], float | None]) -> float:
+        return sum(seconds(report) or 0.0 for report in reports)
 
-    named = [total(f"{part}_s") for part in ("draft_backbone", "draft_head", "draft_tree", "vocabulary")]
+    between = total(lambda one: one.draft_s) + total(lambda one: one.verify_s)
     return TimeSplit(
-        backbone=named[0],
-        head=named[1],
-        tree=named[2],
-        vocabulary=named[3],
-        rest=total("draft_s") - sum(named),
-        target=total("verify_s"),
-        prefill=total("wall_s") - total("draft_s") - total("verify_s"),
-        passes=sum(row.target_passes or 0 for row in rows),
-        new_tokens=sum(row.new_tokens for row in rows),
+        backbone=total(lambda one: one.draft_backbone_s),
+        head=total(lambda one: one.draft_head_s),
+        tree=total(lambda one: one.draft_tree_s),
+        vocabulary=total(lambda one: one.vocabulary_s),
+        rest=total(lambda one: one.draft_rest_s),
+        target=total(lambda one: one.verify_s),
+        prefill=total(lambda one: one.wall_s) - between,
+        passes=sum(report.target_passes for report in reports),
+        new_tokens=sum(report.new_tokens for report in reports),
     )
+
+
+def ms_per_pass(times: TimeSplit | None, part: Callable[[TimeSplit], float]) -> str:
+    """Return one part of the time per target pass, milliseconds; blank where nobody knows."""
+    return "" if times is None or not times.passes else f"{1e3 * part(times) / times.passes:.2f}"

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import attrs
 
-from specframe.bench.rows import BenchRow
+from specframe.bench.rows import BenchRow, Steps
 
 
 @attrs.frozen(slots=True, kw_only=True)
@@ -38,25 +38,24 @@ class Totals:
 
 def totals(rows: Sequence[BenchRow]) -> Totals:
     """Return the sums over rows, at least one, of one configuration."""
-    new_tokens, wall = sum(row.new_tokens for row in rows), sum(row.wall_s for row in rows)
+    reports = [row.report for row in rows]
+    new_tokens, wall = sum(one.new_tokens for one in reports), sum(one.wall_s for one in reports)
     known = [row.steps for row in rows if row.steps is not None]
     passes = sum(len(steps.emitted) for steps in known)
     emitted = sum(sum(steps.emitted) for steps in known)
-    drafts = any(row.drafter for row in rows)
+    drafting = known if any(one.drafter for one in reports) else []
 
-    def per_pass(name: str) -> float | None:
-        return sum(sum(getattr(steps, name)) for steps in known) / passes if passes and drafts else None
+    def per_pass(of: Callable[[Steps], list[int]]) -> float | None:
+        return sum(sum(of(steps)) for steps in drafting) / passes if passes and drafting else None
 
     return Totals(
         prompts=len(rows),
         new_tokens=new_tokens,
         tokens_per_s=new_tokens / wall if wall else 0.0,
         tau=emitted / passes if passes else None,
-        coverage=sum(sum(steps.covered) for steps in known) / emitted if emitted and drafts else None,
-        active_mean=per_pass("active_size"),
-        active_max=max((size for steps in known for size in steps.active_size), default=0)
-        if drafts
-        else None,
-        rows_fetched=per_pass("rows_fetched"),
-        tree_nodes=per_pass("tree_nodes"),
+        coverage=sum(sum(steps.covered) for steps in drafting) / emitted if emitted and drafting else None,
+        active_mean=per_pass(lambda steps: steps.active_size),
+        active_max=max((size for steps in drafting for size in steps.active_size), default=None),
+        rows_fetched=per_pass(lambda steps: steps.rows_fetched),
+        tree_nodes=per_pass(lambda steps: steps.tree_nodes),
     )

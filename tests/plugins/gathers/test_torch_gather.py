@@ -7,8 +7,8 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 
 from specframe.contracts.active_set import ActiveSet
 from specframe.contracts.lm_head import OutputHead
-from specframe.engine.memory import measure
 from specframe.testing import ReferenceGather, check_gather_backend
+from specframe.vocabulary.memory import measure
 from specframe.vocabulary.store import VocabularyStore
 from specframe_plugins.gathers.torch import TorchGather
 
@@ -162,8 +162,7 @@ def test_logits_are_in_the_order_of_the_slots() -> None:
 def test_rows_that_never_change_are_multiplied_in_the_order_of_the_full_head() -> None:
     head, ids = random_head().packed(), torch.tensor([3, 9, 20, 41])
     gather, reference = TorchGather(), ReferenceGather()
-    for backend in (gather, reference):
-        VocabularyStore(head, backend, capacity=len(ids), pinned_ids=ids)
+    store, _ = (VocabularyStore(head, one, capacity=len(ids), pinned_ids=ids) for one in (gather, reference))
     hidden = torch.randn(5, 8)
     torch.testing.assert_close(gather.logits(hidden), reference.logits(hidden))
     (log_probs, token_ids), (expected, expected_ids) = (
@@ -172,9 +171,7 @@ def test_rows_that_never_change_are_multiplied_in_the_order_of_the_full_head() -
     torch.testing.assert_close(log_probs, expected)
     assert torch.equal(token_ids, expected_ids)
     assert gather._product is not None
-    assert measure(head, gather, None, gather._active).packed_bytes == len(ids) * 9 * 4, (
-        "the rows are kept twice"
-    )
+    assert measure([store]).packed_bytes == len(ids) * 9 * 4, "the rows are kept twice"
 
 
 @pytest.mark.parametrize(("capacity", "packed"), [(4, False), (5, True)])

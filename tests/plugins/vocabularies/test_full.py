@@ -17,12 +17,12 @@ def test_it_has_no_capacity_so_that_no_active_set_is_kept() -> None:
 
 
 def test_it_asks_the_target_for_nothing() -> None:
-    builder = COMPONENT.factory(None, None)
+    builder = COMPONENT.factory(COMPONENT.options(), None)
     assert (builder.harvest_topk, builder.prompt_window) == (0, 0)
 
 
 def test_it_admits_nothing() -> None:
-    builder = COMPONENT.factory(None, None)
+    builder = COMPONENT.factory(COMPONENT.options(), None)
     assert builder.start(torch.tensor([1, 2]), None).numel() == 0
 
 

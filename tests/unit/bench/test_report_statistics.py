@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import attrs
 import pytest
+from bench_rows import changed
 from report_rows import TASKS, VOCAB_SIZE, bench_rows, manifest
 
 from specframe.bench.report.active_sizes import active_sizes
@@ -15,7 +16,7 @@ from specframe.bench.report.run import OVERALL, Run
 from specframe.bench.report.times import time_split
 from specframe.bench.report.totals import totals
 from specframe.bench.rows import BenchRow, Losslessness, Steps
-from specframe.bench.summary import summary_rows
+from specframe.bench.summary import summary
 from specframe.errors import SpecframeError
 
 ROWS = bench_rows(6)
@@ -30,7 +31,7 @@ def analysis() -> Analysis:
 
 def row(configuration: str, id: str, seconds: float, task: str = "code") -> BenchRow:
     """A row of 60 new tokens in so many seconds."""
-    return attrs.evolve(
+    return changed(
         ROW, configuration=configuration, id=id, task=task, wall_s=seconds, new_tokens=60, drafter="eagle"
     )
 
@@ -47,7 +48,7 @@ def with_steps(accepted: list[int], rejection: list[str | None], covered: list[i
         rejection=rejection,  # type: ignore[arg-type]
         rows_fetched=[4] * len(accepted),
     )
-    return attrs.evolve(ROW, steps=steps, accept_by_depth=[0.0, 0.0, 0.0], new_tokens=sum(emitted) + 1)
+    return changed(ROW, steps=steps, accept_by_depth=[0.0, 0.0, 0.0], new_tokens=sum(emitted) + 1)
 
 
 def test_ratios_are_paired_by_prompt() -> None:
@@ -61,16 +62,14 @@ def test_ratios_are_paired_by_prompt() -> None:
 def test_what_samples_is_compared_with_a_baseline_that_samples_alike() -> None:
     hot = "autoregressive:sampling.temperature=0.7", "nanospec:sampling.temperature=0.7"
     greedy = [row("autoregressive", "1", 4.0), row("nanospec", "1", 2.0)]
-    sampled = [
-        attrs.evolve(row(label, "1", 3.0 / n), temperature=0.7) for n, label in enumerate(hot, start=1)
-    ]
+    sampled = [changed(row(label, "1", 3.0 / n), temperature=0.7) for n, label in enumerate(hot, start=1)]
     found = analyse([*greedy, *sampled], manifest())
     assert found.run.baselines == ["autoregressive", hot[0]]
     assert [(one.configuration, one.baseline, one.ratio.value) for one in answers(found)] == [
         ("nanospec", "autoregressive", pytest.approx(2.0)),
         (hot[1], hot[0], pytest.approx(2.0)),
     ]
-    against = {line[0]: line[2] for line in summary_rows(found.run.rows)}
+    against = {line["configuration"]: line["/ autoregressive"] for line in summary(found)}
     assert against == {"autoregressive": "1.000", "nanospec": "2.000", hot[0]: "1.000", hot[1]: "2.000"}
 
 
@@ -104,7 +103,7 @@ def test_tau_and_coverage_count_tokens_of_target_passes() -> None:
 
 def test_a_peer_has_a_speed_and_nothing_that_it_does_not_tell() -> None:
     total = totals([PEER])
-    assert total.tokens_per_s == pytest.approx(PEER.new_tokens / PEER.wall_s)
+    assert total.tokens_per_s == pytest.approx(PEER.report.new_tokens / PEER.report.wall_s)
     assert (total.tau, total.coverage, total.active_mean) == (None, None, None)
     assert time_split([PEER]) is None
 
@@ -128,8 +127,8 @@ def test_a_path_cut_by_the_end_has_no_depth_of_rejection() -> None:
 def test_rejections_add_up_to_those_of_the_rows(analysis: Analysis) -> None:
     for label, by_task in analysis.path_ends.items():
         rows = analysis.run.of(label)
-        assert by_task[OVERALL].oov == sum(row.oov_rejections or 0 for row in rows)
-        assert by_task[OVERALL].misses == sum(row.drafter_misses or 0 for row in rows)
+        assert by_task[OVERALL].oov == sum(row.report.oov_rejections or 0 for row in rows)
+        assert by_task[OVERALL].misses == sum(row.report.drafter_misses or 0 for row in rows)
         assert sum(by_task[task].oov for task in TASKS) == by_task[OVERALL].oov
 
 
@@ -137,8 +136,8 @@ def test_the_parts_of_the_time_sum_to_the_wall_time() -> None:
     rows = [row for row in ROWS if row.configuration == "nanospec"]
     split = time_split(rows)
     assert split is not None
-    assert split.wall == pytest.approx(sum(row.wall_s for row in rows))
-    assert sum(split.draft_parts.values()) == pytest.approx(sum(row.draft_s or 0.0 for row in rows))
+    assert split.wall == pytest.approx(sum(row.report.wall_s for row in rows))
+    assert sum(split.draft_parts.values()) == pytest.approx(sum(row.report.draft_s or 0.0 for row in rows))
     assert min(split.draft_parts.values()) >= 0
 
 
@@ -152,7 +151,7 @@ def test_memory_is_the_largest_of_the_rows_and_unknown_for_a_peer() -> None:
     larger = attrs.evolve(ROW, packed_bytes=7_000_000)
     assert memory([ROW, larger]).packed == 7_000_000
     assert memory([PEER]).packed is None
-    assert memory([PEER]).peak_rss == PEER.peak_rss_bytes
+    assert memory([PEER]).peak_rss == PEER.report.peak_rss_bytes
 
 
 def test_a_text_beyond_the_tolerance_is_counted_and_comes_first() -> None:
@@ -167,13 +166,13 @@ def test_a_text_beyond_the_tolerance_is_counted_and_comes_first() -> None:
             tolerance=0.5,
             passed=passed,
         )
-        return attrs.evolve(ROW, id=id, lossless=lossless)
+        return changed(ROW, id=id, lossless=lossless)
 
     rows = [checked("tie", 0.125, passed=True), checked("wrong", 4.0, passed=False)]
     summary = lossless_summary(rows)
     assert (summary.checked, summary.compared, summary.equal, summary.failed) == (2, 2, 0, 1)
     assert summary.largest_margin == 4.0
-    assert [row.id for row in divergences(rows)] == ["wrong", "tie"]
+    assert [row.report.id for row in divergences(rows)] == ["wrong", "tie"]
 
 
 def test_every_drafting_configuration_gets_an_answer(analysis: Analysis) -> None:

@@ -2,12 +2,13 @@ from __future__ import annotations
 
 import errno
 import importlib.util
+import json
 import os
 from pathlib import Path
 from types import SimpleNamespace
 
-import attrs
 import pytest
+from bench_rows import changed
 from command_line import CommandLine
 from report_rows import PROFILES, bench_rows, manifest
 
@@ -40,7 +41,7 @@ def test_a_report_is_a_page_and_its_charts(tmp_path: Path) -> None:
 
 
 def test_a_lossy_verifier_is_named_on_the_page(tmp_path: Path) -> None:
-    lossy = [attrs.evolve(row, lossy=True) for row in ROWS]
+    lossy = [changed(row, lossy=True) for row in ROWS]
     text = write_report(lossy, manifest(), tmp_path / "report").read_text(encoding="utf-8")
     assert "Lossy verifier:</strong> the texts of" in text
     assert "Lossy verifier" not in write_report(ROWS, manifest(), tmp_path / "report").read_text(
@@ -155,3 +156,24 @@ def test_rows_without_a_manifest_are_one_line(kept: Path, cli: CommandLine) -> N
     result = cli("report", str(kept))
     assert result.exit_code == 1
     assert "rows.meta.json: No such file or directory" in result.err
+
+
+@pytest.mark.parametrize(
+    ("change", "complaint"),
+    [
+        ({"colour": "blue"}, "is not a manifest of specframe bench: key 'colour' is unknown"),
+        (
+            {"findings": [{"check": "isolation"}]},
+            "is not a manifest of specframe bench: key 'configuration' is",
+        ),
+        ({"schema_version": 2}, "has schema version 2; this version reads 1"),
+    ],
+)
+def test_a_damaged_manifest_is_one_line(
+    change: dict[str, object], complaint: str, kept: Path, cli: CommandLine
+) -> None:
+    path = manifest_path(kept)
+    path.write_text(json.dumps({**json.loads(path.read_text(encoding="utf-8")), **change}), encoding="utf-8")
+    result = cli("report", str(kept))
+    assert result.exit_code == 1
+    assert complaint in result.complaint

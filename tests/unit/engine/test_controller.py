@@ -6,7 +6,7 @@ import pytest
 from drafting_costs import World, run
 
 from specframe.contracts.report import Arm
-from specframe.engine.controller import Controller, Measured
+from specframe.engine.drafting.controller import Controller, Measured
 
 ARMS: tuple[Arm, ...] = ("pruned", "grown", "full")
 # What becomes of a text in which every second token is outside the active set.

@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch._subclasses.fake_tensor import FakeTensorMode
 
+from specframe.contracts.faults import ComponentError
 from specframe.contracts.tree import DraftTree, Verdict
-from specframe.engine.faults import BrokenContract
 from specframe.engine.tree_check import TreeCheck
 
 ROOT_VERDICT = Verdict(path=(0,), accepted_ids=(), next_token=3, path_ends_at_leaf=False)
@@ -28,8 +28,8 @@ def check() -> TreeCheck:
 
 def test_a_sound_tree_passes_unchanged() -> None:
     given, checked = tree(), check()
-    admitted = checked.admit(given, 4, "drafter")
-    checked.confirm(ROOT_VERDICT, None)  # type: ignore[arg-type]  # nobody is blamed
+    admitted = checked.admit(given, 4)
+    checked.confirm(ROOT_VERDICT)
     for name in ("token_ids", "parents", "depths", "log_probs"):
         assert torch.equal(getattr(admitted, name), getattr(given, name))
 
@@ -37,27 +37,27 @@ def test_a_sound_tree_passes_unchanged() -> None:
 def test_a_tree_is_checked_without_a_read() -> None:
     # Fake tensors have no values: whatever reads one raises.
     with FakeTensorMode():
-        assert len(check().admit(tree(), 4, "drafter")) == 4
+        assert len(check().admit(tree(), 4)) == 4
 
 
 def test_a_broken_tree_is_harmless_until_it_is_named() -> None:
     broken, checked = tree(), check()
     broken.token_ids[2], broken.parents[3], broken.depths[1] = 77, -9, 2**40
-    admitted = checked.admit(broken, 4, "drafter")
+    admitted = checked.admit(broken, 4)
     assert admitted.token_ids.max() < 10
     assert (admitted.parents < torch.arange(4)).all()
     assert admitted.depths.max() < 4
     assert admitted.ancestor_mask().diagonal().all()
-    with pytest.raises(BrokenContract, match="node 1 has depth 1099511627776; allowed: 1, one below"):
-        checked.confirm(ROOT_VERDICT, None)  # type: ignore[arg-type]  # the drafter is blamed
+    with pytest.raises(ComponentError, match="node 1 has depth 1099511627776; allowed: 1, one below"):
+        checked.confirm(ROOT_VERDICT)
 
 
 def test_a_sound_tree_after_a_broken_one_passes() -> None:
     broken, checked = tree(), check()
     broken.parents[3] = 5
-    checked.admit(broken, 4, "drafter")
-    checked.admit(tree(), 4, "drafter")
-    checked.confirm(ROOT_VERDICT, None)  # type: ignore[arg-type]  # nobody is blamed
+    checked.admit(broken, 4)
+    checked.admit(tree(), 4)
+    checked.confirm(ROOT_VERDICT)
 
 
 def padded(parent: int, token: int, depth: int) -> DraftTree:
@@ -71,14 +71,14 @@ def padded(parent: int, token: int, depth: int) -> DraftTree:
 
 def test_copies_of_the_root_may_pad_a_tree() -> None:
     checked = check()
-    admitted = checked.admit(padded(-1, 4, 0), 4, "drafter")
-    checked.confirm(ROOT_VERDICT, None)  # type: ignore[arg-type]  # nobody is blamed
+    admitted = checked.admit(padded(-1, 4, 0), 4)
+    checked.confirm(ROOT_VERDICT)
     assert admitted.ancestor_mask()[2].tolist() == [False, False, True]
 
 
 @pytest.mark.parametrize(("token", "depth"), [(9, 0), (4, 1)])
 def test_a_node_without_a_parent_that_is_no_copy_of_the_root_is_refused(token: int, depth: int) -> None:
     checked = check()
-    checked.admit(padded(-1, token, depth), 4, "drafter")
-    with pytest.raises(BrokenContract, match="node 2 has the parent -1"):
-        checked.confirm(ROOT_VERDICT, None)  # type: ignore[arg-type]  # the drafter is blamed
+    checked.admit(padded(-1, token, depth), 4)
+    with pytest.raises(ComponentError, match="node 2 has the parent -1"):
+        checked.confirm(ROOT_VERDICT)

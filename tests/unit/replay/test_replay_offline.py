@@ -17,6 +17,7 @@ import torch
 from specframe.registry.components import Component
 from specframe.registry.hookspecs import hookimpl
 from specframe.contracts.options import option
+from specframe.contracts.protocols import VocabularyBuilder
 
 
 @attrs.frozen
@@ -24,7 +25,7 @@ class Options:
     ask: str = option("vocab_size", help="what to ask the target for")
 
 
-class Evens:
+class Evens(VocabularyBuilder):
     harvest_topk, prompt_window, eviction = 0, 0, "fifo"
 
     def __init__(self, size):

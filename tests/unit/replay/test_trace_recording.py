@@ -92,7 +92,7 @@ def test_recording_reads_nothing_from_the_device_between_passes(target: Target, 
 
     from specframe.contracts.clock import PhaseClock
     from specframe.contracts.tree import DraftTree, Verdict
-    from specframe.engine.drafting import Autoregressive
+    from specframe.engine.drafting.autoregressive import Autoregressive
     from specframe.model.target import Prefill
     from specframe.replay.recording import TraceTap
 
@@ -100,5 +100,5 @@ def test_recording_reads_nothing_from_the_device_between_passes(target: Target, 
     with FakeTensorMode(allow_non_fake_inputs=True):  # a read that depends on data raises here
         ids = torch.empty(7, dtype=torch.int64)
         topk_ids = torch.empty(7, 4, dtype=torch.int64)
-        tap.start(ids, Prefill(torch.empty(1, 9), torch.empty(7, 3), topk_ids), clock)
+        tap.start(ids, Prefill(torch.empty(1, 9), torch.empty(7, 3), topk_ids), torch.Generator(), clock)
         tap.learn(Verdict((0,), (), 3, True), DraftTree(ids, ids, ids, torch.empty(7)), topk_ids, clock)

@@ -6,10 +6,10 @@ import pytest
 import torch
 
 from specframe.contracts.lm_head import OutputHead
-from specframe.contracts.row_map import ReducedVocabulary
+from specframe.contracts.row_map import RowMap
 from specframe.errors import SpecframeError
+from specframe.vocabulary.draft_head import DraftHead
 from specframe.vocabulary.store import VocabularyStore
-from specframe.vocabulary.translated_head import TranslatedHead
 from specframe_plugins.gathers.torch import TorchGather
 
 TOKENS = torch.tensor([3, 5, 8, 13, 21, 34])
@@ -18,7 +18,7 @@ VOCAB_SIZE = 40
 
 def reduced_head() -> OutputHead:
     torch.manual_seed(0)
-    return OutputHead(torch.randn(len(TOKENS), 4), reduced=ReducedVocabulary.of(TOKENS, VOCAB_SIZE))
+    return OutputHead(torch.randn(len(TOKENS), 4), row_map=RowMap.of(TOKENS, VOCAB_SIZE))
 
 
 def store_of(head: OutputHead, *, capacity: int = 4, pinned: tuple[int, ...] = ()) -> VocabularyStore:
@@ -65,8 +65,7 @@ def test_the_drafter_gets_token_ids_with_the_log_probabilities_of_their_rows() -
     head, backend, hidden = reduced_head(), TorchGather(), torch.randn(2, 4)
     store = VocabularyStore(head, backend, capacity=4, pinned_ids=torch.empty(0, dtype=torch.int64))
     store.admit(torch.tensor([34, 5, 13]))
-    assert head.reduced is not None
-    log_probs, ids = TranslatedHead(backend, head.reduced).topk(hidden, 4)
+    log_probs, ids = DraftHead(backend, head.row_map).topk(hidden, 4)
     rows = torch.tensor([5, 1, 3])
     expected = (hidden @ head.weight[rows].T).log_softmax(dim=-1)
     for node in range(2):
@@ -78,6 +77,5 @@ def test_the_drafter_gets_token_ids_with_the_log_probabilities_of_their_rows() -
 def test_without_an_active_set_the_ids_are_token_ids_too() -> None:
     head, backend = reduced_head(), TorchGather()
     backend.bind(head, None)
-    assert head.reduced is not None
-    _, ids = TranslatedHead(backend, head.reduced).topk(torch.randn(1, 4), 6)
+    _, ids = DraftHead(backend, head.row_map).topk(torch.randn(1, 4), 6)
     assert sorted(ids[0].tolist()) == TOKENS.tolist()

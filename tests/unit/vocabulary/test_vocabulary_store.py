@@ -9,7 +9,7 @@ from torch import Tensor
 
 from specframe.contracts.active_set import ActiveSet
 from specframe.contracts.lm_head import OutputHead
-from specframe.contracts.protocols import Admitter, Eviction
+from specframe.contracts.protocols import Admitter, Eviction, GatherBackend
 from specframe.errors import SpecframeError, UsageError
 from specframe.vocabulary.store import VocabularyStore
 from specframe_plugins.gathers.triton.admission import TritonAdmitter
@@ -17,7 +17,7 @@ from specframe_plugins.gathers.triton.admission import TritonAdmitter
 VOCAB_SIZE = 23
 
 
-class RecordingBackend:
+class RecordingBackend(GatherBackend):
     """Keeps, per slot, the id whose row was fetched last."""
 
     examples = 100
@@ -28,6 +28,12 @@ class RecordingBackend:
 
     def bind(self, head: OutputHead, active: ActiveSet | None) -> None:
         self.active = active
+
+    def topk(self, hidden: Tensor, k: int) -> tuple[Tensor, Tensor]:
+        raise NotImplementedError
+
+    def logits(self, hidden: Tensor) -> Tensor:
+        raise NotImplementedError
 
     def fetch(self, slots: Tensor, ids: Tensor) -> None:
         assert len(set(slots.tolist())) == len(slots), "a slot is fetched twice in one call"

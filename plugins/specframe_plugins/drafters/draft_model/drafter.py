@@ -11,14 +11,14 @@ from torch import Tensor
 
 from specframe.contracts.clock import PhaseClock
 from specframe.contracts.options import option
-from specframe.contracts.protocols import GatherBackend
+from specframe.contracts.protocols import Drafter, GatherBackend
 from specframe.contracts.tree import DraftTree, Verdict
 from specframe.model.language_model import LanguageModel
 from specframe.registry.components import BuildContext, Component
 from specframe_plugins.drafters.draft_model.backbone import ModelBackbone
 from specframe_plugins.drafters.draft_model.diagnosis import SUBJECT, WHY, diagnose, predictor
 from specframe_plugins.drafters.draft_model.loading import load
-from specframe_plugins.drafters.lookup.drafter import Pausable, with_lookup
+from specframe_plugins.drafters.lookup.drafter import with_lookup
 from specframe_plugins.drafters.lookup.options import GraftOptions, sweep
 from specframe_plugins.drafters.probe import warn_unless_it_predicts
 from specframe_plugins.trees.shape import TREES, TreeOptions, TreeSampling, TreeShape
@@ -106,7 +106,7 @@ class DraftModelDrafter(TreeDrafter):
         return self._drafts
 
 
-def create(options: DraftModelOptions, context: BuildContext) -> Pausable:
+def create(options: DraftModelOptions, context: BuildContext) -> Drafter:
     """Return the drafter for a target.
 
     Raises:

@@ -8,7 +8,7 @@ import attrs
 import torch
 
 from specframe.contracts.lm_head import OutputHead
-from specframe.contracts.row_map import ReducedVocabulary
+from specframe.contracts.row_map import RowMap
 from specframe.model.language_model import LanguageModel
 from specframe.model.loading import load_pretrained
 from specframe.model.target import Target
@@ -57,8 +57,8 @@ def load(spec: str | None, layers: int | None, target: Target) -> LanguageModel:
 def in_target_ids(head: OutputHead, vocab_size: int) -> OutputHead:
     """Return an LM head without rows that the target has no id for.
 
-    Models with one tokenizer may pad their vocabularies to different sizes. A head with fewer rows than the
-    target has ids becomes a reduced one.
+    Models with one tokenizer may pad their vocabularies to different sizes. An LM head with
+    fewer rows than the target has ids gets a row map.
 
     Args:
         head: of the draft model.
@@ -66,6 +66,6 @@ def in_target_ids(head: OutputHead, vocab_size: int) -> OutputHead:
     """
     if head.vocab_size < vocab_size:
         token_ids = torch.arange(head.vocab_size, device=head.weight.device)
-        return attrs.evolve(head, reduced=ReducedVocabulary.of(token_ids, vocab_size))
+        return attrs.evolve(head, row_map=RowMap.of(token_ids, vocab_size))
     bias = None if head.bias is None else head.bias[:vocab_size]
-    return attrs.evolve(head, weight=head.weight[:vocab_size], bias=bias)
+    return attrs.evolve(head, weight=head.weight[:vocab_size], bias=bias, row_map=RowMap(vocab_size))

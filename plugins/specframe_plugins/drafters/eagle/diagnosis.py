@@ -50,6 +50,6 @@ def predictor(layer: PairLayer, embed_tokens: nn.Module, output_head: OutputHead
         positions = torch.arange(len(features), device=features.device)
         predicted, _ = layer.predict(embeddings[None], layer.fuse(features)[None], positions[None])
         rows = output_head.logits(predicted[0]).argmax(dim=-1)
-        return rows if output_head.reduced is None else output_head.reduced.tokens(rows)
+        return output_head.row_map.tokens(rows)
 
     return predict

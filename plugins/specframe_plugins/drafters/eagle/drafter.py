@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from specframe.contracts.clock import Phase, PhaseClock
 from specframe.contracts.lm_head import OutputHead
 from specframe.contracts.options import option
-from specframe.contracts.protocols import Capturable, GatherBackend
+from specframe.contracts.protocols import Drafter, GatherBackend
 from specframe.contracts.tree import DraftTree, Verdict
 from specframe.ops.graphs import CapturedSteps
 from specframe.registry.components import BuildContext, Component
@@ -27,7 +27,7 @@ from specframe_plugins.drafters.eagle.cached import CachedHead, CachedLayer, spa
 from specframe_plugins.drafters.eagle.checkpoint import load_chosen
 from specframe_plugins.drafters.eagle.diagnosis import diagnose, predictor
 from specframe_plugins.drafters.eagle.inputs import StepInputs
-from specframe_plugins.drafters.lookup.drafter import Pausable, with_lookup
+from specframe_plugins.drafters.lookup.drafter import with_lookup
 from specframe_plugins.drafters.lookup.options import GraftOptions, sweep
 from specframe_plugins.drafters.probe import warn_unless_it_predicts
 from specframe_plugins.training import data_commands
@@ -131,7 +131,7 @@ class EagleDrafter(TreeDrafter):
         self._inputs.fill(ids, features, self._head.front + self._head.length)
         self._head.length += len(ids)
         span = self._backbone.span = span_of(self._head.length)
-        if self._graphs is None or self._sampled_step is not None or not isinstance(head, Capturable):
+        if self._graphs is None or self._sampled_step is not None or not head.capturable:
             return self._grow(root, head, clock)
         if moved:
             self._graphs.forget()
@@ -158,7 +158,7 @@ def _no_lap(phase: Phase) -> None:
     """Nothing can be timed inside a graph."""
 
 
-def create(options: EagleOptions, context: BuildContext) -> Pausable:
+def create(options: EagleOptions, context: BuildContext) -> Drafter:
     """Return the drafter for a target.
 
     Raises:
@@ -178,7 +178,7 @@ def assemble(
     options: EagleOptions,
     context: BuildContext,
     feature_layers: tuple[int, ...] = (),
-) -> Pausable:
+) -> Drafter:
     """Return a drafter with trees and a path of the context as the options say.
 
     Args:

@@ -75,11 +75,11 @@ class Eagle3Architecture(PairArchitecture[Eagle3Head]):
         """See `Architecture`.
 
         Raises:
-            UsageError: the head has a reduced vocabulary, or an embedding of its own.
+            UsageError: the head has a draft vocabulary, or an embedding of its own.
         """
         loaded = load_head(checkpoint, target)
         config = loaded.head.config
-        if loaded.reduced is not None or config.own_embedding or config.own_lm_head != self.own_lm_head:
+        if loaded.row_map.reduced or config.own_embedding or config.own_lm_head != self.own_lm_head:
             raise UsageError(
                 f"{checkpoint} cannot be trained further like this; allowed: the full vocabulary, the "
                 f"target's embedding, and lm_head={'own' if config.own_lm_head else 'target'}"

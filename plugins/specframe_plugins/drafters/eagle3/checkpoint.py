@@ -1,7 +1,7 @@
 """EAGLE-3 heads on disk: this project's layout, and the layouts of the public checkpoints.
 
 Public ones have ``midlayer.*`` or ``layers.0.*``, an LM head of ``draft_vocab_size`` rows, and for a
-reduced vocabulary ``d2t``, the offset of each row's token id from the row, and ``t2d``, which tokens have a
+draft vocabulary ``d2t``, the offset of each row's token id from the row, and ``t2d``, which tokens have a
 row. Those of the speculators format keep the sizes of the layer in ``transformer_layer_config``. None says
 anything about the tokenizer, so there only sizes and maps can be checked, and predictions probed.
 """
@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from specframe.contracts.lm_head import OutputHead
-from specframe.contracts.row_map import ReducedVocabulary
+from specframe.contracts.row_map import RowMap
 from specframe.errors import CheckpointError
 from specframe_plugins.drafters.checkpoint_files import (
     CONFIG,
@@ -44,11 +44,11 @@ class LoadedHead:
 
     Attributes:
         head: the weights.
-        reduced: which token each row of its LM head stands for; None when row i is token i.
+        row_map: which token each row of its LM head stands for.
     """
 
     head: Eagle3Head
-    reduced: ReducedVocabulary | None
+    row_map: RowMap
 
     def embed_tokens(self, target: Target) -> nn.Module:
         """Return the embedding: its own, or the target's."""
@@ -58,7 +58,7 @@ class LoadedHead:
         """Return the LM head that proposes: its own, or the target's."""
         if not self.head.config.own_lm_head:
             return target.output_head
-        own = OutputHead(self.head.lm_head.weight, reduced=self.reduced)
+        own = OutputHead(self.head.lm_head.weight, row_map=self.row_map)
         return own if target.output_head.product is None else own.packed()
 
 
@@ -101,8 +101,8 @@ def load_head(path: Path, target: Target) -> LoadedHead:
     token_ids = _token_ids(config, offsets, has_row, path)
     head = filled(lambda: Eagle3Head(config), tensors, path, target)
     if token_ids is None:
-        return LoadedHead(head, None)
-    return LoadedHead(head, ReducedVocabulary.of(token_ids.to(target.device), target.vocab_size))
+        return LoadedHead(head, RowMap(target.vocab_size))
+    return LoadedHead(head, RowMap.of(token_ids.to(target.device), target.vocab_size))
 
 
 def _canonical(name: str) -> str:

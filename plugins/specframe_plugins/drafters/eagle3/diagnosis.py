@@ -42,13 +42,14 @@ def diagnose(request: DoctorRequest) -> Iterator[Finding]:
 
 def special_ids(loaded: LoadedHead, target: Target) -> tuple[bool, str]:
     """Return whether the head can draft the end of a text, and how many special ids it lacks."""
-    if loaded.reduced is None:
+    row_map = loaded.row_map
+    if row_map.token_ids is None:
         return True, f"all {target.vocab_size} tokens"
-    rows = len(loaded.reduced.token_ids)
+    rows = len(row_map.token_ids)
     stops = torch.tensor(sorted(target.stop_ids), dtype=torch.int64, device=target.device)
-    missing = stops[~loaded.reduced.knows(stops)].tolist()
+    missing = stops[~row_map.knows(stops)].tolist()
     message = f"{rows} of {target.vocab_size} tokens"
     if len(stops) and len(missing) == len(stops):
         return False, f"{message}, without any that ends a text ({missing}): no draft tree can reach the end"
-    lacking = int((~loaded.reduced.knows(target.required_ids)).sum())
+    lacking = int((~row_map.knows(target.required_ids)).sum())
     return True, f"{message}; {lacking} of {len(target.required_ids)} special ids are not among them"

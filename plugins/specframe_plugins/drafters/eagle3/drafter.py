@@ -13,6 +13,7 @@ from pathlib import Path
 import attrs
 
 from specframe.contracts.options import option
+from specframe.contracts.protocols import Drafter
 from specframe.errors import UsageError
 from specframe.registry.components import BuildContext, Component
 from specframe_plugins.drafters.eagle.diagnosis import predictor
@@ -21,7 +22,6 @@ from specframe_plugins.drafters.eagle3.architecture import Eagle3TrainOptions, t
 from specframe_plugins.drafters.eagle3.cached import CachedEagle3
 from specframe_plugins.drafters.eagle3.checkpoint import load_head
 from specframe_plugins.drafters.eagle3.diagnosis import SUBJECT, diagnose, special_ids
-from specframe_plugins.drafters.lookup.drafter import Pausable
 from specframe_plugins.drafters.lookup.options import sweep
 from specframe_plugins.drafters.probe import warn_unless_it_predicts
 from specframe_plugins.training import data_commands
@@ -39,7 +39,7 @@ class Eagle3Options(EagleOptions):
     )
 
 
-def create(options: Eagle3Options, context: BuildContext) -> Pausable:
+def create(options: Eagle3Options, context: BuildContext) -> Drafter:
     """Return the drafter for a target.
 
     Raises:

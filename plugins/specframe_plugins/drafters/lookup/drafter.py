@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from typing import Protocol
 
 import attrs
 import torch
@@ -18,7 +17,7 @@ from torch import Tensor
 from specframe.contracts.clock import PhaseClock
 from specframe.contracts.lm_head import OutputHead
 from specframe.contracts.options import option
-from specframe.contracts.protocols import Drafter, GatherBackend, PausableDrafter, ResumableDrafter
+from specframe.contracts.protocols import Drafter, GatherBackend
 from specframe.contracts.tree import DraftTree, Verdict
 from specframe.registry.components import BuildContext, Component
 from specframe_plugins.drafters.lookup.context import Continuation, TextIndex
@@ -32,11 +31,7 @@ _LEAST_LIKELY = 0.05
 _LIKELY_ENOUGH = 0.6
 
 
-class Pausable(Drafter, PausableDrafter, ResumableDrafter, Protocol):
-    """What a drafter must offer so that it need not be asked for every tree."""
-
-
-class LookupDrafter:
+class LookupDrafter(Drafter):
     """Drafts what followed the last time that the text ended like this, beside another drafter's tree.
 
     It proposes nothing before it knows what is active, and nothing of a path behind the first token that is
@@ -54,19 +49,21 @@ class LookupDrafter:
         feature_layers: the other drafter's.
     """
 
-    def __init__(self, inner: Pausable, length: int) -> None:
+    can_pause = copies_context = True
+
+    def __init__(self, inner: Drafter, length: int) -> None:
         self._inner, self._length = inner, length
-        self.output_head: OutputHead = inner.output_head
+        self.output_head = inner.output_head
         self.branching = inner.branching
         self.max_depth = max(inner.max_depth, length)
         self.max_nodes = inner.max_nodes + length
-        self.feature_layers: tuple[int, ...] = getattr(inner, "feature_layers", ())
+        self.feature_layers = inner.feature_layers
         self._are_active: Callable[[tuple[int, ...]], Tensor] | None = None
         self._accepted_ids: tuple[int, ...] = ()
         self._begin([])
 
     def propose_among(self, are_active: Callable[[tuple[int, ...]], Tensor]) -> None:
-        """Take what says which tokens may be proposed, as in ``CopiesContext``."""
+        """Take what says which tokens may be proposed, as in ``Drafter``."""
         self._are_active = are_active
 
     def start(self, prompt_ids: Tensor, features: Tensor) -> None:
@@ -85,7 +82,7 @@ class LookupDrafter:
         self._begin(prompt_ids.tolist())
 
     def skip(self, token_ids: Tensor, features: Tensor) -> None:
-        """Take over tokens [n] that were emitted without a draft, as in ``PausableDrafter``."""
+        """Take over tokens [n] that were emitted without a draft, as in ``Drafter``."""
         self._inner.skip(token_ids, features)
         ids, pending = token_ids.tolist(), len(self._accepted_ids) + 1
         self._read(ids[:pending])
@@ -148,12 +145,12 @@ class LookupDrafter:
         return token_ids[:allowed], log_probs[:allowed]
 
 
-def with_lookup(drafter: Pausable, length: int) -> Pausable:
+def with_lookup(drafter: Drafter, length: int) -> Drafter:
     """Return the drafter with a path of up to ``length`` tokens in its trees; 0 leaves it as it is."""
     return LookupDrafter(drafter, length) if length else drafter
 
 
-class _NothingElse:
+class _NothingElse(Drafter):
     """The other drafter of ``lookup`` alone: it drafts nothing and has nothing to remember.
 
     Args:
@@ -163,22 +160,27 @@ class _NothingElse:
     branching = 1
     max_depth = 0
     max_nodes = 1
+    can_pause = True
 
     def __init__(self, output_head: OutputHead) -> None:
         self.output_head = output_head
-        self.remembered = 0
+        self._read = 0
+
+    @property
+    def remembered(self) -> int:
+        return self._read
 
     def start(self, prompt_ids: Tensor, features: Tensor) -> None:
-        self.remembered = len(prompt_ids) - 1
+        self._read = len(prompt_ids) - 1
 
     def resume(self, prompt_ids: Tensor, features: Tensor, kept: int) -> None:
         self.start(prompt_ids, features)
 
     def skip(self, token_ids: Tensor, features: Tensor) -> None:
-        self.remembered += len(token_ids)
+        self._read += len(token_ids)
 
     def draft(self, root: int, features: Tensor, head: GatherBackend, clock: PhaseClock) -> DraftTree:
-        self.remembered += len(features)
+        self._read += len(features)
         return DraftTree.root_only(root, features.device)
 
     def commit(self, verdict: Verdict) -> None:

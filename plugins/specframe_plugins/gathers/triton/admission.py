@@ -32,6 +32,11 @@ class TritonAdmitter:
         """How many slots were given out since the request began, [] int64 on the device."""
         return self._state.admitted.clone()
 
+    @property
+    def tensors(self) -> tuple[Tensor, ...]:
+        """What it keeps besides the active set."""
+        return self._state.tensors
+
     def reset(self) -> None:
         """Make everything but the pinned ids inactive."""
         self._rows.join()  # the last copies may still read what is cleared now

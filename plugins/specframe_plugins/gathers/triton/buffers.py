@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import attrs
 import torch
+from torch import Tensor
 
 from specframe_kernels.head_topk.buffers import TopKBuffers
 
@@ -18,6 +20,10 @@ class BuffersByShape:
     def __init__(self, capacity: int, device: torch.device) -> None:
         self._capacity, self._device = capacity, device
         self._buffers: dict[tuple[int, int], TopKBuffers] = {}
+
+    def held(self) -> tuple[Tensor, ...]:
+        """Return all buffers."""
+        return tuple(tensor for one in self._buffers.values() for tensor in attrs.astuple(one, recurse=False))
 
     def of(self, n: int, k: int) -> TopKBuffers:
         """Return the buffers for ``n`` hidden states and the ``k`` best tokens of each."""

@@ -7,18 +7,20 @@ from torch import Tensor
 
 from specframe.contracts.active_set import ActiveSet
 from specframe.contracts.lm_head import OutputHead
-from specframe.contracts.protocols import Admitter, Eviction
+from specframe.contracts.protocols import Admitter, Eviction, GatherBackend
 from specframe_kernels.indexed_head_topk.triton import indexed_head_topk
 from specframe_plugins.gathers.triton.admission import TritonAdmitter
 from specframe_plugins.gathers.triton.buffers import BuffersByShape
 from specframe_plugins.gathers.triton.rows import HeadRows
 
 
-class IndexedGather:
+class IndexedGather(GatherBackend):
     """Reads the active rows where they are, once for all N: no copy, no second matrix, scattered reads.
 
     Source: NanoSpec (2026), the indexed mode that its packed one is compared with.
     """
+
+    capturable = True
 
     def bind(self, head: OutputHead, active: ActiveSet | None) -> None:
         """Attach to a head and an active set; None stands for all of the vocabulary."""
@@ -37,8 +39,9 @@ class IndexedGather:
     def fetch(self, slots: Tensor, ids: Tensor) -> None:
         """Copy nothing: rows are read from the head."""
 
-    def join(self) -> None:
-        """Wait for nothing: there are no copies."""
+    def held(self) -> tuple[Tensor, ...]:
+        """Return outputs and scratch; there are no packed rows."""
+        return self._buffers.held()
 
     def topk(self, hidden: Tensor, k: int) -> tuple[Tensor, Tensor]:
         """Return log-probabilities [N, k] float32 and token ids [N, k] int64 of the k best active tokens.

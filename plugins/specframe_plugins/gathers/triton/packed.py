@@ -7,18 +7,20 @@ from torch import Tensor
 
 from specframe.contracts.active_set import ActiveSet
 from specframe.contracts.lm_head import OutputHead
-from specframe.contracts.protocols import Admitter, Eviction
+from specframe.contracts.protocols import Admitter, Eviction, GatherBackend
 from specframe_kernels.sparse_head_topk.triton import sparse_head_logits, sparse_head_topk
 from specframe_plugins.gathers.triton.admission import TritonAdmitter
 from specframe_plugins.gathers.triton.buffers import BuffersByShape
 from specframe_plugins.gathers.triton.rows import HeadRows, PackedRows, Rows
 
 
-class PackedGather:
+class PackedGather(GatherBackend):
     """Multiplies by a packed copy of the active rows; only the kernels know how many there are.
 
     Source: NanoSpec (2026), packed vocabulary with asynchronous gathering.
     """
+
+    capturable = True
 
     def bind(self, head: OutputHead, active: ActiveSet | None) -> None:
         """Attach to a head and an active set, with room for ``capacity`` rows; None uses the head itself."""
@@ -42,6 +44,11 @@ class PackedGather:
     def join(self) -> None:
         """Let what is launched next wait for the copies."""
         self._rows.join()
+
+    def held(self) -> tuple[Tensor, ...]:
+        """Return the packed rows, and outputs and scratch."""
+        bias = () if self._rows.bias is None else (self._rows.bias,)
+        return (self._rows.weight, *bias, *self._buffers.held())
 
     def topk(self, hidden: Tensor, k: int) -> tuple[Tensor, Tensor]:
         """Return log-probabilities [N, k] float32 and token ids [N, k] int64 of the k best active tokens.

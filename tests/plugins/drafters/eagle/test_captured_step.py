@@ -17,10 +17,11 @@ from torch.utils._pytree import tree_leaves
 from specframe.contracts.clock import PhaseClock
 from specframe.contracts.protocols import GatherBackend
 from specframe.contracts.tree import DraftTree, Verdict
-from specframe.engine.drafting import Drafting
+from specframe.engine.drafting.active import ActiveDrafting
 from specframe.model.target import Prefill, Target
 from specframe.ops.graphs import CapturedSteps
 from specframe.vocabulary.store import VocabularyStore
+from specframe.vocabulary.whole import WholeVocabulary
 from specframe_kernels.launch import Launch
 from specframe_plugins.drafters.eagle import cached
 from specframe_plugins.drafters.eagle.cached import CachedHead
@@ -54,7 +55,7 @@ class AsOnADevice(TorchGather):
 
 def make_drafting(
     target: Target, gather: GatherBackend, *, graphs: CapturedSteps | None = None, eviction: str = "fifo"
-) -> Drafting:
+) -> ActiveDrafting:
     torch.manual_seed(0)
     shape = TreeShape(depth=4, branching=3, nodes=12)
     induction = {"num_attention_heads": 6, "num_key_value_heads": 3, "induction_groups": 1}
@@ -72,7 +73,7 @@ def make_drafting(
     store = VocabularyStore(
         target.output_head, gather, capacity=20, eviction=strategy.eviction, pinned_ids=strategy.pinned_ids
     )
-    return Drafting(drafter, gather, strategy, store)
+    return ActiveDrafting(drafter, strategy, store)
 
 
 def one_pass(target: Target, gather: GatherBackend, eviction: str) -> DraftTree:
@@ -81,7 +82,7 @@ def one_pass(target: Target, gather: GatherBackend, eviction: str) -> DraftTree:
     with FakeTensorMode(allow_non_fake_inputs=True), torch.inference_mode():
         prompt_ids = torch.empty(20, dtype=torch.int64)
         prefill = Prefill(torch.empty(1, 101), torch.empty(20, 64), torch.empty(20, 3, dtype=torch.int64))
-        drafting.start(prompt_ids, prefill, clock)
+        drafting.start(prompt_ids, prefill, torch.Generator(), clock)
         for pairs in (1, 3):
             tree = drafting.draft(7, torch.empty(pairs, 64), clock)
             verdict = Verdict(path=(0, 1, 2), accepted_ids=(5, 6), next_token=9, path_ends_at_leaf=False)
@@ -111,7 +112,7 @@ def test_the_trace_notices_a_read_on_the_host(target: Target) -> None:
 class Request:
     """Random target passes: both drafters of a comparison see the same ones."""
 
-    def __init__(self, drafting: Drafting, seed: int = 0, prompt_tokens: int = 20) -> None:
+    def __init__(self, drafting: ActiveDrafting, seed: int = 0, prompt_tokens: int = 20) -> None:
         self.drafting, self.generator, self.clock = (
             drafting,
             torch.Generator().manual_seed(seed),
@@ -120,7 +121,7 @@ class Request:
         self.clock.start()
         prompt_ids = torch.randint(101, (prompt_tokens,), generator=self.generator)
         features = torch.randn(prompt_tokens, 64, generator=self.generator)
-        drafting.start(prompt_ids, Prefill(torch.empty(1, 101), features, None), self.clock)
+        drafting.start(prompt_ids, Prefill(torch.empty(1, 101), features, None), self.generator, self.clock)
         self.root, self.features = 7, features[-1:]
 
     @torch.inference_mode()
@@ -174,17 +175,8 @@ def test_a_captured_step_is_one_lap(target: Target, graph: type[RecordedGraph]) 
 def test_a_backend_that_cannot_be_captured_is_called_eagerly(
     target: Target, graph: type[RecordedGraph]
 ) -> None:
-    class Plain:
-        """Keeps the promises of a backend and offers nothing besides."""
-
-        def __init__(self) -> None:
-            gather = TorchGather()
-            self.bind, self.fetch, self.topk, self.logits = (
-                gather.bind,
-                gather.fetch,
-                gather.topk,
-                gather.logits,
-            )
+    class Plain(TorchGather):
+        capturable = False
 
     Request(make_drafting(target, Plain(), graphs=CapturedSteps(torch.device("cpu")))).step()
     assert graph.made == 0
@@ -223,12 +215,12 @@ class Shapes(TorchDispatchMode):
 def test_the_context_grows_inside_a_span_without_a_new_shape_or_address(target: Target) -> None:
     drafting = make_drafting(target, AsOnADevice())
     request = Request(drafting, prompt_tokens=70)
-    drafter: Any = drafting._drafter
+    drafter: Any = drafting.drafter
     steps, addresses, lengths = [], set(), set()
     for _ in range(6):
         drafter._backbone.span = 128
         with Shapes() as shapes, torch.inference_mode():
-            drafter._step(drafting._head, lambda phase: None)
+            drafter._step(drafting.figures.over.head, lambda phase: None)
         steps.append(shapes.seen)
         buffers = (*vars(drafter._inputs).values(), drafter._head._cache, drafter._head._mask)
         addresses.add(tuple(buffer.data_ptr() for buffer in buffers if isinstance(buffer, Tensor)))
@@ -254,11 +246,10 @@ def test_a_step_is_captured_anew_when_a_prompt_has_moved_the_cache(
 def test_a_step_over_another_head_is_captured_for_itself(target: Target, graph: type[RecordedGraph]) -> None:
     captured = make_drafting(target, AsOnADevice(), graphs=CapturedSteps(torch.device("cpu")))
     eager = make_drafting(target, AsOnADevice())
-    full_head = AsOnADevice()
-    full_head.bind(target.output_head, None)
+    everything = WholeVocabulary(target.output_head, AsOnADevice())
     for drafting in (captured, eager):
         Request(drafting).step()
-        drafting._head = full_head
+        drafting.figures.over = everything
     one, other = (columns(Request(drafting).step()) for drafting in (captured, eager))
     assert all(map(torch.equal, one, other))
     assert graph.made == 2

@@ -76,21 +76,21 @@ def test_a_saved_reduced_head_loads_with_the_same_config_weights_and_tokens(
     save_head(saved, TOKENS, tmp_path / "head")
     loaded = load_head(tmp_path / "head", target)
     assert loaded.head.config == saved.config
-    assert loaded.reduced is not None
-    assert loaded.reduced.token_ids.tolist() == TOKENS.tolist()
+    assert loaded.row_map.token_ids is not None
+    assert loaded.row_map.token_ids.tolist() == TOKENS.tolist()
     for name, tensor in saved.state_dict().items():
         torch.testing.assert_close(loaded.head.state_dict()[name], tensor)
 
 
 def test_a_saved_full_head_has_a_row_for_every_token(tmp_path: Path, target: Target) -> None:
     save_head(head_for(target), None, tmp_path / "head")
-    assert load_head(tmp_path / "head", target).reduced is None
+    assert not load_head(tmp_path / "head", target).row_map.reduced
 
 
 def test_a_public_checkpoint_takes_its_tokens_from_the_offsets(tmp_path: Path, target: Target) -> None:
     loaded = load_head(write(tmp_path / "public", public_tensors(target)), target)
-    assert loaded.reduced is not None
-    assert loaded.reduced.token_ids.tolist() == TOKENS.tolist()
+    assert loaded.row_map.token_ids is not None
+    assert loaded.row_map.token_ids.tolist() == TOKENS.tolist()
     assert loaded.head.config.feature_layers == (2, 3, 3)
     assert loaded.head.lm_head.weight.shape == (len(TOKENS), target.hidden_size)
 
@@ -138,7 +138,7 @@ def test_a_sharded_checkpoint_loads(tmp_path: Path, target: Target) -> None:
         save_file(half, path / name)
         weight_map |= dict.fromkeys(half, name)
     (path / "model.safetensors.index.json").write_text(json.dumps({"weight_map": weight_map}))
-    assert load_head(path, target).reduced is not None
+    assert load_head(path, target).row_map.reduced
 
 
 def test_a_missing_shard_is_named(tmp_path: Path, target: Target) -> None:

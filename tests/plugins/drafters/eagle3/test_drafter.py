@@ -15,7 +15,7 @@ from torch import Tensor
 from specframe.config import RunConfig
 from specframe.contracts.clock import PhaseClock
 from specframe.contracts.lm_head import OutputHead
-from specframe.contracts.row_map import ReducedVocabulary
+from specframe.contracts.row_map import RowMap
 from specframe.engine.assembly import build_engine
 from specframe.errors import UsageError
 from specframe.model.target import Target
@@ -23,7 +23,7 @@ from specframe.registry.components import BuildContext, DoctorRequest
 from specframe.replay.recording import TraceRecorder
 from specframe.replay.trace_file import read_trace
 from specframe.testing import ReferenceGather, check_drafter
-from specframe.vocabulary.translated_head import TranslatedHead
+from specframe.vocabulary.draft_head import DraftHead
 from specframe_plugins.drafters.eagle.drafter import EagleDrafter
 from specframe_plugins.drafters.eagle3.cached import CachedEagle3
 from specframe_plugins.drafters.eagle3.checkpoint import save_head
@@ -43,12 +43,12 @@ def random_head(target: Target, **options: Any) -> Eagle3Head:
     return head
 
 
-def drafter_for(target: Target, head: Eagle3Head, reduced: ReducedVocabulary | None) -> EagleDrafter:
+def drafter_for(target: Target, head: Eagle3Head, row_map: RowMap) -> EagleDrafter:
     shape = TreeShape(depth=4, branching=3, nodes=12)
     return EagleDrafter(
         CachedEagle3(head, beams=shape.branching, levels=shape.drafted_levels),
         head.embed_tokens if head.config.own_embedding else target.embed_tokens,
-        OutputHead(head.lm_head.weight, reduced=reduced),
+        OutputHead(head.lm_head.weight, row_map=row_map),
         shape,
         feature_layers=head.config.feature_layers,
     )
@@ -81,11 +81,10 @@ HEADS: dict[str, dict[str, Any]] = {
 def test_every_node_has_the_log_probability_that_the_head_gives_its_path(kind: str) -> None:
     target = tiny_target(num_hidden_layers=6)
     head = random_head(target, **HEADS[kind])
-    reduced = ReducedVocabulary.of(TOKENS, VOCAB_SIZE) if kind == "reduced" else None
-    drafter = drafter_for(target, head, reduced)
-    gather: Any = ReferenceGather()
+    row_map = RowMap.of(TOKENS, VOCAB_SIZE) if kind == "reduced" else RowMap(VOCAB_SIZE)
+    drafter = drafter_for(target, head, row_map)
+    gather = DraftHead(ReferenceGather(), row_map)
     gather.bind(drafter.output_head, None)
-    gather = gather if reduced is None else TranslatedHead(gather, reduced)
     embed_tokens = head.embed_tokens if head.config.own_embedding else target.embed_tokens
 
     features = torch.randn(len(PROMPT), head.config.feature_size)
@@ -94,7 +93,9 @@ def test_every_node_has_the_log_probability_that_the_head_gives_its_path(kind: s
     clock.start()
     tree = drafter.draft(51, features[-1:], gather, clock)
     tokens, parents = tree.token_ids.tolist(), tree.parents.tolist()
-    row_of = {token: row for row, token in enumerate(TOKENS.tolist())} if reduced else range(VOCAB_SIZE)
+    row_of = (
+        {token: row for row, token in enumerate(TOKENS.tolist())} if row_map.reduced else range(VOCAB_SIZE)
+    )
     paths: list[list[int]] = [[]]
     for node in range(1, len(tree)):
         log_probs = log_probs_after(
@@ -110,7 +111,7 @@ def test_every_node_has_the_log_probability_that_the_head_gives_its_path(kind: s
 def test_the_drafter_keeps_its_promises() -> None:
     target = tiny_target()
     head = random_head(target)
-    check_drafter(drafter_for(target, head, None), head.config.feature_size)
+    check_drafter(drafter_for(target, head, RowMap(VOCAB_SIZE)), head.config.feature_size)
 
 
 @pytest.mark.parametrize("strategy", ["full", "static", "nanospec"])
@@ -154,6 +155,15 @@ def test_ids_that_the_head_has_no_row_for_are_reported_and_never_covered(tmp_pat
     assert report.unknown_ids >= len(asked_in_the_prompt)
     odd = sum(token % 2 for step in engine.steps for token in step.emitted_ids)
     assert sum(step.covered for step in engine.steps) <= odd
+
+
+def test_a_recorded_run_reports_the_ids_without_a_row_as_any_other(tmp_path: Path) -> None:
+    target = tiny_target()
+    save_head(random_head(target, draft_vocab_size=len(TOKENS)), TOKENS, tmp_path / "head")
+    engine = build_engine(run_config(tmp_path / "head", "nanospec", tmp_path), target=target)
+    expected = engine.generate(PROMPT, 20).unknown_ids
+    with TraceRecorder(engine, tmp_path / "trace", topk=4, prompt_window=4, strategy="nanospec"):
+        assert engine.generate(PROMPT, 20).unknown_ids == expected > 0
 
 
 def test_a_head_that_does_not_predict_its_target_is_a_loud_warning(

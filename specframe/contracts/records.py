@@ -1,0 +1,74 @@
+"""Attrs objects in files: JSON is read with its keys and types checked, and a file is written whole."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import typing
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+import attrs
+
+from specframe.errors import SpecframeError
+
+Record = TypeVar("Record", bound=attrs.AttrsInstance)
+
+
+def structure(cls: type[Record], values: object) -> Record:
+    """Return an instance of an attrs class from what its JSON was read as.
+
+    Args:
+        cls: has fields of plain types, literals, lists, tuples, mappings, attrs classes, and any of these or
+            None. A key may be missing where its field has a default: an older file has not got it.
+        values: what ``json.loads`` returned.
+
+    Raises:
+        ValueError: not a JSON object, a key is missing or unknown, or a value is of another type.
+    """
+    if not isinstance(values, dict):
+        raise ValueError("not a JSON object")
+    hints = typing.get_type_hints(cls)
+    needed = {field.name for field in attrs.fields(cls) if field.default is attrs.NOTHING}
+    for wrong, what in ((needed - values.keys(), "missing"), (values.keys() - hints.keys(), "unknown")):
+        if wrong:
+            raise ValueError(f"key {min(wrong)!r} is {what}")
+    return cls(**{name: _value(hints[name], value, name) for name, value in values.items()})
+
+
+def write_whole(path: Path, content: bytes) -> None:
+    """Write a file: to a temporary one beside it, which then takes its place.
+
+    Raises:
+        SpecframeError: it cannot be written; what was there before stays.
+    """
+    scratch = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        scratch.write_bytes(content)
+        scratch.replace(path)
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            scratch.unlink(missing_ok=True)
+        raise SpecframeError(f"cannot write {path}: {error.strerror}") from None
+
+
+def _value(hint: Any, value: object, name: str) -> Any:
+    """Return a value that fits its annotation."""
+    origin, choices = typing.get_origin(hint), typing.get_args(hint)
+    if type(None) in choices:
+        return None if value is None else _value(choices[0], value, name)
+    if origin in (list, tuple) and isinstance(value, list):
+        return origin(_value(choices[0], item, name) for item in value)
+    if origin is Mapping and isinstance(value, dict):
+        return {key: _value(choices[1], item, name) for key, item in value.items()}
+    if origin is typing.Literal and value in choices:
+        return value
+    if attrs.has(hint):
+        return structure(hint, value)
+    if hint is float and type(value) is int:
+        return float(value)
+    if hint is Any or type(value) is hint:
+        return value
+    raise ValueError(f"{name} cannot be {json.dumps(value)[:40]}")

@@ -1,0 +1,147 @@
+"""Drafting over an active set, or over the full vocabulary; then learning what to keep active."""
+
+from __future__ import annotations
+
+import attrs
+import torch
+from torch import Generator, Tensor
+
+from specframe.contracts.clock import PhaseClock
+from specframe.contracts.faults import ComponentError, blaming
+from specframe.contracts.protocols import Drafter, VocabularyBuilder
+from specframe.contracts.report import Arm
+from specframe.contracts.tree import DraftTree, Verdict
+from specframe.engine.drafting.protocol import Demands
+from specframe.model.target import Prefill
+from specframe.vocabulary.admission import OutsideVocabulary
+from specframe.vocabulary.memory import MemoryUse, measure
+from specframe.vocabulary.store import DraftVocabulary
+
+_ID_DTYPES = (torch.int64, torch.int32)
+
+
+@attrs.define
+class ActiveFigures:
+    """The ``Figures`` of drafts over a vocabulary.
+
+    Attributes:
+        filled: what the strategy fills.
+        over: what drafts go over now; ``filled``, unless a controller chose something else.
+        others: what else takes memory.
+        arm: what a controller chose for the last draft; None without one.
+    """
+
+    filled: DraftVocabulary
+    over: DraftVocabulary = attrs.field(default=attrs.Factory(lambda self: self.filled, takes_self=True))
+    others: tuple[DraftVocabulary, ...] = ()
+    arm: Arm | None = None
+
+    @property
+    def active_size(self) -> Tensor:
+        """K of what drafts go over now, [] int64 on the device."""
+        return self.over.active_size
+
+    @property
+    def rows_fetched(self) -> Tensor:
+        """LM-head rows fetched for what the strategy fills, [] int64 on the device."""
+        return self.filled.rows_fetched
+
+    @property
+    def unknown_ids(self) -> int:
+        """How many ids of this request's strategy the drafter's LM head has no row for; a host read."""
+        return self.filled.unknown_ids
+
+    def covered(self, ids: tuple[int, ...]) -> Tensor:
+        """Return for every id whether it may be proposed now [n] bool, on the device."""
+        return self.over.covered(ids)
+
+    def memory_use(self) -> MemoryUse:
+        """Return what the packed head, the active set and the full head take."""
+        return measure([self.filled, *self.others])
+
+
+class ActiveDrafting:
+    """The ``Drafting`` of a drafter whose LM head is cut down to what a strategy keeps active.
+
+    Args:
+        drafter: proposes the trees.
+        strategy: fills the vocabulary; not asked where that is the full one.
+        vocabulary: a ``VocabularyStore``, or a ``WholeVocabulary`` where the strategy has no capacity.
+    """
+
+    def __init__(self, drafter: Drafter, strategy: VocabularyBuilder, vocabulary: DraftVocabulary) -> None:
+        self.drafter, self.strategy = drafter, strategy
+        self.demands = Demands.of(drafter, strategy)
+        self.figures = ActiveFigures(vocabulary)
+        self._vocabulary = vocabulary
+        self._learns = strategy.capacity is not None
+        with blaming("drafter"):
+            drafter.propose_among(self.figures.covered)
+
+    def reusable(self, shared: int, prompt_tokens: int) -> int:
+        """Return how many first positions of a turn need not be read again.
+
+        The drafter may remember fewer than are shared, and the last of these is always read again. A strategy
+        that starts afresh is shown as many of the prompt's last positions as for any prompt.
+        """
+        kept = min(max(shared - 1, 0), self.drafter.remembered)
+        if self.strategy.keeps_active_set:
+            return kept
+        return max(min(kept, prompt_tokens - self.demands.prompt_window), 0)
+
+    def start(
+        self, prompt_ids: Tensor, prefill: Prefill, generator: Generator, clock: PhaseClock, kept: int = 0
+    ) -> None:
+        """Let the drafter read the prompt, and fill the active set: from nothing, or from the turn before."""
+        with blaming("drafter"):
+            self.drafter.draw_from(generator, lambda count: self.figures.over.active_ids(count))
+            if kept:
+                self.drafter.resume(prompt_ids, prefill.features, kept)
+            else:
+                self.drafter.start(prompt_ids, prefill.features)
+        clock.lap("prefill")
+        if self._learns:
+            goes_on = kept > 0 and self.strategy.keeps_active_set
+            if not goes_on:
+                self._vocabulary.reset()
+            with blaming("vocabulary"):
+                ids = self.strategy.start(prompt_ids[kept:] if goes_on else prompt_ids, prefill.topk_ids)
+            self.admit(ids)
+            clock.lap("vocabulary")
+
+    def draft(self, root: int, features: Tensor, clock: PhaseClock) -> DraftTree:
+        """Return the drafter's tree."""
+        with blaming("drafter"):
+            tree = self.drafter.draft(root, features, self.figures.over.head, clock)
+        clock.lap("draft_tree")
+        return tree
+
+    def learn(self, verdict: Verdict, tree: DraftTree, topk_ids: Tensor | None, clock: PhaseClock) -> None:
+        """Tell the drafter what was accepted, and admit what the strategy learnt."""
+        with blaming("drafter"):
+            self.drafter.commit(verdict)
+        clock.lap("draft_backbone")
+        self.observe(verdict, tree, topk_ids)
+        clock.lap("vocabulary")
+
+    def observe(self, verdict: Verdict, tree: DraftTree, topk_ids: Tensor | None) -> None:
+        """Admit what the strategy learns from a target pass: the place where a verdict becomes ids."""
+        if self._learns:
+            with blaming("vocabulary"):
+                ids = self.strategy.observe(verdict, tree, topk_ids)
+            self.admit(ids)
+
+    def admit(self, ids: Tensor) -> None:
+        """Admit what the strategy returned.
+
+        Raises:
+            ComponentError: it is no tensor of ids; or one of them is outside the vocabulary, where the
+                admitter looks.
+        """
+        if not isinstance(ids, Tensor) or ids.dtype not in _ID_DTYPES:
+            kind = f"a tensor of {ids.dtype}" if isinstance(ids, Tensor) else type(ids).__name__
+            raise ComponentError("vocabulary", f"returned {kind}; allowed: a tensor of token ids [n] int64")
+        try:
+            self._vocabulary.admit(ids)
+        except OutsideVocabulary as error:
+            raise ComponentError("vocabulary", f"returned {error}") from error

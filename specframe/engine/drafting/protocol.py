@@ -1,0 +1,135 @@
+"""What the engine asks of whatever drafts, and what is merely read of it for statistics."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import attrs
+from torch import Generator, Tensor
+
+from specframe.contracts.clock import PhaseClock
+from specframe.contracts.protocols import Drafter, VocabularyBuilder
+from specframe.contracts.report import Arm
+from specframe.contracts.tree import DraftTree, Verdict
+from specframe.model.target import Prefill
+from specframe.vocabulary.memory import MemoryUse
+
+
+@attrs.frozen(slots=True, kw_only=True)
+class Demands:
+    """How large the draft trees may be, and what the target has to hand over.
+
+    Attributes:
+        branching: the largest k that the LM head is asked for.
+        max_depth: the deepest level of a draft tree.
+        max_nodes: the largest N of a draft tree, the root included.
+        harvest_topk: how many of the target's top ids are wanted per position.
+        prompt_window: for how many of the last prompt positions.
+        feature_layers: layers of the target whose inputs are the features; with none, it is its output.
+    """
+
+    branching: int = 1
+    max_depth: int = 0
+    max_nodes: int = 1
+    harvest_topk: int = 0
+    prompt_window: int = 0
+    feature_layers: tuple[int, ...] = ()
+
+    @classmethod
+    def of(cls, drafter: Drafter, strategy: VocabularyBuilder) -> Demands:
+        """Return what a drafter and a strategy ask for together."""
+        learns = strategy.capacity is not None
+        return cls(
+            branching=drafter.branching,
+            max_depth=drafter.max_depth,
+            max_nodes=drafter.max_nodes,
+            harvest_topk=strategy.harvest_topk if learns else 0,
+            prompt_window=strategy.prompt_window if learns else 0,
+            feature_layers=drafter.feature_layers,
+        )
+
+
+class Figures(Protocol):
+    """What is read of the vocabulary that is drafted over; reading it changes nothing."""
+
+    @property
+    def arm(self) -> Arm | None:
+        """What a controller chose for the last draft; None without one."""
+        ...
+
+    @property
+    def active_size(self) -> Tensor:
+        """K, how many tokens may be proposed now, [] int64 on the device."""
+        ...
+
+    @property
+    def rows_fetched(self) -> Tensor:
+        """LM-head rows fetched since the request began, [] int64 on the device."""
+        ...
+
+    @property
+    def unknown_ids(self) -> int:
+        """How many ids of this request's strategy the drafter's LM head has no row for; a host read."""
+        ...
+
+    def covered(self, ids: tuple[int, ...]) -> Tensor:
+        """Return for every id whether it may be proposed now [n] bool, on the device."""
+        ...
+
+    def memory_use(self) -> MemoryUse | None:
+        """Return what the vocabulary costs in memory; None where nothing is drafted."""
+        ...
+
+
+class Drafting(Protocol):
+    """Drafts, and learns from the target.
+
+    ``Autoregressive`` drafts nothing, ``ActiveDrafting`` drafts over an active set, and whatever wraps one of
+    them hands on what it does not change.
+    """
+
+    @property
+    def demands(self) -> Demands:
+        """What the engine has to make room for and to hand over."""
+        ...
+
+    @property
+    def figures(self) -> Figures:
+        """What is read for statistics."""
+        ...
+
+    @property
+    def drafter(self) -> Drafter | None:
+        """Who proposes; None where nothing is drafted."""
+        ...
+
+    def reusable(self, shared: int, prompt_tokens: int) -> int:
+        """Return how many first positions of a turn need not be read again.
+
+        Args:
+            shared: how many first ids it has in common with the turn before.
+            prompt_tokens: T.
+        """
+        ...
+
+    def start(
+        self, prompt_ids: Tensor, prefill: Prefill, generator: Generator, clock: PhaseClock, kept: int = 0
+    ) -> None:
+        """Begin a request.
+
+        Args:
+            prompt_ids: [T] int64.
+            prefill: what the target said from position ``kept`` on.
+            generator: the only source of randomness until the next request.
+            clock: times the parts.
+            kept: first positions that were read in the turn before.
+        """
+        ...
+
+    def draft(self, root: int, features: Tensor, clock: PhaseClock) -> DraftTree:
+        """Return a tree from ``root``, given the features committed since the last draft [n, F]."""
+        ...
+
+    def learn(self, verdict: Verdict, tree: DraftTree, topk_ids: Tensor | None, clock: PhaseClock) -> None:
+        """Take over the accepted path and the target's top ids after every node [N, harvest_topk]."""
+        ...

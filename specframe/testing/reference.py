@@ -1,0 +1,103 @@
+"""What the checks compare with, and the awkward inputs that they share."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from specframe.contracts.active_set import ActiveSet
+from specframe.contracts.lm_head import OutputHead
+from specframe.contracts.protocols import GatherBackend
+from specframe.contracts.tree import DraftTree, Verdict
+
+
+class ReferenceGather(GatherBackend):
+    """The gather backend as a definition: all V logits, cut down to the active set; nothing is packed."""
+
+    def bind(self, head: OutputHead, active: ActiveSet | None) -> None:
+        """Attach to a head and an active set; None means the full vocabulary."""
+        self._head = head
+        self._active = active
+
+    def fetch(self, slots: Tensor, ids: Tensor) -> None:
+        """Copy nothing: rows are read from the head."""
+
+    def logits(self, hidden: Tensor) -> Tensor:
+        """Return the logits of all active tokens, by slot [N, K] float32."""
+        return self._head.logits(hidden).float()[:, self.active_ids()]
+
+    def topk(self, hidden: Tensor, k: int) -> tuple[Tensor, Tensor]:
+        """Return log-probabilities [N, k] float32 and token ids [N, k] int64 of the k best active tokens."""
+        ids, n = self.active_ids(), hidden.shape[0]
+        found = min(k, len(ids))
+        log_probs = torch.full((n, k), -torch.inf, device=hidden.device)
+        token_ids = torch.full((n, k), -1, device=hidden.device)
+        if found:
+            best = self.logits(hidden).log_softmax(dim=-1).topk(found)
+            log_probs[:, :found], token_ids[:, :found] = best.values, ids[best.indices]
+        return log_probs, token_ids
+
+    def active_ids(self) -> Tensor:
+        """Return the active tokens, by slot [K] int64."""
+        if self._active is None:
+            return torch.arange(self._head.vocab_size, device=self._head.weight.device)
+        return self._active.token_of[: int(self._active.count)].long()
+
+
+def require(condition: object, broken: str) -> None:
+    """Raise an AssertionError with what is broken, unless the condition holds."""
+    if not condition:
+        raise AssertionError(broken)
+
+
+def require_contract(component: object, contract: type, *members: str) -> None:
+    """Raise an AssertionError unless a component inherits its contract and has what that leaves open."""
+    require(isinstance(component, contract), f"it does not inherit {contract.__name__}")
+    for member in members:
+        require(hasattr(component, member), f"it lacks {member}, a member of {contract.__name__}")
+
+
+def generator() -> torch.Generator:
+    """Return the same source of randomness every time."""
+    return torch.Generator().manual_seed(20260731)
+
+
+def random_tree(size: int, vocab_size: int, source: torch.Generator) -> DraftTree:
+    """Return a tree in topological order in which no two siblings hold the same token."""
+    tokens, parents, depths = [int(torch.randint(vocab_size, (), generator=source))], [-1], [0]
+    taken: set[tuple[int, int]] = set()
+    while len(tokens) < size:
+        parent = int(torch.randint(len(tokens), (), generator=source))
+        token = int(torch.randint(vocab_size, (), generator=source))
+        if (parent, token) not in taken:
+            taken.add((parent, token))
+            tokens.append(token)
+            parents.append(parent)
+            depths.append(depths[parent] + 1)
+    log_probs = -torch.rand(size, generator=source)
+    log_probs[0] = 0.0
+    return DraftTree(torch.tensor(tokens), torch.tensor(parents), torch.tensor(depths), log_probs)
+
+
+def last_node(tree: DraftTree) -> int:
+    """Return the last node that is not padding, that is, not one of the copies of the root at the end."""
+    parents = tree.parents.tolist()
+    return max((node for node in range(1, len(parents)) if parents[node] != -1), default=0)
+
+
+def path_to(tree: DraftTree, node: int) -> tuple[int, ...]:
+    """Return the nodes from the root down to a node."""
+    path = [node]
+    while path[0]:
+        path.insert(0, int(tree.parents[path[0]]))
+    return tuple(path)
+
+
+def verdict_on(tree: DraftTree, path: tuple[int, ...], next_token: int) -> Verdict:
+    """Return the verdict that accepts a path."""
+    return Verdict(
+        path=path,
+        accepted_ids=tuple(tree.token_ids[list(path[1:])].tolist()),
+        next_token=next_token,
+        path_ends_at_leaf=not bool((tree.parents == path[-1]).any()),
+    )

@@ -1,0 +1,107 @@
+"""JSON becomes attrs objects only with right keys and types; a file is written whole or not at all."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+import attrs
+import pytest
+
+from specframe.contracts.records import structure, write_whole
+from specframe.errors import SpecframeError
+
+
+@attrs.frozen(kw_only=True)
+class Inner:
+    sizes: tuple[int, ...]
+
+
+@attrs.frozen(kw_only=True)
+class Outer:
+    name: str
+    seconds: float
+    why: Literal["oov", "miss"] | None
+    inner: Inner | None
+    versions: Mapping[str, str | None]
+    anything: Any
+    parts: list[Inner]
+    later: int | None = None
+
+
+VALUES: dict[str, Any] = {
+    "name": "one",
+    "seconds": 2,
+    "why": "oov",
+    "inner": {"sizes": [1, 2]},
+    "versions": {"torch": "2", "triton": None},
+    "anything": [{"a": 1}],
+    "parts": [{"sizes": []}],
+    "later": 3,
+}
+
+
+def test_an_object_is_what_its_json_says() -> None:
+    found = structure(Outer, VALUES)
+    assert found.inner == Inner(sizes=(1, 2))
+    assert found.parts == [Inner(sizes=())]
+    assert type(found.seconds) is float
+    assert json.loads(json.dumps(attrs.asdict(found))) == VALUES
+
+
+def test_a_key_with_a_default_may_be_missing_for_older_files_have_not_got_it() -> None:
+    assert structure(Outer, {name: value for name, value in VALUES.items() if name != "later"}).later is None
+
+
+@pytest.mark.parametrize(
+    ("change", "complaint"),
+    [
+        ({"name": None}, "name cannot be null"),
+        ({"seconds": True}, "seconds cannot be true"),
+        ({"why": "bored"}, 'why cannot be "bored"'),
+        ({"inner": {"sizes": [1.5]}}, "sizes cannot be 1.5"),
+        ({"inner": {}}, "key 'sizes' is missing"),
+        ({"inner": 3}, "not a JSON object"),
+        ({"versions": {"torch": 2}}, "versions cannot be 2"),
+        ({"versions": []}, "versions cannot be"),
+        ({"parts": {}}, "parts cannot be"),
+        ({"later": 1.5}, "later cannot be 1.5"),
+        ({"colour": "blue"}, "key 'colour' is unknown"),
+    ],
+)
+def test_what_does_not_fit_is_named(change: dict[str, Any], complaint: str) -> None:
+    with pytest.raises(ValueError, match=complaint):
+        structure(Outer, {**VALUES, **change})
+
+
+def test_a_file_is_replaced_as_a_whole_and_nothing_is_left_beside_it(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    path.write_bytes(b"before")
+    write_whole(path, b"after")
+    assert path.read_bytes() == b"after"
+    assert os.listdir(tmp_path) == ["file"]
+
+
+def test_a_file_that_cannot_be_written_stays_as_it_was(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "file"
+    path.write_bytes(b"before")
+
+    def full(path: Path, to: Path) -> Path:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Path, "replace", full)
+    with pytest.raises(SpecframeError, match=r"cannot write .*file: No space left on device"):
+        write_whole(path, b"after")
+    assert path.read_bytes() == b"before"
+    assert os.listdir(tmp_path) == ["file"]
+
+
+def test_no_folder_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"")
+    with pytest.raises(SpecframeError, match="Not a directory"):
+        write_whole(tmp_path / "file" / "deeper", b"")
