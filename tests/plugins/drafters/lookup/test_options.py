@@ -35,7 +35,7 @@ def test_by_default_nothing_is_added_to_sampled_trees(kind: TreeKind) -> None:
 
 
 @pytest.mark.parametrize("kind", SAMPLED)
-def test_a_path_in_drawn_trees_is_refused(kind: TreeKind) -> None:
+def test_a_path_in_sampled_trees_is_refused(kind: TreeKind) -> None:
     with pytest.raises(UsageError, match="not exact for drawn trees; allowed: 0, or -o"):
         GraftOptions(lookup=4).lookup_length(context_of("cpu", kind))
 
