@@ -63,7 +63,7 @@ def test_a_tree_that_a_verifier_cannot_verify_is_refused_with_what_to_use(drafte
     )
 
 
-def test_a_copied_path_in_drawn_trees_is_refused_with_what_to_use(drafted: CommandLine) -> None:
+def test_a_copied_path_in_sampled_trees_is_refused_with_what_to_use(drafted: CommandLine) -> None:
     outcome = drafted("--temperature", 1, "--verifier", "multi-round", "-o", "drafter.lookup=4")
     assert outcome.exit_code == 2
     assert outcome.complaint.endswith(

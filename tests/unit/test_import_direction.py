@@ -51,6 +51,16 @@ PLUGINS: Mapping[str, Set[str]] = {
     "data": set(),  # what ships for the demo models; no code
 }
 
+# Each drafter, and the files that they share.
+DRAFTERS: Mapping[str, Set[str]] = {
+    "eagle3": {"eagle", "lookup", "checkpoint_files", "probe"},
+    "eagle": {"lookup", "checkpoint_files", "probe"},
+    "draft_model": {"lookup", "probe"},
+    "lookup": set(),
+    "checkpoint_files": set(),
+    "probe": set(),
+}
+
 # The three packages. Kernels need nothing of ours, and the core knows neither plugins nor kernels.
 PACKAGES: Mapping[str, Set[str]] = {
     "specframe": {"specframe"},
@@ -106,7 +116,16 @@ def test_a_module_imports_only_what_the_map_allows(package: str, file: Path) -> 
         assert neighbours - {room} <= allowed[room], f"{room} imports {neighbours - {room} - allowed[room]}"
 
 
-@pytest.mark.parametrize("table", [CORE, PLUGINS], ids=["core", "plugins"])
+@pytest.mark.parametrize("drafter", DRAFTERS)
+def test_a_drafter_imports_only_what_the_map_allows(drafter: str) -> None:
+    folder, prefix = FOLDERS["specframe_plugins"] / "drafters", "specframe_plugins.drafters."
+    files = [*folder.glob(f"{drafter}.py"), *folder.glob(f"{drafter}/**/*.py")]
+    imported = {module for file in files for module in imported_modules(file.read_text(encoding="utf-8"))}
+    neighbours = {name.removeprefix(prefix).split(".")[0] for name in imported if name.startswith(prefix)}
+    assert neighbours - {drafter} <= DRAFTERS[drafter]
+
+
+@pytest.mark.parametrize("table", [CORE, PLUGINS, DRAFTERS], ids=["core", "plugins", "drafters"])
 def test_the_map_has_no_circle(table: Mapping[str, Set[str]]) -> None:
     left = {room: below - {room} for room, below in table.items()}
     while left:

@@ -61,8 +61,8 @@ class Prompts(Protocol):
 
 
 @frozen(kw_only=True)
-class _Drawn:
-    """What texts of either kind are drawn from.
+class _Texts:
+    """What texts of either kind are made from.
 
     Attributes:
         prefix, stop_ids, max_length: see `Prompts`.
@@ -82,7 +82,7 @@ class _Drawn:
 
 
 @frozen(kw_only=True)
-class ChatPrompts(_Drawn):
+class ChatPrompts(_Texts):
     """Conversations in the target's chat template.
 
     Attributes:
@@ -146,7 +146,7 @@ class ChatPrompts(_Drawn):
 
 
 @frozen(kw_only=True)
-class BasePrompts(_Drawn):
+class BasePrompts(_Texts):
     """Texts of a model without a chat template: it continues, first sampled, then mostly greedily."""
 
     def turns(self, rng: random.Random, index: int) -> list[Turn]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -12,14 +11,11 @@ from tiny_engines import PROMPT, eagle, endless_target
 from torch import Tensor
 
 from specframe.contracts.clock import PhaseClock
-from specframe.contracts.kinds import TREE_KINDS, TreeKind
 from specframe.contracts.protocols import Drafter
 from specframe.contracts.tree import DraftTree, Verdict
-from specframe.errors import UsageError
 from specframe.model.target import Target
 from specframe.registry.components import BuildContext
 from specframe.testing import ReferenceGather, check_drafter
-from specframe_plugins.drafters.eagle.drafter import EagleOptions
 from specframe_plugins.drafters.lookup.drafter import COMPONENT, LookupDrafter, LookupOptions, with_lookup
 
 LENGTH = 6
@@ -228,38 +224,6 @@ def test_a_turn_that_goes_on_copies_from_all_of_its_prompt(target: Target) -> No
     request.drafter.resume(torch.tensor(prompt), request.features[5 : len(prompt)], 5)
     request.read, request.length = len(prompt) - 1, len(prompt)
     assert chain(request.draft(UNHEARD)) == [*PROMPT, UNHEARD][:LENGTH]
-
-
-def context_of(device: str, tree: TreeKind = "top-k") -> BuildContext:
-    target: Any = SimpleNamespace(device=torch.device(device))
-    return BuildContext(target=target, required_ids=torch.tensor([]), tree=tree)
-
-
-DRAWN: tuple[TreeKind, ...] = tuple(kind for kind in TREE_KINDS if kind != "top-k")
-
-
-def test_by_default_trees_of_the_most_likely_tokens_are_grafted_on_a_cpu_alone() -> None:
-    lengths = [EagleOptions().lookup_length(context_of(device)) for device in ("cpu", "cuda")]
-    assert lengths == [32, 0]
-
-
-@pytest.mark.parametrize("kind", DRAWN)
-def test_by_default_nothing_is_added_to_drawn_trees(kind: TreeKind) -> None:
-    assert EagleOptions().lookup_length(context_of("cpu", kind)) == 0
-
-
-@pytest.mark.parametrize("kind", DRAWN)
-def test_a_path_in_drawn_trees_is_refused(kind: TreeKind) -> None:
-    with pytest.raises(UsageError, match="not exact for drawn trees; allowed: 0, or -o"):
-        EagleOptions(lookup=4).lookup_length(context_of("cpu", kind))
-
-
-@pytest.mark.parametrize("options", [{"depth": 0}, {"nodes": 1}], ids=str)
-def test_who_drafts_nothing_copies_nothing_unless_asked(options: dict[str, int]) -> None:
-    lengths = [
-        EagleOptions(**options, **lookup).lookup_length(context_of("cpu")) for lookup in ({}, {"lookup": 4})
-    ]
-    assert lengths == [0, 4]
 
 
 def test_a_length_of_0_leaves_a_drafter_as_it_is(target: Target) -> None:

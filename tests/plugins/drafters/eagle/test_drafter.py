@@ -23,7 +23,8 @@ from specframe_plugins.drafters.eagle.cached import CachedHead
 from specframe_plugins.drafters.eagle.checkpoint import save_head
 from specframe_plugins.drafters.eagle.drafter import COMPONENT, EagleDrafter, EagleOptions
 from specframe_plugins.drafters.eagle.model import EagleConfig, EagleHead
-from specframe_plugins.trees.shape import TreeShape, sweep
+from specframe_plugins.drafters.lookup.options import sweep
+from specframe_plugins.trees.shape import TreeShape
 
 PROMPT = torch.tensor([5, 17, 42, 8, 33, 12, 70, 64, 21, 9, 11])
 # Low enough for a random head, which hardly prefers any token.
@@ -248,29 +249,6 @@ def test_a_target_without_a_shipped_head_needs_a_checkpoint() -> None:
     context = BuildContext(target=target, required_ids=target.required_ids)
     with pytest.raises(UsageError, match="no EAGLE head ships for tiny-llama"):
         COMPONENT.factory(COMPONENT.options(), context)
-
-
-def test_given_options_win_over_the_defaults_of_the_device() -> None:
-    options = EagleOptions(branching=1)
-    on_cpu, on_gpu = options.shape(torch.device("cpu")), options.shape(torch.device("cuda"))
-    assert (on_cpu.branching, on_gpu.branching) == (1, 1)
-    assert on_cpu.nodes < on_gpu.nodes
-
-
-def test_trees_follow_the_confidence_where_reading_it_is_free_and_nothing_is_drawn() -> None:
-    options, cpu = EagleOptions(), torch.device("cpu")
-    assert options.shape(cpu).follows_confidence
-    assert not options.shape(cpu, "without-replacement").follows_confidence
-    assert not options.shape(torch.device("cuda"), cuda_graph=True).follows_confidence
-
-
-def test_a_gain_is_refused_for_drawn_trees_and_inside_a_graph() -> None:
-    options = EagleOptions(node_gain=0.1)
-    with pytest.raises(UsageError, match="drawn ones keep what was drawn"):
-        options.shape(torch.device("cpu"), "chain")
-    with pytest.raises(UsageError, match="a CUDA graph has fixed shapes; allowed: 0, or --no-cuda-graph"):
-        options.shape(torch.device("cuda"), cuda_graph=True)
-    assert options.shape(torch.device("cuda")).follows_confidence
 
 
 @pytest.mark.parametrize("device", ["cpu", "cuda"])

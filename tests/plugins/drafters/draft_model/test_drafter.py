@@ -149,7 +149,7 @@ def test_trees_are_drawn_from_the_models_own_distributions(model: LanguageModel,
 
 
 @pytest.mark.parametrize("kind", DRAWN)
-def test_a_drafter_of_drawn_trees_keeps_its_promises(llama: LanguageModel, kind: TreeKind) -> None:
+def test_a_drafter_of_sampled_trees_keeps_its_promises(llama: LanguageModel, kind: TreeKind) -> None:
     check_drafter(drawing(llama, kind), 8)
 
 
