@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from specframe.bench.configurations import Configuration
 from specframe.bench.contenders import EngineContender
 from specframe.bench.rows import BenchRow
 from specframe.config import AUTOREGRESSIVE
+from specframe.engine.engine import Engine
 from specframe.errors import UsageError, unknown_name
 from specframe.replay.recording import TraceRecorder
 
@@ -65,25 +66,25 @@ def bench_trace(
         return
     label = configuration_to_record(configurations, wanted)
     with contextlib.ExitStack() as stack:
-        yield BenchTrace(path, label, stack, topk=topk, prompt_window=prompt_window)
+
+        def record(engine: Engine) -> TraceRecorder:
+            return stack.enter_context(
+                TraceRecorder(engine, path, topk=topk, prompt_window=prompt_window, strategy=label)
+            )
+
+        yield BenchTrace(label, record)
 
 
 class BenchTrace:
     """The recorder of a benchmark that keeps a trace of one configuration.
 
     Args:
-        path: of the trace.
         label: of the configuration.
-        stack: closes the trace.
-        topk: how many of the target's top ids to record per position.
-        prompt_window: for how many of the last prompt positions.
+        record: begins to record an engine.
     """
 
-    def __init__(
-        self, path: Path, label: str, stack: contextlib.ExitStack, *, topk: int, prompt_window: int
-    ) -> None:
-        self._path, self._label, self._stack = path, label, stack
-        self._topk, self._prompt_window = topk, prompt_window
+    def __init__(self, label: str, record: Callable[[Engine], TraceRecorder]) -> None:
+        self._label, self._record = label, record
         self._recorder: TraceRecorder | None = None
 
     def attach(self, contender: EngineContender) -> None:
@@ -94,14 +95,7 @@ class BenchTrace:
             SpecframeError: it cannot be written.
         """
         if contender.label == self._label:
-            recorder = TraceRecorder(
-                contender.engine,
-                self._path,
-                topk=self._topk,
-                prompt_window=self._prompt_window,
-                strategy=self._label,
-            )
-            self._recorder = self._stack.enter_context(recorder)
+            self._recorder = self._record(contender.engine)
 
     def answered(self, row: BenchRow) -> None:
         """Append what the contender has just answered, if it is the one.
