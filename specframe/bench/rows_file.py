@@ -7,7 +7,6 @@ import fcntl
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from types import TracebackType
 
 from specframe.bench.rows import BenchRow, read_interrupted, to_line
 from specframe.errors import SpecframeError, UsageError
@@ -67,9 +66,7 @@ class RowsFile:
     def __enter__(self) -> RowsFile:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self._file.close()
 
     def _continued(self, prompt_ids: Sequence[str], labels: Sequence[str]) -> list[BenchRow]:

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Sequence
-from pathlib import Path
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 
 from specframe.bench.command import BenchArguments
 from specframe.bench.configurations import Configuration
 from specframe.bench.contenders import EngineContender
 from specframe.bench.rows import BenchRow
 from specframe.config import AUTOREGRESSIVE, UNPRUNED
+from specframe.engine.engine import Engine
 from specframe.errors import UsageError, unknown_name
 from specframe.replay.recording import TraceRecorder
 
@@ -58,23 +59,26 @@ def bench_trace(
         return
     label = configuration_to_record(configurations, arguments.record_configuration)
     with contextlib.ExitStack() as stack:
-        yield BenchTrace(arguments.record, label, arguments, stack)
+        record = partial(
+            TraceRecorder,
+            path=arguments.record,
+            topk=arguments.record_topk,
+            prompt_window=arguments.record_window,
+            strategy=label,
+        )
+        yield BenchTrace(label, lambda engine: stack.enter_context(record(engine)))
 
 
 class BenchTrace:
     """The recorder of a benchmark that keeps a trace of one configuration.
 
     Args:
-        path: of the trace.
         label: of the configuration.
-        arguments: say what is recorded.
-        stack: closes the trace.
+        record: begins to record an engine.
     """
 
-    def __init__(
-        self, path: Path, label: str, arguments: BenchArguments, stack: contextlib.ExitStack
-    ) -> None:
-        self._path, self._label, self._arguments, self._stack = path, label, arguments, stack
+    def __init__(self, label: str, record: Callable[[Engine], TraceRecorder]) -> None:
+        self._label, self._record = label, record
         self._recorder: TraceRecorder | None = None
 
     def attach(self, contender: EngineContender) -> None:
@@ -85,14 +89,7 @@ class BenchTrace:
             SpecframeError: it cannot be written.
         """
         if contender.label == self._label:
-            recorder = TraceRecorder(
-                contender.engine,
-                self._path,
-                topk=self._arguments.record_topk,
-                prompt_window=self._arguments.record_window,
-                strategy=self._label,
-            )
-            self._recorder = self._stack.enter_context(recorder)
+            self._recorder = self._record(contender.engine)
 
     def answered(self, row: BenchRow) -> None:
         """Append what the contender has just answered, if it is the one.

@@ -7,6 +7,8 @@ import platform
 import statistics
 from bisect import bisect_right
 from collections.abc import Callable
+from functools import partial
+from itertools import accumulate
 from pathlib import Path
 from time import perf_counter
 from typing import Any
@@ -108,13 +110,10 @@ def measure(header: TraceHeader) -> HeadCosts:
     for size in sizes:
         gather = _gather(weight.dtype)
         VocabularyStore(head, gather, capacity=size, pinned_ids=order[:size])
-        head_s.append(_median_seconds(lambda gather=gather: gather.topk(hidden, header.branching)))  # type: ignore[misc]  # bound early
+        head_s.append(_median_seconds(partial(gather.topk, hidden, header.branching)))
     gather = _gather(weight.dtype)
     VocabularyStore(head, gather, capacity=vocab_size, pinned_ids=order[:0])
-    fetch_s = []
-    for rows in fetches:
-        slots, ids = torch.arange(rows), order[:rows]
-        fetch_s.append(_median_seconds(lambda slots=slots, ids=ids: gather.fetch(slots, ids)))  # type: ignore[misc]  # bound early
+    fetch_s = [_median_seconds(partial(gather.fetch, torch.arange(rows), order[:rows])) for rows in fetches]
     return HeadCosts(
         hidden_size=header.hidden_size,
         dtype=header.dtype,
@@ -123,9 +122,9 @@ def measure(header: TraceHeader) -> HeadCosts:
         threads=torch.get_num_threads(),
         sizes=sizes,
         # More rows cannot cost less; what says so is noise.
-        head_s=_rising(head_s),
+        head_s=list(accumulate(head_s, max)),
         fetches=fetches,
-        fetch_s=_rising(fetch_s),
+        fetch_s=list(accumulate(fetch_s, max)),
     )
 
 
@@ -147,10 +146,6 @@ def _median_seconds(call: Callable[[], object]) -> float:
         call()
         seconds.append(perf_counter() - start)
     return statistics.median(seconds)
-
-
-def _rising(values: list[float]) -> list[float]:
-    return [max(values[: index + 1]) for index in range(len(values))]
 
 
 def _interpolate(at: list[int], values: list[float], x: float) -> float:

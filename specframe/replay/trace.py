@@ -5,7 +5,7 @@ Shapes: T prompt tokens, P recorded prompt positions, S target passes, N nodes o
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from functools import cached_property
 
 import attrs
@@ -117,20 +117,9 @@ class TracedRequest:
     @cached_property
     def passes(self) -> list[TracedPass]:
         """The target passes in order."""
-        return list(self._passes())
-
-    def _passes(self) -> Iterator[TracedPass]:
-        sizes = self.nodes.tolist()
-        per_tree = [
-            tensor.split(sizes)
-            for tensor in (
-                self.token_ids.long(),
-                self.parents.long(),
-                self.depths.long(),
-                self.log_probs,
-                self.topk_ids.long(),
-            )
-        ]
+        passes, sizes = [], self.nodes.tolist()
+        whole = (self.token_ids.long(), self.parents.long(), self.depths.long(), self.log_probs)
+        per_tree = [tensor.split(sizes) for tensor in (*whole, self.topk_ids.long())]
         paths = self.paths.split(self.path_nodes.tolist())
         for token_ids, parents, depths, log_probs, topk_ids, path, next_token, emitted in zip(
             *per_tree, paths, self.next_tokens.tolist(), self.emitted.tolist(), strict=True
@@ -142,7 +131,9 @@ class TracedRequest:
                 next_token=next_token,
                 path_ends_at_leaf=not bool((parents == nodes[-1]).any()),
             )
-            yield TracedPass(DraftTree(token_ids, parents, depths, log_probs), verdict, emitted, topk_ids)
+            tree = DraftTree(token_ids, parents, depths, log_probs)
+            passes.append(TracedPass(tree, verdict, emitted, topk_ids))
+        return passes
 
 
 def from_passes(

@@ -38,20 +38,6 @@ class ShapeEstimate:
     setting: Setting
     costs: StepCosts
 
-    @property
-    def head_share(self) -> float:
-        """The head's share of a whole step with the full head."""
-        return self.costs.head_share(self.model.vocab_size)
-
-    @property
-    def least_retention(self) -> float:
-        """Least share of tau that pruning has to keep."""
-        return self.costs.least_retention(self.model.vocab_size)
-
-    def ratio(self, retention: float) -> float:
-        """Return the speed of pruned against full when pruning keeps ``retention`` of tau."""
-        return self.costs.ratio(self.model.vocab_size, retention)
-
 
 def estimate(model: Model, device: Device, setting: Setting) -> ShapeEstimate:
     """Return the estimate for one shape on one device."""

@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, NullLocator
 
 from specframe.bench.report.break_even import BreakEven
-from specframe.bench.report.charts.canvas import height_for, label_line_ends, label_points, panels
+from specframe.bench.report.charts.canvas import height_for, label_line_ends, label_points, note, panels
 from specframe.bench.report.charts.theme import Theme, wrapped
 
 _SIZES = (4_096, 8_192, 16_384, 32_768, 65_536, 131_072, 262_144)
@@ -53,13 +53,14 @@ def draw(found: Sequence[BreakEven], colours: Mapping[str, str], theme: Theme) -
     axes.set_xlabel("vocabulary size, tokens")
     axes.set_ylabel("speed against full")
     axes.grid(axis="y")
-    axes.annotate(
+    note(
+        axes,
         f"this run: {vocab_size:,}",
         (vocab_size, 1.0),
+        (0, 3),
         xycoords=("data", "axes fraction"),
-        xytext=(0, 3),
-        textcoords="offset points",
         ha="center",
+        va="baseline",
         size=9,
         color=theme.muted,
     )

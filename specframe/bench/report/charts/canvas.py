@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Sequence
+from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -12,6 +13,15 @@ from matplotlib.figure import Figure
 from matplotlib.transforms import Bbox
 
 from specframe.bench.report.charts.theme import Theme
+
+# What legends of small squares in a row have in common.
+PLAIN_LEGEND: dict[str, Any] = {
+    "frameon": False,
+    "handlelength": 0.9,
+    "handleheight": 0.9,
+    "handletextpad": 0.4,
+    "borderpad": 0.0,
+}
 
 _HEADLINE_INCHES = 0.82
 _TITLE_LINE_INCHES = 0.17
@@ -83,6 +93,24 @@ def colour_title(axes: Axes, colour: str) -> None:
     axes.set_title(axes.get_title(loc="left"), color=colour)
 
 
+def note(
+    axes: Axes, text: str, at: tuple[float, float], away: tuple[float, float] = (0, 0), **style: Any
+) -> None:
+    """Write a word ``away`` points from a place, level with it unless ``va`` says otherwise."""
+    axes.annotate(text, at, **{"xytext": away, "textcoords": "offset points", "va": "center", **style})
+
+
+def task_axis(axes: Axes, tasks: Sequence[str], theme: Theme) -> None:
+    """Make the y axis one of tasks, from the top down; the first is all of them together."""
+    axes.set_ylim(len(tasks) - 0.45, -0.6)
+    axes.axhspan(-0.6, 0.5, color=theme.grid, alpha=0.55, lw=0, zorder=0)
+    axes.set_yticks(range(len(tasks)), tasks)
+    for first in axes.get_yticklabels()[:1]:  # only the left panel of a row has labels
+        first.set_fontweight("bold")
+    axes.spines["left"].set_visible(False)
+    axes.grid(axis="x")
+
+
 def height_for(labels: Sequence[str], least: float) -> float:
     """Return the height of a panel beside which all labels have room, inches."""
     return max(least, sum(map(_line_inches, labels)))
@@ -103,13 +131,12 @@ def label_line_ends(axes: Axes, ends: Sequence[tuple[float, str, str]]) -> None:
         [place for place, _, _ in wanted], [_line_inches(label) / height for _, label, _ in wanted]
     )
     for place, (_, label, colour) in zip(places, wanted, strict=True):
-        axes.annotate(
+        note(
+            axes,
             label,
             (1.0, place),
+            (6, 0),
             xycoords="axes fraction",
-            xytext=(6, 0),
-            textcoords="offset points",
-            va="center",
             color=colour,
             size=_LABEL_POINTS,
             weight="bold",

@@ -7,30 +7,9 @@ from collections.abc import Iterable
 from matplotlib.axes import Axes
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
-_TICKS = (
-    0.1,
-    0.2,
-    0.25,
-    0.33,
-    0.5,
-    0.6,
-    0.7,
-    0.8,
-    0.9,
-    1.0,
-    1.1,
-    1.2,
-    1.3,
-    1.4,
-    1.6,
-    1.8,
-    2.0,
-    2.5,
-    3.0,
-    4.0,
-    6.0,
-    8.0,
-)
+from specframe.bench.report.bootstrap import Estimate
+
+_TICKS = (0.1, 0.2, 0.25, 0.33, *(n / 10 for n in range(5, 15)), 1.6, 1.8, 2.0, 2.5, 3.0, 4.0, 6.0, 8.0)
 
 
 def limits(ratios: Iterable[float]) -> tuple[float, float]:
@@ -55,6 +34,12 @@ def ratio_axis(axes: Axes, low: float, high: float, *, right: float = 0.0) -> No
     axes.xaxis.set_major_locator(FixedLocator(_ticks(low, high)))
     axes.xaxis.set_minor_locator(NullLocator())
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+
+
+def interval_bar(axes: Axes, ratio: Estimate, y: float, colour: str) -> None:
+    """Draw the interval of a ratio as a bar at ``y``, where there is one."""
+    if ratio.low is not None and ratio.high is not None:
+        axes.plot([ratio.low, ratio.high], [y, y], color=colour, lw=7, alpha=0.35, solid_capstyle="butt")
 
 
 def _ticks(low: float, high: float) -> list[float]:

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 from matplotlib.ticker import MultipleLocator, PercentFormatter
 
-from specframe.bench.report.charts.canvas import colour_title, panels
+from specframe.bench.report.charts.canvas import PLAIN_LEGEND, colour_title, note, panels, task_axis
 from specframe.bench.report.charts.theme import MISS_COLOUR, OOV_COLOUR, Theme, wrapped
 from specframe.bench.report.path_ends import PathEnds
 
@@ -46,26 +45,11 @@ def draw_by_task(
             oov, misses = one.share(one.oov), one.share(one.misses)
             panel.barh(y, oov, height=0.62, color=OOV_COLOUR)
             panel.barh(y, misses, left=oov, height=0.62, color=MISS_COLOUR)
-            panel.annotate(
-                f"{oov:.0%}",
-                (oov + misses, y),
-                xytext=(4, 0),
-                textcoords="offset points",
-                va="center",
-                size=9,
-                color=OOV_COLOUR,
-                weight="bold",
-            )
+            note(panel, f"{oov:.0%}", (oov + misses, y), (4, 0), size=9, color=OOV_COLOUR, weight="bold")
         panel.set_xlim(0, widest * 1.25)
-        panel.set_ylim(len(tasks) - 0.45, -0.6)
-        panel.axhspan(-0.6, 0.5, color=theme.grid, alpha=0.55, lw=0, zorder=0)
-        panel.set_yticks(range(len(tasks)), tasks)
-        for first in panel.get_yticklabels()[:1]:
-            first.set_fontweight("bold")
+        task_axis(panel, tasks, theme)
         panel.xaxis.set_major_locator(MultipleLocator(0.2 if widest < 0.7 else 0.5))
         panel.xaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
-        panel.spines["left"].set_visible(False)
-        panel.grid(axis="x")
     _legend(figure, theme)
     return figure
 
@@ -95,7 +79,9 @@ def draw_by_depth(ends: Mapping[str, PathEnds], colours: Mapping[str, str], them
             oov, misses = one.share(oov_count), one.share(miss_count)
             panel.bar(depth, oov, width=0.66, color=OOV_COLOUR)
             panel.bar(depth, misses, bottom=oov, width=0.66, color=MISS_COLOUR)
-            _above(panel, depth, oov + misses, f"{oov:.1%}" if 0 < oov < 0.1 else f"{oov:.0%}")
+            share = f"{oov:.1%}" if 0 < oov < 0.1 else f"{oov:.0%}"
+            above = {"ha": "center", "va": "baseline", "color": OOV_COLOUR, "weight": "bold"}
+            note(panel, share, (depth, oov + misses), (0, 3), size=8.5, **above)
         panel.set_xlim(0.4, deepest + 0.6)
         panel.set_ylim(0, (highest or 1.0) * 1.15)
         panel.set_xticks(range(1, deepest + 1))
@@ -104,19 +90,6 @@ def draw_by_depth(ends: Mapping[str, PathEnds], colours: Mapping[str, str], them
         panel.grid(axis="y")
     _legend(figure, theme)
     return figure
-
-
-def _above(axes: Axes, x: float, y: float, text: str) -> None:
-    axes.annotate(
-        text,
-        (x, y),
-        xytext=(0, 3),
-        textcoords="offset points",
-        ha="center",
-        size=8.5,
-        color=OOV_COLOUR,
-        weight="bold",
-    )
 
 
 def _legend(figure: Figure, theme: Theme) -> None:
@@ -129,11 +102,7 @@ def _legend(figure: Figure, theme: Theme) -> None:
         loc="upper right",
         bbox_to_anchor=(1 - 0.16 / width, 1 - 0.1 / height),
         ncols=2,
-        frameon=False,
         fontsize=9.5,
-        handlelength=0.9,
-        handleheight=0.9,
         columnspacing=1.2,
-        handletextpad=0.4,
-        borderpad=0.0,
+        **PLAIN_LEGEND,
     )

@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 from matplotlib.figure import Figure
 
 from specframe.bench.report.bootstrap import FEWEST_PROMPTS
-from specframe.bench.report.charts.canvas import colour_title, panels
-from specframe.bench.report.charts.ratio_axis import limits, ratio_axis
+from specframe.bench.report.charts.canvas import colour_title, note, panels, task_axis
+from specframe.bench.report.charts.ratio_axis import interval_bar, limits, ratio_axis
 from specframe.bench.report.charts.theme import Theme, wrapped
 from specframe.bench.report.ratios import Comparison
 
@@ -43,34 +43,26 @@ def draw(comparisons: Sequence[Comparison], colours: Mapping[str, str], theme: T
         colour = colours[label]
         colour_title(panel, colour)
         ratio_axis(panel, low, high, right=0.22)
-        panel.set_ylim(len(tasks) - 0.45, -0.6)
-        panel.axhspan(-0.6, 0.5, color=theme.grid, alpha=0.55, lw=0)
+        task_axis(panel, tasks, theme)
         panel.axvline(1.0, color=theme.muted, lw=1.1)
         for one in comparisons:
             if one.configuration != label:
                 continue
             y, ratio = tasks.index(one.task), one.ratio
             overall = y == 0
-            if ratio.low is not None and ratio.high is not None:
-                ends = [ratio.low, ratio.high]
-                panel.plot(ends, [y, y], color=colour, lw=7, alpha=0.35, solid_capstyle="butt")
+            interval_bar(panel, ratio, y, colour)
             if not overall:
                 panel.plot(one.prompts, [y] * len(one.prompts), "o", ms=2.8, color=colour, alpha=0.5, mew=0)
             mark, size = ("D", 5.5) if overall else ("o", 6)
             panel.plot(ratio.value, y, mark, ms=size, color=colour, mec=theme.ground, mew=0.8)
-            panel.annotate(
+            note(
+                panel,
                 f"{ratio.value:.2f}",
                 (1.0, y),
                 xycoords=("axes fraction", "data"),
                 ha="right",
-                va="center",
                 size=9.5,
                 weight="bold" if overall else "normal",
                 color=theme.ink,
             )
-        panel.set_yticks(range(len(tasks)), tasks)
-        for first in panel.get_yticklabels()[:1]:
-            first.set_fontweight("bold")
-        panel.spines["left"].set_visible(False)
-        panel.grid(axis="x")
     return figure

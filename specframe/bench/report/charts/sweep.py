@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from matplotlib.figure import Figure
 
 from specframe.bench.report.charts.canvas import panels
-from specframe.bench.report.charts.ratio_axis import limits, ratio_axis
+from specframe.bench.report.charts.ratio_axis import interval_bar, limits, ratio_axis
 from specframe.bench.report.charts.theme import Theme
 from specframe.bench.report.standings import Standing
 
@@ -34,9 +34,7 @@ def draw(standings: Sequence[Standing], first: str, theme: Theme) -> Figure:
     panel.axvline(1.0, color=theme.muted, lw=1.1)
     for y, one in enumerate(standings):
         colour = "#12a06b" if one.round == last else theme.muted
-        if one.ratio.low is not None and one.ratio.high is not None:
-            ends = [one.ratio.low, one.ratio.high]
-            panel.plot(ends, [y, y], color=colour, lw=7, alpha=0.35, solid_capstyle="butt")
+        interval_bar(panel, one.ratio, y, colour)
         panel.plot(one.prompts, [y] * len(one.prompts), "o", ms=2.4, color=colour, alpha=0.4, mew=0)
         panel.plot(one.ratio.value, y, "D", ms=5, color=colour, mec=theme.ground, mew=0.8)
     panel.set_yticks(range(len(labels)), labels)

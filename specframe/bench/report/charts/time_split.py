@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from specframe.bench.report.charts.canvas import panel_inches, panels
+from specframe.bench.report.charts.canvas import PLAIN_LEGEND, note, panel_inches, panels
 from specframe.bench.report.charts.theme import PART_COLOURS, Theme, wrapped
 from specframe.bench.report.times import TimeSplit
 
@@ -64,15 +64,7 @@ def draw(
     for y, parts in enumerate(drafts):
         if not parts:
             text = "not split by the library" if splits[labels[y]] is None else "no draft"
-            left.annotate(
-                text,
-                (0, y),
-                xytext=(6, 0),
-                textcoords="offset points",
-                va="center",
-                color=theme.muted,
-                size=9,
-            )
+            note(left, text, (0, y), (6, 0), color=theme.muted, size=9)
     return figure
 
 
@@ -104,15 +96,7 @@ def _bars(axes: Axes, bars: list[list[tuple[str, float]]], theme: Theme) -> None
                 )
             start += size
         if parts:
-            axes.annotate(
-                f"{1e3 * start:.1f}",
-                (1e3 * start, y),
-                xytext=(4, 0),
-                textcoords="offset points",
-                va="center",
-                size=9.5,
-                weight="bold",
-            )
+            note(axes, f"{1e3 * start:.1f}", (1e3 * start, y), (4, 0), size=9.5, weight="bold")
     axes.set_xlim(0, 1e3 * longest * 1.1)
     axes.set_ylim(len(bars) - 0.5, -0.5)
     axes.spines["left"].set_visible(False)
@@ -123,13 +107,9 @@ def _bars(axes: Axes, bars: list[list[tuple[str, float]]], theme: Theme) -> None
         loc="upper left",
         bbox_to_anchor=(-0.02, -0.42 / panel_inches(axes)[1]),
         ncols=len(shown),
-        frameon=False,
         fontsize=9,
-        handlelength=0.9,
-        handleheight=0.9,
         columnspacing=1.0,
-        handletextpad=0.4,
-        borderpad=0.0,
+        **PLAIN_LEGEND,
     )
 
 
