@@ -1,0 +1,26 @@
+"""What `import specframe` gives at once, and what it imports only when asked."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+import specframe
+
+
+@pytest.mark.parametrize("name", specframe.__all__)
+def test_every_name_of_the_face_can_be_asked_for(name: str) -> None:
+    assert getattr(specframe, name).__name__ == name
+
+
+def test_a_name_that_is_not_there_is_an_attribute_error() -> None:
+    with pytest.raises(AttributeError, match="has no attribute 'Nothing'"):
+        specframe.Nothing  # noqa: B018 - asking is the test
+
+
+def test_importing_the_face_imports_no_torch() -> None:
+    code = "import sys, specframe; print('torch' in sys.modules, specframe.__version__)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["False", specframe.__version__]
