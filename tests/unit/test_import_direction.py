@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Mapping, Set
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).parents[2]
+PAGE = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
 
 # Each folder or file of the core, above whatever it imports. `specframe/__init__.py` is the face of the
 # package: it hands names out, and holds the version.
@@ -157,3 +159,21 @@ def test_every_room_is_on_the_map_and_there_are_at_most_fifteen(
 def test_an_import_is_found_wherever_and_however_it_stands(source: str) -> None:
     imported = imported_modules(source, "specframe_plugins.verifiers")
     assert any(module.startswith("specframe_plugins.gathers") for module in imported)
+
+
+@pytest.mark.parametrize("table", [CORE, PLUGINS, DRAFTERS], ids=["core", "plugins", "drafters"])
+def test_the_page_about_the_house_shows_the_map(table: Mapping[str, Set[str]]) -> None:
+    rows = re.findall(r"^\| `(\w+)` \|(?:.*\|)? ((?:`\w+` ?)*)\|$", PAGE, flags=re.MULTILINE)
+    shown = {room: set(re.findall(r"\w+", below)) for room, below in rows}
+    assert {room: shown.get(room) for room in table} == table
+
+
+def test_the_page_about_the_house_names_every_folder_and_file_of_the_core() -> None:
+    sketch = PAGE.split("```")[1]
+    parts = re.split(r"^(?=\S)", sketch, flags=re.MULTILINE)
+    named = {words[0]: {*words} for part in parts if (words := re.findall(r"\w+", part))}
+    for room in CORE:
+        inside = {
+            path.stem for path in (FOLDERS["specframe"] / room).glob("[!_]*") if path.suffix in ("", ".py")
+        }
+        assert inside <= named[room], f"of {room} the page does not name {inside - named[room]}"
