@@ -15,7 +15,7 @@ import torch
 from torch import Generator, Tensor
 
 from specframe.contracts.kinds import TreeKind
-from specframe.contracts.tree import DraftTree, Draws
+from specframe.contracts.tree import DraftTree, SampledFrom
 
 
 @attrs.frozen(slots=True)
@@ -199,7 +199,7 @@ class SampledTree:
             parents=torch.tensor(parents, device=device),
             depths=torch.tensor(depths, device=device),
             log_probs=torch.tensor(node_log_probs, dtype=torch.float32, device=device),
-            draws=Draws(
+            sampled_from=SampledFrom(
                 kind,
                 self._token_ids,
                 torch.cat([level.distributions for level in levels]),

@@ -94,7 +94,7 @@ class ActiveDrafting:
     ) -> None:
         """Let the drafter read the prompt, and fill the active set: from nothing, or from the turn before."""
         with blaming("drafter"):
-            self.drafter.draw_from(generator, lambda count: self.figures.over.active_ids(count))
+            self.drafter.sample_from(generator, lambda count: self.figures.over.active_ids(count))
             if kept:
                 self.drafter.resume(prompt_ids, prefill.features, kept)
             else:

@@ -133,18 +133,18 @@ def drawing(model: LanguageModel, kind: TreeKind) -> DraftModelDrafter:
 @torch.inference_mode()
 def test_trees_are_drawn_from_the_models_own_distributions(model: LanguageModel, kind: TreeKind) -> None:
     drafter = drawing(model, kind)
-    drafter.draw_from(torch.Generator().manual_seed(4), torch.arange)
+    drafter.sample_from(torch.Generator().manual_seed(4), torch.arange)
     request = Request(model, drafter)
     tree = request.draft(root=50)
-    assert tree.draws is not None
+    assert tree.sampled_from is not None
     tokens, parents = tree.token_ids.tolist(), tree.parents.tolist()
     paths: list[list[int]] = [[]]
-    for node, row in enumerate(tree.draws.rows):
+    for node, row in enumerate(tree.sampled_from.rows):
         if node:
             paths.append([*paths[parents[node]], tokens[node]])
         if row >= 0:
             expected = (request.log_probs_after(paths[node]) / 0.8).softmax(-1)
-            torch.testing.assert_close(tree.draws.probabilities[row], expected, rtol=1e-3, atol=1e-4)
+            torch.testing.assert_close(tree.sampled_from.probabilities[row], expected, rtol=1e-3, atol=1e-4)
     assert max(map(len, paths)) > 1
 
 
