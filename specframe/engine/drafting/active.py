@@ -15,7 +15,7 @@ from specframe.engine.drafting.protocol import Demands
 from specframe.model.target import Prefill
 from specframe.vocabulary.admission import OutsideVocabulary
 from specframe.vocabulary.memory import MemoryUse, measure
-from specframe.vocabulary.store import DraftVocabulary
+from specframe.vocabulary.protocol import DraftVocabulary
 
 _ID_DTYPES = (torch.int64, torch.int32)
 
