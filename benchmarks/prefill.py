@@ -33,7 +33,7 @@ def main() -> None:
     arguments = parser.parse_args()
 
     loaded = load_pretrained(arguments.model, DTYPES[arguments.dtype])
-    targets = {name: Target.from_loaded(loaded, name) for name in arguments.forwards}
+    targets = {name: Target(loaded, name) for name in arguments.forwards}
     prompt = torch.arange(arguments.tokens) * 13 % loaded.model.config.get_text_config().vocab_size
     times: dict[tuple[str, str], list[float]] = {}
     for repetition in range(arguments.repeat + 1):

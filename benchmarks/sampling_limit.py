@@ -31,7 +31,7 @@ def main() -> None:
 
     prompts = {task.id: task.prompt for task in built_in_tasks()}
     (model,) = {row.report.model for row in rows}
-    target = Target.from_loaded(load_pretrained(model, torch.bfloat16))
+    target = Target(load_pretrained(model, torch.bfloat16))
     masses: defaultdict[str, list[torch.Tensor]] = defaultdict(list)
     for row in rows:
         prompt = encode_prompt(target.tokenizer, prompts[row.report.id])

@@ -85,7 +85,7 @@ def main() -> None:
     arguments = parser.parse_args()
 
     loaded = load_pretrained(arguments.model, DTYPES[arguments.dtype])
-    targets = {name: Target.from_loaded(loaded, name) for name in arguments.forwards}
+    targets = {name: Target(loaded, name) for name in arguments.forwards}
     prompt = torch.arange(arguments.context) * 13 % loaded.model.config.get_text_config().vocab_size
     for target in targets.values():
         target.begin(arguments.context + max(arguments.nodes))

@@ -43,7 +43,7 @@ def main() -> None:
     )
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
-    target = Target.from_loaded(load_pretrained(arguments.model, torch.bfloat16, torch.device("cpu")))
+    target = Target(load_pretrained(arguments.model, torch.bfloat16, torch.device("cpu")))
     options = TrainOptions()
     length = min(options.max_length, target.max_positions)
     prompts = build_prompts(

@@ -30,6 +30,7 @@ from specframe.contracts.sampling import NEUTRAL
 from specframe.engine.assembly import build_engine
 from specframe.engine.engine import Engine
 from specframe.errors import UsageError
+from specframe.model.loading import LoadedModel
 from specframe.model.target import Target
 from specframe.registry.choice import DTYPES
 from specframe.request.request import Request
@@ -58,7 +59,7 @@ def engine_for(
     config = attrs.evolve(config, model=name, dtype=dtypes[model.dtype], device=str(model.device))
     known, engine = _engines.get(model, (None, None))
     if engine is None or known != config or tokenizer not in (None, engine.target.tokenizer):
-        target = Target(model, tokenizer or _find_tokenizer(model), name)
+        target = Target(LoadedModel(model, tokenizer or _find_tokenizer(model), name))
         engine = build_engine(config, target=target)
         _engines[model] = config, engine
     return engine

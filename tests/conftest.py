@@ -32,13 +32,13 @@ def _commands_change_no_threads_of_other_tests() -> Iterator[None]:
 @pytest.fixture(scope="session")
 def smollm2() -> Target:
     """The SmolLM2 demo model in float32."""
-    return Target.from_loaded(load_pretrained("smollm2-135m", torch.float32))
+    return Target(load_pretrained("smollm2-135m", torch.float32))
 
 
 @pytest.fixture(scope="session")
 def smollm2_bfloat16() -> Target:
     """The SmolLM2 demo model in bfloat16."""
-    return Target.from_loaded(load_pretrained("smollm2-135m", torch.bfloat16))
+    return Target(load_pretrained("smollm2-135m", torch.bfloat16))
 
 
 @pytest.fixture

@@ -55,11 +55,10 @@ _WARM_UP_TOKENS = 16
 
 @attrs.frozen(slots=True)
 class BenchResult:
-    """The rows of a benchmark, its manifest, and what its checks say."""
+    """The rows of a benchmark, and its manifest with what its checks say."""
 
     rows: list[BenchRow]
     manifest: Manifest
-    checks: list[CheckResult]
 
 
 class Recorder(Protocol):
@@ -101,7 +100,7 @@ def run_bench(
         torch.set_num_threads(options.arguments.threads)
     device = find_device(base.device)
     loaded = load_pretrained(base.model, find_dtype(base.dtype), device)
-    target = Target.from_loaded(loaded, base.target_forward)
+    target = Target(loaded, base.target_forward)
     prompts, skipped = _encode(options, target)
     manifest = _manifest(options, target, prompts, skipped)
     with ExitStack() as stack:
@@ -113,7 +112,7 @@ def run_bench(
         if file and len(rows) == len(prompts) * len(options.configurations):
             known = read_manifest(manifest_path(file.path))
             if known.finished:
-                return BenchResult(rows, known, known.findings)
+                return BenchResult(rows, known)
         contenders = [_contender(one, base, target, manager) for one in options.configurations]
         checks = _warm_up(contenders, target)
         for contender in contenders:
@@ -140,7 +139,7 @@ def run_bench(
         manifest = attrs.evolve(manifest, finished=True, findings=checks)
         if file:
             write_manifest(manifest, manifest_path(file.path))
-    return BenchResult(rows, manifest, checks)
+    return BenchResult(rows, manifest)
 
 
 def _check_configurations(

@@ -8,10 +8,10 @@ from specframe.bench.checks import CheckResult
 from specframe.bench.configurations import plain_name
 from specframe.bench.report.analysis import Analysis
 from specframe.bench.report.lossless import LosslessSummary
-from specframe.bench.report.run import FULL, OVERALL
+from specframe.bench.report.run import OVERALL
 from specframe.bench.report.times import ms_per_pass
 from specframe.bench.rows import BenchRow
-from specframe.config import AUTOREGRESSIVE
+from specframe.config import AUTOREGRESSIVE, UNPRUNED
 from specframe.errors import SpecframeError
 from specframe.ops.tables import shown
 
@@ -40,7 +40,7 @@ def summary(analysis: Analysis) -> list[dict[str, str]]:
             "configuration": label,
             "tokens/s": f"{speeds[label]:.1f}",
             "/ autoregressive": against(AUTOREGRESSIVE),
-            "/ full": against(FULL),
+            "/ full": against(UNPRUNED),
             "tau": f"{sum(one.new_tokens - 1 for one in reports) / passes:.3f}" if passes else "",
             "active": shown(totals.active_mean, ",.0f"),
             "coverage": shown(totals.coverage, ".3f"),

@@ -251,7 +251,7 @@ def _load_target(name: str, request: DoctorRequest) -> tuple[Target | None, Find
 
     subject = f"target {name}"
     try:
-        target = TargetAdapter.from_loaded(load_pretrained(name, request.dtype, request.device))
+        target = TargetAdapter(load_pretrained(name, request.dtype, request.device))
     except SpecframeError as error:
         return None, Finding(subject, False, str(error))
     beyond = sum(token_id >= target.vocab_size for token_id in target.tokenizer.get_vocab().values())

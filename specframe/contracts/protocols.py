@@ -240,7 +240,7 @@ class Drafter(ABC):
             are_active: returns for token ids whether each is active now [n] bool, on the device.
         """
 
-    def draw_from(  # noqa: B027 - a drafter that takes the most likely tokens draws nothing
+    def sample_from(  # noqa: B027 - a drafter that takes the most likely tokens draws nothing
         self, generator: Generator, active_ids: Callable[[int], Tensor]
     ) -> None:
         """Begin a request of sampled trees; called before ``start`` and ``resume``.

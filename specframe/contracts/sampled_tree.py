@@ -15,7 +15,7 @@ import torch
 from torch import Generator, Tensor
 
 from specframe.contracts.kinds import TreeKind
-from specframe.contracts.tree import DraftTree, Draws
+from specframe.contracts.tree import DraftTree, SampledFrom
 
 
 @attrs.frozen(slots=True)
@@ -64,8 +64,8 @@ class SampledShape:
 
 
 @attrs.frozen(slots=True, eq=False)
-class SampledBeams:
-    """The nodes of one level that the drafter expands next, always b of them; padding repeats the first.
+class Beams:
+    """The nodes of one level that the drafter expands next, always b of them; some may be padding.
 
     Attributes:
         token_ids: [b] int64.
@@ -134,7 +134,7 @@ class SampledTree:
         above = self._beam_scores[rows] if isinstance(self._beam_scores, Tensor) else self._beam_scores
         self._levels.append(_Level(distributions, columns, rows, log_probs, above + log_probs))
 
-    def select_beams(self) -> SampledBeams:
+    def select_beams(self) -> Beams:
         """Return the nodes of the last level that get children: all paths, or the best nodes."""
         level = self._levels[-1]
         if self._shape.kind == "without-replacement":
@@ -144,7 +144,7 @@ class SampledTree:
         self._beams.append(beams)
         self._beam_scores = level.scores[beams]
         padded = torch.cat((beams, beams[:1].expand(self._shape.beams - len(beams))))
-        return SampledBeams(self._token_ids[level.columns[padded]], level.rows[padded])
+        return Beams(self._token_ids[level.columns[padded]], level.rows[padded])
 
     def build(self) -> DraftTree:
         """Return the tree, equal beginnings of paths merged; one host read."""
@@ -199,7 +199,7 @@ class SampledTree:
             parents=torch.tensor(parents, device=device),
             depths=torch.tensor(depths, device=device),
             log_probs=torch.tensor(node_log_probs, dtype=torch.float32, device=device),
-            draws=Draws(
+            sampled_from=SampledFrom(
                 kind,
                 self._token_ids,
                 torch.cat([level.distributions for level in levels]),

@@ -10,7 +10,7 @@ from specframe.contracts.kinds import TreeKind
 
 
 @attrs.frozen(slots=True, eq=False)
-class Draws:
+class SampledFrom:
     """What a sampled draft tree was drawn from. K active tokens, R nodes that children were drawn for.
 
     Attributes:
@@ -38,7 +38,7 @@ class DraftTree:
         parents: parent of each node [N] int64, smaller than the node's own index; -1 for the root.
         depths: distance from the root [N] int64; 0 for the root.
         log_probs: drafter's log-probability of each node given its parent [N] float32; 0 for the root.
-        draws: what a sampled tree was drawn from; None for the drafter's most likely tokens.
+        sampled_from: what a sampled tree was drawn from; None for the drafter's most likely tokens.
 
     A drafter whose trees have a fixed size pads them at the end with copies of the root: parent -1 and all.
     No path leads to a copy, and the target says about it what it says about the root.
@@ -48,7 +48,7 @@ class DraftTree:
     parents: Tensor
     depths: Tensor
     log_probs: Tensor
-    draws: Draws | None = attrs.field(default=None, kw_only=True)
+    sampled_from: SampledFrom | None = attrs.field(default=None, kw_only=True)
 
     @classmethod
     def root_only(cls, root: int, device: torch.device | str = "cpu") -> DraftTree:

@@ -33,7 +33,8 @@ from specframe.registry.choice import (
 from specframe.registry.components import BuildContext
 from specframe.registry.manager import create_plugin_manager, shipped_data
 from specframe.registry.observers import Observers
-from specframe.vocabulary.store import DraftVocabulary, VocabularyStore
+from specframe.vocabulary.protocol import DraftVocabulary
+from specframe.vocabulary.store import VocabularyStore
 from specframe.vocabulary.whole import WholeVocabulary
 
 
@@ -62,7 +63,7 @@ def build_engine(
 
     if target is None:
         loaded = load_pretrained(config.model, find_dtype(config.dtype), find_device(config.device))
-        target = Target.from_loaded(loaded, config.target_forward)
+        target = Target(loaded, config.target_forward)
     context = BuildContext(
         target=target,
         required_ids=target.required_ids,

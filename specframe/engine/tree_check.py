@@ -122,8 +122,8 @@ def _misshapen(tree: object, nodes: Tensor) -> str | None:
             return f"{name} is on {values.device}; allowed: {nodes.device}"
         if not values.is_floating_point() if name == "log_probs" else values.dtype != torch.int64:
             return f"{name} is {values.dtype}; allowed: {'float32' if name == 'log_probs' else 'int64'}"
-    if tree.draws is not None and len(tree.draws.rows) != len(tree):
-        return f"its draws are for {len(tree.draws.rows)} nodes of {len(tree)}"
+    if tree.sampled_from is not None and len(tree.sampled_from.rows) != len(tree):
+        return f"it was sampled for {len(tree.sampled_from.rows)} nodes of {len(tree)}"
     if not 1 <= len(tree) <= len(nodes):
         return f"it has {len(tree)} nodes; allowed: 1 to {len(nodes)}"
     return None

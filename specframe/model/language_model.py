@@ -7,12 +7,13 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from transformers import PreTrainedModel, PreTrainedTokenizerBase
+from transformers import PreTrainedModel
 
 from specframe.contracts.kinds import ForwardName
 from specframe.contracts.lm_head import OutputHead
 from specframe.errors import SpecframeError, UsageError
 from specframe.model.forward import Forward, append, candidates
+from specframe.model.loading import LoadedModel
 
 _PROBE_TEXT = "The lighthouse keeper counted 27 ships before the fog came in from the west."
 _PROBE_TOKENS = 16
@@ -24,9 +25,7 @@ class LanguageModel:
     """A decoder-only model whose logits can be reproduced from its layers and its LM head.
 
     Args:
-        model: a decoder-only transformers model with a linear LM head.
-        tokenizer: its tokenizer.
-        name: how users call it.
+        loaded: a decoder-only transformers model with a linear LM head, its tokenizer and its name.
         forward: what runs its layers; ``auto`` takes the fastest that reproduces the model here.
 
     Attributes:
@@ -38,25 +37,18 @@ class LanguageModel:
         UsageError: the model is of a kind whose logits or attention masks cannot be reproduced.
     """
 
-    def __init__(
-        self,
-        model: PreTrainedModel,
-        tokenizer: PreTrainedTokenizerBase,
-        name: str,
-        forward: ForwardName = "auto",
-    ) -> None:
+    def __init__(self, loaded: LoadedModel, forward: ForwardName = "auto") -> None:
+        model, self.tokenizer, self.name = loaded.model, loaded.tokenizer, loaded.name
         self.model = model.eval().requires_grad_(False)
-        self.tokenizer = tokenizer
-        self.name = name
         self.config = model.config.get_text_config()
         self.device = model.device
         self.dtype = model.dtype
         self.decoder: Any = model.get_decoder()
         embedding = model.get_input_embeddings()
         if not isinstance(embedding, nn.Module):
-            raise UsageError(f"{name} has no input embedding; allowed: decoder-only language models")
+            raise UsageError(f"{self.name} has no input embedding; allowed: decoder-only language models")
         self.embed_tokens = embedding
-        self.output_head = _output_head(model, name)
+        self.output_head = _output_head(model, self.name)
         self.forward_name, self.forward = self._choose_forward(forward)
 
     @property

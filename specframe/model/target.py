@@ -50,41 +50,23 @@ class TreePass:
 class Target(LanguageModel):
     """The model whose output counts.
 
-    Args:
-        model: a decoder-only transformers model with a linear LM head.
-        tokenizer: its tokenizer.
-        name: how users call it.
-        forward: what runs its layers; ``auto`` takes the fastest that reproduces the model here.
+    Arguments and errors are those of ``LanguageModel``.
 
     Attributes:
         stop_ids: ids that end a generation: EOS, and the end of a turn where the chat template has one.
         request_lock: keeps requests from running into each other, those of several engines included.
         begun: how often ``begin`` was called; what the KV cache held before is gone.
-
-    Raises:
-        UsageError: the model is of a kind whose logits or attention masks cannot be reproduced.
     """
 
-    def __init__(
-        self,
-        model: PreTrainedModel,
-        tokenizer: PreTrainedTokenizerBase,
-        name: str,
-        forward: ForwardName = "auto",
-    ) -> None:
-        super().__init__(model, tokenizer, name, forward)
-        self.tokenizer_fingerprint = tokenizer_fingerprint(tokenizer)
-        self.stop_ids = _stop_ids(model, tokenizer)
+    def __init__(self, loaded: LoadedModel, forward: ForwardName = "auto") -> None:
+        super().__init__(loaded, forward)
+        self.tokenizer_fingerprint = tokenizer_fingerprint(self.tokenizer)
+        self.stop_ids = _stop_ids(self.model, self.tokenizer)
         self._feature_layers: tuple[int, ...] = ()
         self.request_lock = RequestLock()
         self.begun = 0
         if self.forward_name == "lean":
             self.output_head = self.output_head.packed()
-
-    @classmethod
-    def from_loaded(cls, loaded: LoadedModel, forward: ForwardName = "auto") -> Target:
-        """Return the target for a model loaded by ``specframe.model.loading``."""
-        return cls(loaded.model, loaded.tokenizer, loaded.name, forward)
 
     @property
     def required_ids(self) -> Tensor:

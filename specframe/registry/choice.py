@@ -213,7 +213,7 @@ def common_tree(chosen: Mapping[Kind, tuple[Component, Any]]) -> TreeKind | None
 
 
 def _drawn_trees(drafter: Component, options: Any) -> Sequence[TreeKind]:
-    return drafter.trees if drafter.draws is None else drafter.draws(options)
+    return drafter.trees if drafter.drafts is None else drafter.drafts(options)
 
 
 def _no_common_tree(

@@ -167,7 +167,7 @@ class Component:
         trees: kinds of draft trees that a drafter can draw or a verifier can verify, the preferred one first.
             A verifier that says nothing takes the drafter's most likely tokens alone. The first kind that
             both know is drawn.
-        draws: for drafters that can draw several kinds: those that they draw with given options, of which
+        drafts: for drafters that can draft several kinds: those that they draft with given options, of which
             ``tree`` names one. None for all of ``trees``.
         priority: for gather backends and verifiers: how much ``auto`` prefers one that supports a setting;
             None where one has to ask for it by name. Of verifiers it takes exact ones of every kind of tree.
@@ -187,7 +187,7 @@ class Component:
     diagnose: Callable[[DoctorRequest], Iterable[Finding]] | None = None
     compile_targets: tuple[str, ...] = ()
     trees: tuple[TreeKind, ...] = ("top-k",)
-    draws: Callable[[Any], Sequence[TreeKind]] | None = None
+    drafts: Callable[[Any], Sequence[TreeKind]] | None = None
     priority: Callable[[Setting], int | None] = by_name_only
     lossy: bool = False
     sweep: Callable[[Setting], Sequence[str]] | None = None

@@ -91,7 +91,7 @@ def _give_source(drafter: Drafter, allowed: set[int]) -> None:
     """Begin a request of a drafter that draws or copies its trees from the ``allowed`` tokens."""
     active_ids = torch.tensor(sorted(allowed), device=drafter.output_head.weight.device)
     drafter.propose_among(lambda ids: torch.tensor([token_id in allowed for token_id in ids]))
-    drafter.draw_from(generator(), lambda count: active_ids[:count])
+    drafter.sample_from(generator(), lambda count: active_ids[:count])
 
 
 def _text_for(drafter: Drafter, length: int, source: torch.Generator) -> Tensor:
@@ -154,7 +154,7 @@ def _check_pausing(drafter: Drafter, gather: GatherBackend, feature_size: int, a
             drafter.commit(verdict_on(tree, (0,), roots[step + 1]))
         trees.append(tree)
     expected, found = trees
-    if expected.draws is None:  # what is drawn depends on what was drawn before
+    if expected.sampled_from is None:  # what is drawn depends on what was drawn before
         require(
             torch.equal(found.token_ids, expected.token_ids) and torch.equal(found.parents, expected.parents),
             "after skip() it drafts another tree than after drafts that were rejected",

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Protocol
 
 import attrs
 import torch
 from torch import Tensor
 
-from specframe.contracts.lm_head import OutputHead
-from specframe.contracts.protocols import GatherBackend
+from specframe.vocabulary.protocol import DraftVocabulary
 
 
 @attrs.frozen(slots=True)
@@ -28,26 +26,7 @@ class MemoryUse:
     head_bytes: int
 
 
-class Measured(Protocol):
-    """A vocabulary: an LM head, a gather backend over it, and tensors that say what is active."""
-
-    @property
-    def output_head(self) -> OutputHead:
-        """The drafter's full LM head."""
-        ...
-
-    @property
-    def head(self) -> GatherBackend:
-        """The gather backend."""
-        ...
-
-    @property
-    def tensors(self) -> tuple[Tensor, ...]:
-        """Whatever says which tokens are active."""
-        ...
-
-
-def measure(vocabularies: Iterable[Measured]) -> MemoryUse:
+def measure(vocabularies: Iterable[DraftVocabulary]) -> MemoryUse:
     """Return what vocabularies over one LM head hold, each tensor counted once."""
     vocabularies = list(vocabularies)
     full = vocabularies[0].output_head

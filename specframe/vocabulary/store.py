@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Protocol
-
 import torch
 from torch import Tensor
 
@@ -13,46 +11,6 @@ from specframe.contracts.protocols import Admitter, Eviction, GatherBackend
 from specframe.errors import SpecframeError, UsageError
 from specframe.vocabulary.admission import TorchAdmitter, check_range
 from specframe.vocabulary.draft_head import DraftHead
-from specframe.vocabulary.memory import Measured
-
-
-class DraftVocabulary(Measured, Protocol):
-    """The tokens that a drafter may propose, and its LM head over them."""
-
-    @property
-    def active_size(self) -> Tensor:
-        """K, [] int64 on the device."""
-        ...
-
-    @property
-    def rows_fetched(self) -> Tensor:
-        """How many LM-head rows were fetched since the request began, [] int64 on the device."""
-        ...
-
-    @property
-    def unknown_ids(self) -> int:
-        """How many distinct ids without a row this request wanted active; a host read."""
-        ...
-
-    def covered(self, ids: tuple[int, ...]) -> Tensor:
-        """Return for every id whether it is active [n] bool, on the device."""
-        ...
-
-    def active_ids(self, count: int) -> Tensor:
-        """Return the tokens of the first slots [count] int64."""
-        ...
-
-    def reset(self) -> None:
-        """Begin a request."""
-        ...
-
-    def admit(self, ids: Tensor) -> None:
-        """Make ``ids`` [n] active."""
-        ...
-
-    def drop(self, ids: Tensor) -> None:
-        """Make ``ids`` [n] inactive."""
-        ...
 
 
 class VocabularyStore:

@@ -14,6 +14,7 @@ from transformers import LogitsProcessorList, NoRepeatNGramLogitsProcessor
 
 from specframe.config import RunConfig
 from specframe.engine.assembly import build_engine
+from specframe.model.loading import LoadedModel
 from specframe.model.target import Target
 
 PROMPT_IDS = [5, 17, 42, 8, 33]
@@ -74,7 +75,7 @@ def test_greedy_with_a_repetition_penalty_is_transformers_own(tiny: CommandLine,
 
 
 def test_processors_from_python_are_applied(tiny_directory: Path) -> None:
-    target = Target(tiny_model(), tiny_tokenizer(), "tiny")
+    target = Target(LoadedModel(tiny_model(), tiny_tokenizer(), "tiny"))
     engine = build_engine(RunConfig(strategy="autoregressive", dtype="float32"), target=target)
     processors = LogitsProcessorList([NoRepeatNGramLogitsProcessor(1)])
     token_ids = engine.generate(torch.tensor(PROMPT_IDS), 20, logits_processor=processors).token_ids

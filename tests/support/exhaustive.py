@@ -12,7 +12,7 @@ from torch import Generator, Tensor
 from specframe.contracts.kinds import TreeKind
 from specframe.contracts.protocols import Verifier
 from specframe.contracts.target_logits import TargetLogits
-from specframe.contracts.tree import DraftTree, Draws
+from specframe.contracts.tree import DraftTree, SampledFrom
 from specframe_plugins.verifiers.acceptance import drawing
 
 Distribution = dict[tuple[int, ...], float]
@@ -163,9 +163,9 @@ def _tree(
     ordered = sorted(dict.fromkeys(nodes), key=len)
     number = {(): 0} | {node: at for at, node in enumerate(ordered, start=1)}
     expanded = sorted({node[:-1] for node in ordered}, key=number.__getitem__)
-    draws = None
+    sampled_from = None
     if kind != "top-k":
-        draws = Draws(
+        sampled_from = SampledFrom(
             kind,
             active,
             torch.stack([drafter(node) for node in expanded]).float(),
@@ -177,7 +177,7 @@ def _tree(
         torch.tensor([-1, *(number[node[:-1]] for node in ordered)]),
         torch.tensor([0, *map(len, ordered)]),
         torch.zeros(len(number)),
-        draws=draws,
+        sampled_from=sampled_from,
     )
 
 

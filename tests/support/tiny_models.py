@@ -15,6 +15,7 @@ from transformers import (
     Qwen3Config,
 )
 
+from specframe.model.loading import LoadedModel
 from specframe.model.target import Target
 
 VOCAB_SIZE = 101
@@ -76,7 +77,7 @@ def tiny_model(
 
 def tiny_target(model_type: str = "llama", **overrides: Any) -> Target:
     model = tiny_model(model_type, **overrides)
-    return Target(model, tiny_tokenizer(model.config.vocab_size), f"tiny-{model_type}")
+    return Target(LoadedModel(model, tiny_tokenizer(model.config.vocab_size), f"tiny-{model_type}"))
 
 
 def reference_greedy(model: Any, prompt_ids: torch.Tensor, max_new_tokens: int) -> list[int]:

@@ -19,7 +19,8 @@ from specframe.registry.components import BuildContext
 from specframe.registry.observers import Observers
 from specframe.replay.recording import TraceRecorder
 from specframe.replay.trace_file import Trace, read_trace
-from specframe.vocabulary.store import DraftVocabulary, VocabularyStore
+from specframe.vocabulary.protocol import DraftVocabulary
+from specframe.vocabulary.store import VocabularyStore
 from specframe.vocabulary.whole import WholeVocabulary
 from specframe_plugins.gathers.torch import TorchGather
 from specframe_plugins.verifiers.greedy import GreedyVerifier

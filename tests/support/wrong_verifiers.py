@@ -132,7 +132,7 @@ class TargetOffByOneNode(Verifier):
     """Reads the target after the parent of each node."""
 
     def verify(self, tree: DraftTree, target: TargetLogits, generator: Generator | None) -> Verdict:
-        sampled = SampledTreeOnHost(tree, target.raw.shape[1]) if tree.draws else None
+        sampled = SampledTreeOnHost(tree, target.raw.shape[1]) if tree.sampled_from else None
         on_host = sampled or SampledTreeOnHost(
             DraftTree.root_only(int(tree.token_ids[0])), target.raw.shape[1]
         )

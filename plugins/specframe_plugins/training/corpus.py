@@ -25,7 +25,7 @@ def load_target(request: TrainRequest) -> Target:
     """Loads the target in the dtype and on the device of the options."""
     options: TrainOptions = request.options
     loaded = load_pretrained(request.model, getattr(torch, options.dtype), torch.device(options.device))
-    return Target.from_loaded(loaded)
+    return Target(loaded)
 
 
 def top_up(request: TrainRequest, target: Target, folder: Path, layers: tuple[int, ...] = ()) -> ShardSet:

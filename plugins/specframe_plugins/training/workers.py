@@ -144,7 +144,7 @@ def _work(
     parent = mp.parent_process()
     assert parent is not None
     try:
-        target = Target.from_loaded(load_pretrained(job.model, getattr(torch, job.dtype), job.device))
+        target = Target(load_pretrained(job.model, getattr(torch, job.dtype), job.device))
         for sequence in _written(job, target, worker, done):
             news.put(len(sequence.tokens))
             # A parent that was killed can no longer say stop, nor read the news; it may have been killed

@@ -25,7 +25,7 @@ class SampledStep:
     def __init__(self, backbone: Backbone, sampling: TreeSampling) -> None:
         self._backbone, self._sampling = backbone, sampling
 
-    def draw_from(self, generator: Generator, active_ids: Callable[[int], Tensor]) -> None:
+    def sample_from(self, generator: Generator, active_ids: Callable[[int], Tensor]) -> None:
         """Begin a request, as in ``Drafter``."""
         self._generator, self._active_ids = generator, active_ids
 

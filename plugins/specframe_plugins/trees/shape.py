@@ -181,8 +181,8 @@ class TreeOptions(SizeOptions):
         None, help="of drawn trees; none: the target's", minimum=0.01, maximum=100.0
     )
 
-    def draws(self) -> tuple[TreeKind, ...]:
-        """Return the kinds of draft trees that may be drawn."""
+    def drafts(self) -> tuple[TreeKind, ...]:
+        """Return the kinds of draft trees that may be drafted."""
         return TREES if self.tree == "auto" else (self.tree,)
 
     def sampling(self, context: BuildContext) -> TreeSampling | None:

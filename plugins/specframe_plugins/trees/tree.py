@@ -13,20 +13,8 @@ import attrs
 import torch
 from torch import Tensor
 
+from specframe.contracts.sampled_tree import Beams
 from specframe_plugins.trees.shape import TreeShape
-
-
-@attrs.frozen(slots=True, eq=False)
-class Beams:
-    """The nodes of one level that the drafter expands next.
-
-    Attributes:
-        token_ids: [b] int64; 0 in a padding beam, whose score is -inf.
-        rows: each beam's parent as a row of the level before [b] int64.
-    """
-
-    token_ids: Tensor
-    rows: Tensor
 
 
 @attrs.frozen(slots=True, eq=False)

@@ -55,7 +55,7 @@ class TreeDrafter(Drafter):
             return
         self._step = DraftStep(backbone, DynamicTree(shape, device), self.max_depth, self.branching)
 
-    def draw_from(self, generator: Generator, active_ids: Callable[[int], Tensor]) -> None:
+    def sample_from(self, generator: Generator, active_ids: Callable[[int], Tensor]) -> None:
         """Take what trees are drawn from; trees of the most likely tokens draw nothing.
 
         Args:
@@ -63,7 +63,7 @@ class TreeDrafter(Drafter):
             active_ids: returns the tokens of the first K slots [K] int64.
         """
         if self._sampled_step is not None:
-            self._sampled_step.draw_from(generator, active_ids)
+            self._sampled_step.sample_from(generator, active_ids)
 
     def _grow(self, root: int, gather: GatherBackend, clock: PhaseClock) -> DraftTree:
         """Return the tree below ``root``, the last token that the backbone was given to read."""

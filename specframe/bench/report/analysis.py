@@ -14,10 +14,11 @@ from specframe.bench.report.lossless import LosslessSummary, divergences, lossle
 from specframe.bench.report.memory import Memory, memory
 from specframe.bench.report.path_ends import PathEnds, path_ends
 from specframe.bench.report.ratios import Comparison, compare
-from specframe.bench.report.run import FULL, OVERALL, Run
+from specframe.bench.report.run import OVERALL, Run
 from specframe.bench.report.times import TimeSplit, time_split
 from specframe.bench.report.totals import Totals, totals
 from specframe.bench.rows import BenchRow
+from specframe.config import UNPRUNED
 from specframe.errors import SpecframeError
 
 
@@ -65,7 +66,7 @@ def analyse(rows: Sequence[BenchRow], manifest: Manifest) -> Analysis:
     run = Run(tuple(rows), manifest.target["vocab_size"])
     tasks = (OVERALL, *run.tasks)
     comparisons = {baseline: compare(run, baseline) for baseline in run.baselines}
-    found = break_even(run, comparisons.get(FULL, []))
+    found = break_even(run, comparisons.get(UNPRUNED, []))
     return Analysis(
         run=run,
         manifest=manifest,

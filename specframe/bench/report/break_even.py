@@ -19,10 +19,11 @@ import attrs
 
 from specframe.bench.report.bootstrap import Estimate, geometric_mean
 from specframe.bench.report.ratios import Comparison
-from specframe.bench.report.run import FULL, OVERALL, Run
+from specframe.bench.report.run import OVERALL, Run
 from specframe.bench.report.times import TimeSplit, time_split
 from specframe.bench.report.totals import totals
 from specframe.bench.rows import BenchRow
+from specframe.config import UNPRUNED
 
 SAME_TREE = 0.05  # trees whose mean N differs by more are not compared: their heads did different work
 SMALL_HEAD = 0.1  # a packed head of at most this share of V tells what a head takes over no row
@@ -143,12 +144,14 @@ def break_even(run: Run, against_full: Iterable[Comparison]) -> list[BreakEven]:
         run: the rows.
         against_full: its comparisons with ``full``.
     """
-    if FULL not in run.drafting:
+    if UNPRUNED not in run.drafting:
         return []
     # Not the target's: a drafter may have a head of its own over fewer tokens.
-    vocab_size = totals(run.of(FULL)).active_max or 0
+    vocab_size = totals(run.of(UNPRUNED)).active_max or 0
     measured = {one.configuration: one.ratio for one in against_full if one.task == OVERALL}
-    pairs = {label: _pair(run.pairs(label, FULL), vocab_size) for label in run.drafting if label in measured}
+    pairs = {
+        label: _pair(run.pairs(label, UNPRUNED), vocab_size) for label in run.drafting if label in measured
+    }
     known = {label: pair for label, pair in pairs.items() if pair is not None}
     fixed = _fixed_head_time(known.values(), vocab_size)
     return [

@@ -5,7 +5,7 @@ from __future__ import annotations
 import attrs
 
 from specframe.bench.report.break_even import BreakEven, StepCosts
-from specframe.bench.report.run import FULL, Run
+from specframe.bench.report.run import Run
 from specframe.bench.report.totals import totals
 from specframe.bench.report.traffic import (
     DEVICES,
@@ -16,6 +16,7 @@ from specframe.bench.report.traffic import (
     draft_time,
     target_pass_time,
 )
+from specframe.config import UNPRUNED
 
 SHOWN_MODELS = ("Llama-3.1-8B", "Qwen2.5-7B", "Gemma-3-1B", "Gemma-3-4B")
 SHOWN_DEVICES = ("H100 SXM",)
@@ -75,7 +76,7 @@ def this_machine(run: Run, measured: list[BreakEven], hidden_size: int) -> tuple
 
     Arithmetic is not bounded: what a run measures is one rate, and on small trees memory sets it.
     """
-    rows = run.of(FULL)
+    rows = run.of(UNPRUNED)
     levels = max((len(row.report.accept_by_depth or ()) for row in rows), default=0)
     nodes = totals(rows).tree_nodes
     if not measured or not levels or not nodes:

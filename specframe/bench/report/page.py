@@ -13,8 +13,9 @@ from specframe.bench.report.answers import answers, overall
 from specframe.bench.report.bootstrap import CONFIDENCE, FEWEST_PROMPTS
 from specframe.bench.report.charts.gallery import Images
 from specframe.bench.report.charts.theme import LIGHT, colours
-from specframe.bench.report.run import FULL, OVERALL
+from specframe.bench.report.run import OVERALL
 from specframe.bench.report.terminal import interval, ratios
+from specframe.config import UNPRUNED
 from specframe.ops.tables import shown
 
 _CHART_GROUPS = {
@@ -73,7 +74,7 @@ def page(analysis: Analysis, images: Sequence[Images]) -> str:
         confidence=f"{CONFIDENCE:.0%}",
         fewest=FEWEST_PROMPTS,
         OVERALL=OVERALL,
-        FULL=FULL,
+        FULL=UNPRUNED,
     )
 
 

@@ -6,9 +6,8 @@ import attrs
 
 from specframe.bench.configurations import plain_name
 from specframe.bench.rows import BenchRow
-from specframe.config import AUTOREGRESSIVE
+from specframe.config import AUTOREGRESSIVE, UNPRUNED
 
-FULL = "full"
 OVERALL = "overall"
 
 
@@ -46,7 +45,9 @@ class Run:
         Each once per sampling parameters that it was run with.
         """
         labels = self.configurations
-        plain = [label for name in (AUTOREGRESSIVE, FULL) for label in labels if plain_name(label) == name]
+        plain = [
+            label for name in (AUTOREGRESSIVE, UNPRUNED) for label in labels if plain_name(label) == name
+        ]
         return plain or labels[:1]
 
     @property

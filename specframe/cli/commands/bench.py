@@ -30,12 +30,12 @@ def bench(run_config: RunConfig, arguments: BenchArguments) -> None:
 
         swept = run_sweep(options)
         show_sweep(swept, arguments.report)
-        checks = [check for of_round in swept.rounds for check in of_round.checks]
+        checks = [check for of_round in swept.rounds for check in of_round.manifest.findings]
     else:
         with bench_trace(options.configurations, arguments) as recorder:
             result = run_bench(options, recorder=recorder)
         show(result.rows, result.manifest, arguments.report)
-        checks = result.checks
+        checks = result.manifest.findings
     error = failure(checks)
     if error is not None:
         raise error

@@ -15,7 +15,7 @@ from specframe.engine.drafting.protocol import Demands
 from specframe.model.target import Prefill
 from specframe.vocabulary.admission import OutsideVocabulary
 from specframe.vocabulary.memory import MemoryUse, measure
-from specframe.vocabulary.store import DraftVocabulary
+from specframe.vocabulary.protocol import DraftVocabulary
 
 _ID_DTYPES = (torch.int64, torch.int32)
 
@@ -94,7 +94,7 @@ class ActiveDrafting:
     ) -> None:
         """Let the drafter read the prompt, and fill the active set: from nothing, or from the turn before."""
         with blaming("drafter"):
-            self.drafter.draw_from(generator, lambda count: self.figures.over.active_ids(count))
+            self.drafter.sample_from(generator, lambda count: self.figures.over.active_ids(count))
             if kept:
                 self.drafter.resume(prompt_ids, prefill.features, kept)
             else:

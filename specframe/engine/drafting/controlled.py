@@ -13,7 +13,7 @@ from specframe.contracts.tree import DraftTree, Verdict
 from specframe.engine.drafting.active import ActiveDrafting
 from specframe.engine.drafting.controller import Controller
 from specframe.model.target import Prefill
-from specframe.vocabulary.store import DraftVocabulary
+from specframe.vocabulary.protocol import DraftVocabulary
 
 # Passes without a draft that drafter and strategy are told of at once: bounds the features that are kept.
 _TOLD_AT_ONCE = 64

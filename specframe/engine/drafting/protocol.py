@@ -13,6 +13,7 @@ from specframe.contracts.report import Arm
 from specframe.contracts.tree import DraftTree, Verdict
 from specframe.model.target import Prefill
 from specframe.vocabulary.memory import MemoryUse
+from specframe.vocabulary.protocol import Membership
 
 
 @attrs.frozen(slots=True, kw_only=True)
@@ -49,31 +50,12 @@ class Demands:
         )
 
 
-class Figures(Protocol):
-    """What is read of the vocabulary that is drafted over; reading it changes nothing."""
+class Figures(Membership, Protocol):
+    """What is read of a draft for statistics."""
 
     @property
     def arm(self) -> Arm | None:
         """What a controller chose for the last draft; None without one."""
-        ...
-
-    @property
-    def active_size(self) -> Tensor:
-        """K, how many tokens may be proposed now, [] int64 on the device."""
-        ...
-
-    @property
-    def rows_fetched(self) -> Tensor:
-        """LM-head rows fetched since the request began, [] int64 on the device."""
-        ...
-
-    @property
-    def unknown_ids(self) -> int:
-        """How many ids of this request's strategy the drafter's LM head has no row for; a host read."""
-        ...
-
-    def covered(self, ids: tuple[int, ...]) -> Tensor:
-        """Return for every id whether it may be proposed now [n] bool, on the device."""
         ...
 
     def memory_use(self) -> MemoryUse | None:

@@ -188,7 +188,7 @@ def start_generating(model_dir, folder, workers):
         "from specframe_plugins.training.workers import GenerationJob, generate\n"
         "if __name__ == '__main__':\n"
         "    torch.set_num_threads(1)\n"
-        "    target = Target.from_loaded(load_pretrained(sys.argv[1], torch.float32))\n"
+        "    target = Target(load_pretrained(sys.argv[1], torch.float32))\n"
         "    job = GenerationJob(model=sys.argv[1], dtype='float32', device='cpu',\n"
         "        folder=pathlib.Path(sys.argv[2]), seed=0, rows=4, workers=int(sys.argv[3]),\n"
         "        max_request=8, max_answer=12, max_length=40, tokens_per_shard=60)\n"

@@ -50,7 +50,7 @@ def runs(monkeypatch: pytest.MonkeyPatch) -> list[BenchOptions]:
             for one in options.configurations
         ]
         labels = [one.label for one in options.configurations]
-        return BenchResult(rows, manifest(settings={"configurations": labels}), [])
+        return BenchResult(rows, manifest(settings={"configurations": labels}))
 
     monkeypatch.setattr(sweep, "run_bench", run_bench)
     return asked

@@ -58,10 +58,10 @@ def test_every_tree_is_a_tree_within_its_limits(
 def test_the_log_probabilities_are_those_it_was_drawn_with(kind: TreeKind) -> None:
     shape = SampledShape.of(kind, depth=3, branching=3, nodes=14)
     tree = grown(shape, torch.Generator().manual_seed(1), temperature=0.5)
-    assert tree.draws is not None
-    column_of = {token: column for column, token in enumerate(tree.draws.token_ids.tolist())}
+    assert tree.sampled_from is not None
+    column_of = {token: column for column, token in enumerate(tree.sampled_from.token_ids.tolist())}
     for node in range(1, len(tree)):
-        row = tree.draws.probabilities[tree.draws.rows[int(tree.parents[node])]]
+        row = tree.sampled_from.probabilities[tree.sampled_from.rows[int(tree.parents[node])]]
         assert float(row.sum()) == pytest.approx(1.0, abs=1e-5)
         assert math.log(row[column_of[int(tree.token_ids[node])]]) == pytest.approx(
             float(tree.log_probs[node]), abs=1e-4
@@ -71,10 +71,10 @@ def test_the_log_probabilities_are_those_it_was_drawn_with(kind: TreeKind) -> No
 def test_equal_beginnings_of_paths_are_merged() -> None:
     shape = SampledShape.of("paths", depth=2, branching=8, nodes=17)
     tree = grown(shape, torch.Generator().manual_seed(2), active=2)
-    assert tree.draws is not None
-    assert len(tree.draws.paths) == 8
+    assert tree.sampled_from is not None
+    assert len(tree.sampled_from.paths) == 8
     assert len(tree) <= 1 + 2 + 4
-    for path in tree.draws.paths:
+    for path in tree.sampled_from.paths:
         assert [int(tree.depths[node]) for node in path] == [1, 2]
         assert tree.parents[path[0]] == 0
         assert tree.parents[path[1]] == path[0]
@@ -85,8 +85,8 @@ def test_siblings_stand_in_the_order_in_which_they_were_drawn() -> None:
     generator = torch.Generator().manual_seed(3)
     drawn = Counter(tuple(grown(shape, generator).token_ids[1:].tolist()) for _ in range(6000))
     tree = grown(shape, generator)
-    assert tree.draws is not None
-    q = tree.draws.probabilities[0].tolist()
+    assert tree.sampled_from is not None
+    q = tree.sampled_from.probabilities[0].tolist()
     tokens = ACTIVE_IDS.tolist()
     expected = {
         (tokens[i], tokens[j]): q[i] * q[j] / (1 - q[i]) for i in range(5) for j in range(5) if i != j
@@ -100,8 +100,8 @@ def test_paths_are_independent_draws() -> None:
     counts: Counter[tuple[int, ...]] = Counter()
     for _ in range(6000):
         tree = grown(shape, generator, active=2)
-        assert tree.draws is not None
-        counts[tuple(int(tree.token_ids[node]) for path in tree.draws.paths for node in path)] += 1
+        assert tree.sampled_from is not None
+        counts[tuple(int(tree.token_ids[node]) for path in tree.sampled_from.paths for node in path)] += 1
     rows = torch.randn(64, 5, generator=torch.Generator().manual_seed(9))[:, :2].softmax(dim=1)
     tokens = ACTIVE_IDS[:2].tolist()
 

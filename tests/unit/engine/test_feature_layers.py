@@ -10,6 +10,7 @@ from tiny_models import MODEL_TYPES, tiny_target
 
 from specframe.contracts.kinds import ForwardName
 from specframe.contracts.tree import DraftTree
+from specframe.model.loading import LoadedModel
 from specframe.model.target import Target
 
 IDS = torch.tensor([5, 9, 13, 70, 70, 41, 8, 22, 90, 17, 33])
@@ -18,7 +19,7 @@ FORWARDS: tuple[ForwardName, ...] = ("lean", "transformers")
 
 def target_of(model_type: str, forward: ForwardName) -> Target:
     plain = tiny_target(model_type)
-    return Target(plain.model, plain.tokenizer, "tiny", forward)
+    return Target(LoadedModel(plain.model, plain.tokenizer, "tiny"), forward)
 
 
 def expected_features(target: Target, layers: tuple[int, ...]) -> torch.Tensor:

@@ -16,6 +16,7 @@ from specframe.errors import UsageError
 from specframe.model.forward import attention_windows, causal_mask
 from specframe.model.lean.architecture import why_not
 from specframe.model.lean.forward import LeanForward
+from specframe.model.loading import LoadedModel
 from specframe.model.target import Target
 from specframe.model.transformers_forward import TransformersForward
 
@@ -240,7 +241,10 @@ def test_the_models_it_knows_run_lean_on_a_cpu(model_type: str) -> None:
 
 
 def test_transformers_can_be_chosen() -> None:
-    assert Target(tiny_model(), tiny_tokenizer(), "tiny", "transformers").forward_name == "transformers"
+    assert (
+        Target(LoadedModel(tiny_model(), tiny_tokenizer(), "tiny"), "transformers").forward_name
+        == "transformers"
+    )
 
 
 @pytest.mark.parametrize(
@@ -254,9 +258,9 @@ def test_transformers_can_be_chosen() -> None:
 def test_an_unknown_variant_is_named_and_left_to_transformers(changes: dict[str, Any], reason: str) -> None:
     model = tiny_model(changes.pop("model_type", "llama"), **changes)
     assert reason in str(why_not(model))
-    assert Target(model, tiny_tokenizer(), "tiny").forward_name == "transformers"
+    assert Target(LoadedModel(model, tiny_tokenizer(), "tiny")).forward_name == "transformers"
     with pytest.raises(UsageError, match="cannot run tiny"):
-        Target(model, tiny_tokenizer(), "tiny", "lean")
+        Target(LoadedModel(model, tiny_tokenizer(), "tiny"), "lean")
 
 
 def test_a_layer_with_a_part_of_its_own_is_left_to_transformers() -> None:
@@ -281,7 +285,7 @@ def test_a_model_that_computes_something_else_falls_back_with_a_warning(
     model = tiny_model()
     model.model.layers[0].register_forward_hook(lambda module, args, output: output * 1.5)
     with caplog.at_level(logging.WARNING):
-        target = Target(model, tiny_tokenizer(), "tiny")
+        target = Target(LoadedModel(model, tiny_tokenizer(), "tiny"))
     assert target.forward_name == "transformers"
     assert "forward lean does not reproduce tiny" in caplog.text
 
@@ -290,4 +294,4 @@ def test_a_head_that_nobody_can_reproduce_is_refused() -> None:
     model = tiny_model()
     model.lm_head.register_forward_hook(lambda module, args, output: output * 1.5)
     with pytest.raises(UsageError, match="cannot reproduce"):
-        Target(model, tiny_tokenizer(), "tiny")
+        Target(LoadedModel(model, tiny_tokenizer(), "tiny"))

@@ -140,7 +140,7 @@ def test_a_lossy_verifier_is_refused_with_the_exact_one_that_auto_takes() -> Non
 def test_a_drafter_declares_what_it_draws_with_given_options() -> None:
     verifier = component("v", trees=("paths", "chain")), NoOptions()
     drafter = component("d", trees=("chain", "paths"))
-    declared = attrs.evolve(drafter, draws=lambda options: (options.tree,))
+    declared = attrs.evolve(drafter, drafts=lambda options: (options.tree,))
     assert common_tree({"verifier": verifier, "drafter": (drafter, TreeOption("chain"))}) == "paths"
     assert common_tree({"verifier": verifier, "drafter": (declared, TreeOption("chain"))}) == "chain"
     assert common_tree({"verifier": verifier, "drafter": (declared, TreeOption("top-k"))}) is None

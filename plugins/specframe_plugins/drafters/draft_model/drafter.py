@@ -128,6 +128,6 @@ COMPONENT = Component(
     factory=create,
     diagnose=diagnose,
     trees=TREES,
-    draws=DraftModelOptions.draws,
+    drafts=DraftModelOptions.drafts,
     sweep=sweep,
 )

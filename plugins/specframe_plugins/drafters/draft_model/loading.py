@@ -10,7 +10,7 @@ import torch
 from specframe.contracts.lm_head import OutputHead
 from specframe.contracts.row_map import RowMap
 from specframe.model.language_model import LanguageModel
-from specframe.model.loading import load_pretrained
+from specframe.model.loading import LoadedModel, load_pretrained
 from specframe.model.target import Target
 from specframe_plugins.drafters.draft_model.tokens import check_tokenizers
 from specframe_plugins.drafters.draft_model.truncated import first_layers
@@ -30,13 +30,13 @@ def load(spec: str | None, layers: int | None, target: Target) -> LanguageModel:
         UsageError: it has fewer layers.
         CheckpointError: it cannot be loaded, or its tokenizer is not the target's.
     """
-    model, tokenizer, name = target.model, target.tokenizer, target.name
+    loaded = LoadedModel(target.model, target.tokenizer, target.name)
     if spec is not None:
         loaded = load_pretrained(spec, target.dtype, target.device)
-        model, tokenizer, name = loaded.model, loaded.tokenizer, loaded.name
     if layers is not None:
-        model, name = first_layers(model, layers, name), f"{name} (first {layers} layers)"
-    language_model = LanguageModel(model, tokenizer, name)
+        first = first_layers(loaded.model, layers, loaded.name)
+        loaded = LoadedModel(first, loaded.tokenizer, f"{loaded.name} (first {layers} layers)")
+    language_model = LanguageModel(loaded)
     if spec is None:
         language_model.output_head = target.output_head
         return language_model
@@ -44,7 +44,7 @@ def load(spec: str | None, layers: int | None, target: Target) -> LanguageModel:
     if language_model.max_positions < target.max_positions:
         _log.warning(
             "draft model %s has %d positions and %s has %d: it drafts nothing beyond its own",
-            name,
+            loaded.name,
             language_model.max_positions,
             target.name,
             target.max_positions,

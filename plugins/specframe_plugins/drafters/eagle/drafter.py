@@ -214,6 +214,6 @@ COMPONENT = Component(
     train_options=TrainOptions,
     diagnose=diagnose,
     trees=TREES,
-    draws=EagleOptions.draws,
+    drafts=EagleOptions.drafts,
     sweep=sweep,
 )

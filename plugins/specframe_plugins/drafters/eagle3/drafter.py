@@ -70,6 +70,6 @@ COMPONENT = Component(
     train_options=Eagle3TrainOptions,
     diagnose=diagnose,
     trees=TREES,
-    draws=Eagle3Options.draws,
+    drafts=Eagle3Options.drafts,
     sweep=sweep,
 )

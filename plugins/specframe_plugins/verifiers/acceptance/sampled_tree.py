@@ -14,7 +14,7 @@ class SampledTreeOnHost(TreeOnHost):
     """A draft tree on the host, with the distributions that its tokens were drawn from.
 
     Args:
-        tree: N nodes; with ``draws``, or the root alone.
+        tree: N nodes; with ``sampled_from``, or the root alone.
         vocab_size: V of the target.
 
     Attributes:
@@ -26,17 +26,17 @@ class SampledTreeOnHost(TreeOnHost):
 
     def __init__(self, tree: DraftTree, vocab_size: int) -> None:
         super().__init__(tree)
-        if tree.draws is None and len(tree) > 1:
+        if tree.sampled_from is None and len(tree) > 1:
             raise SpecframeError(
                 "the drafter returned a tree without what it was drawn from; use --verifier sampling"
             )
-        self._draws, self._vocab_size = tree.draws, vocab_size
-        self.paths = tree.draws.paths if tree.draws is not None else ()
+        self._from, self._vocab_size = tree.sampled_from, vocab_size
+        self.paths = tree.sampled_from.paths if tree.sampled_from is not None else ()
 
     @property
     def without_replacement(self) -> bool:
         """Whether no two children of a node can hold the same token."""
-        return self._draws is not None and self._draws.kind == "without-replacement"
+        return self._from is not None and self._from.kind == "without-replacement"
 
     def candidates(self, node: int) -> list[int]:
         """Return the tokens drawn after a node, in their order; independent paths may repeat one."""
@@ -51,8 +51,8 @@ class SampledTreeOnHost(TreeOnHost):
 
     def distribution(self, node: int) -> Tensor:
         """Return what the children of a node were drawn from [V] float64; zero outside the active set."""
-        assert self._draws is not None
-        row = self._draws.probabilities[self._draws.rows[node]].double()
+        assert self._from is not None
+        row = self._from.probabilities[self._from.rows[node]].double()
         return torch.zeros(self._vocab_size, dtype=torch.float64, device=row.device).index_copy_(
-            0, self._draws.token_ids, row / row.sum()
+            0, self._from.token_ids, row / row.sum()
         )

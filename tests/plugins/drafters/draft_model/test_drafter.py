@@ -21,6 +21,7 @@ from specframe.engine.assembly import build_engine
 from specframe.engine.engine import Engine
 from specframe.engine.faults import ComponentError
 from specframe.model.language_model import LanguageModel
+from specframe.model.loading import LoadedModel
 from specframe.model.target import Target
 from specframe.testing import ReferenceGather, check_drafter
 from specframe_plugins.drafters.draft_model.drafter import DraftModelDrafter
@@ -38,7 +39,7 @@ DRAWN: tuple[TreeKind, ...] = tuple(kind for kind in TREE_KINDS if kind != "top-
 
 def language_model(kind: str) -> LanguageModel:
     options = {"model_type": kind} | KINDS[kind]
-    return LanguageModel(tiny_model(**options, seed=7), tiny_tokenizer(), kind)
+    return LanguageModel(LoadedModel(tiny_model(**options, seed=7), tiny_tokenizer(), kind))
 
 
 @pytest.fixture(scope="module", params=KINDS)
@@ -133,18 +134,18 @@ def drawing(model: LanguageModel, kind: TreeKind) -> DraftModelDrafter:
 @torch.inference_mode()
 def test_trees_are_drawn_from_the_models_own_distributions(model: LanguageModel, kind: TreeKind) -> None:
     drafter = drawing(model, kind)
-    drafter.draw_from(torch.Generator().manual_seed(4), torch.arange)
+    drafter.sample_from(torch.Generator().manual_seed(4), torch.arange)
     request = Request(model, drafter)
     tree = request.draft(root=50)
-    assert tree.draws is not None
+    assert tree.sampled_from is not None
     tokens, parents = tree.token_ids.tolist(), tree.parents.tolist()
     paths: list[list[int]] = [[]]
-    for node, row in enumerate(tree.draws.rows):
+    for node, row in enumerate(tree.sampled_from.rows):
         if node:
             paths.append([*paths[parents[node]], tokens[node]])
         if row >= 0:
             expected = (request.log_probs_after(paths[node]) / 0.8).softmax(-1)
-            torch.testing.assert_close(tree.draws.probabilities[row], expected, rtol=1e-3, atol=1e-4)
+            torch.testing.assert_close(tree.sampled_from.probabilities[row], expected, rtol=1e-3, atol=1e-4)
     assert max(map(len, paths)) > 1
 
 
@@ -203,7 +204,7 @@ def test_the_whole_target_as_its_own_draft_model_is_always_right(tmp_path: Path,
 @pytest.mark.parametrize("rows", [95, 110])
 @pytest.mark.parametrize("strategy", ["full", "static", "nanospec"])
 def test_vocabularies_that_are_padded_to_other_sizes_fit(tmp_path: Path, strategy: str, rows: int) -> None:
-    target = Target(tiny_model(), tiny_tokenizer(90), "tiny")
+    target = Target(LoadedModel(tiny_model(), tiny_tokenizer(90), "tiny"))
     target.model.generation_config.eos_token_id = None
     target.stop_ids = frozenset()
     model = saved(tmp_path / "draft", rows=rows, tokens=90, seed=3)

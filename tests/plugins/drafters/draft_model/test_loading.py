@@ -15,6 +15,7 @@ from transformers import PreTrainedTokenizerFast
 
 from specframe.contracts.options import build_options
 from specframe.errors import CheckpointError, SpecframeError, UsageError
+from specframe.model.loading import LoadedModel
 from specframe.model.target import Target
 from specframe.registry.components import BuildContext, DoctorRequest, Finding
 from specframe_plugins.drafters.draft_model.drafter import COMPONENT, DraftModelDrafter
@@ -83,7 +84,7 @@ def test_the_command_line_says_so_in_one_line(
 def test_tokens_behind_all_of_the_others_are_a_warning(
     drafted: int, emitted: int, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    target = Target(tiny_model(), tiny_tokenizer(emitted), "tiny")
+    target = Target(LoadedModel(tiny_model(), tiny_tokenizer(emitted), "tiny"))
     model = saved(tmp_path / "draft", tiny_tokenizer(drafted))
     with caplog.at_level(logging.WARNING):
         create(target, model=model)

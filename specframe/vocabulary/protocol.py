@@ -1,0 +1,68 @@
+"""What drafts go over: the tokens that a drafter may propose, and its LM head over them."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from torch import Tensor
+
+from specframe.contracts.lm_head import OutputHead
+from specframe.contracts.protocols import GatherBackend
+
+
+class Membership(Protocol):
+    """Which tokens may be proposed, and what that took; reading it changes nothing."""
+
+    @property
+    def active_size(self) -> Tensor:
+        """K, how many tokens may be proposed now, [] int64 on the device."""
+        ...
+
+    @property
+    def rows_fetched(self) -> Tensor:
+        """LM-head rows fetched since the request began, [] int64 on the device."""
+        ...
+
+    @property
+    def unknown_ids(self) -> int:
+        """How many ids of this request's strategy the drafter's LM head has no row for; a host read."""
+        ...
+
+    def covered(self, ids: tuple[int, ...]) -> Tensor:
+        """Return for every id whether it may be proposed now [n] bool, on the device."""
+        ...
+
+
+class DraftVocabulary(Membership, Protocol):
+    """An active set, or all rows of an LM head."""
+
+    @property
+    def output_head(self) -> OutputHead:
+        """The drafter's full LM head."""
+        ...
+
+    @property
+    def head(self) -> GatherBackend:
+        """The gather backend, as the drafter sees it."""
+        ...
+
+    @property
+    def tensors(self) -> tuple[Tensor, ...]:
+        """Whatever says which tokens are active."""
+        ...
+
+    def active_ids(self, count: int) -> Tensor:
+        """Return the tokens of the first slots [count] int64."""
+        ...
+
+    def reset(self) -> None:
+        """Begin a request."""
+        ...
+
+    def admit(self, ids: Tensor) -> None:
+        """Make ``ids`` [n] active."""
+        ...
+
+    def drop(self, ids: Tensor) -> None:
+        """Make ``ids`` [n] inactive."""
+        ...
