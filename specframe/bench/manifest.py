@@ -14,9 +14,9 @@ from typing import Any
 import attrs
 import torch
 
-import specframe
 from specframe.bench.checks import CheckResult
 from specframe.contracts.records import structure, write_whole
+from specframe.contracts.report import VERSION
 from specframe.errors import SpecframeError
 
 SCHEMA_VERSION = 1
@@ -92,7 +92,7 @@ def write_manifest(manifest: Manifest, path: Path) -> None:
 def versions_here() -> dict[str, str | None]:
     """Return the versions that a figure depends on; None for a package that is not installed."""
     found: dict[str, str | None] = {
-        "specframe": specframe.__version__,
+        "specframe": VERSION,
         "python": platform.python_version(),
     }
     for package in _PACKAGES:

@@ -12,12 +12,11 @@ import torch
 from torch import Tensor
 from transformers import GenerationConfig
 
-import specframe
 from specframe.bench.configurations import HF_GREEDY, HF_PROMPT_LOOKUP, Configuration
 from specframe.bench.rows import BenchRow
 from specframe.config import RunConfig
 from specframe.contracts.options import build_options, option
-from specframe.contracts.report import GenerationReport
+from specframe.contracts.report import VERSION, GenerationReport
 from specframe.contracts.sampling import SamplingParams
 from specframe.engine.recorder import peak_rss_bytes
 from specframe.model.target import Target
@@ -120,7 +119,7 @@ class Peer:
             tau=(len(token_ids) - 1) / target_passes if target_passes else 0.0,
             wall_s=wall_s,
             peak_rss_bytes=peak_rss_bytes(),
-            specframe_version=specframe.__version__,
+            specframe_version=VERSION,
         )
         return BenchRow(report=report, category=task.category, configuration=self.label, order=order)
 

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable
+from importlib.metadata import version
 from typing import Literal, get_args
 
 import attrs
+
+VERSION = version("specframe")
 
 Rejection = Literal["oov", "drafter_miss"]
 

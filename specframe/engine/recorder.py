@@ -10,10 +10,9 @@ import attrs
 import torch
 from torch import Tensor
 
-import specframe
 from specframe.config import AUTOREGRESSIVE, RunConfig
 from specframe.contracts.clock import Phase, PhaseClock
-from specframe.contracts.report import Arm, GenerationReport, PassesPerArm, Rejection, StepStats
+from specframe.contracts.report import VERSION, Arm, GenerationReport, PassesPerArm, Rejection, StepStats
 from specframe.contracts.tree import DraftTree, Verdict
 from specframe.engine.drafting.protocol import Drafting, Figures
 from specframe.request.output import Output
@@ -150,7 +149,7 @@ class GenerationRecorder:
             controller=PassesPerArm.of(steps),
             fallback=self.fallback,
             peak_rss_bytes=peak_rss_bytes(),
-            specframe_version=specframe.__version__,
+            specframe_version=VERSION,
         )
 
 

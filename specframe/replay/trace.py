@@ -12,7 +12,7 @@ import attrs
 import torch
 from torch import Tensor
 
-import specframe
+from specframe.contracts.report import VERSION
 from specframe.contracts.tree import DraftTree, Verdict
 
 FORMAT = 1
@@ -58,7 +58,7 @@ class TraceHeader:
     branching: int
     max_depth: int
     max_nodes: int
-    specframe_version: str = specframe.__version__
+    specframe_version: str = VERSION
 
 
 @attrs.frozen(slots=True, eq=False)

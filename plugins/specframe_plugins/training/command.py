@@ -12,7 +12,7 @@ import attrs
 import torch
 from safetensors.torch import save_file
 
-import specframe
+from specframe.contracts.report import VERSION
 from specframe.errors import UsageError
 from specframe.model.target import Target
 from specframe.registry.components import TrainRequest
@@ -113,7 +113,7 @@ def _note(trainer: Trainer, loss: float) -> str:
 def _write_settings(request: TrainRequest, work_dir: Path) -> None:
     """Writes down what was asked for; a later run with other settings says so in its own words."""
     settings = {
-        "specframe_version": specframe.__version__,
+        "specframe_version": VERSION,
         "torch_version": torch.__version__,
         "model": request.model,
         "out": request.out,
