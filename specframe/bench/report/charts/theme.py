@@ -9,15 +9,13 @@ from typing import Any
 
 import attrs
 
-from specframe.config import AUTOREGRESSIVE
+from specframe.bench.configurations import PEERS
+from specframe.config import AUTOREGRESSIVE, COMPARED
 
 _FIXED = {
     AUTOREGRESSIVE: "#8b949e",
-    "hf-greedy": "#9c7a5b",
-    "hf-prompt-lookup": "#8a63b8",
-    "full": "#3f7fd0",
-    "static": "#d98a00",
-    "nanospec": "#12a06b",
+    **dict(zip(PEERS, ("#9c7a5b", "#8a63b8"), strict=True)),
+    **dict(zip(COMPARED, ("#3f7fd0", "#d98a00", "#12a06b"), strict=True)),
 }
 _OTHERS = ("#c2528b", "#2a9fb5", "#9a8f1c", "#6a6fd1", "#b5602f", "#5a9a3c")
 _SHADES = (0.0, 0.13, -0.12, 0.22, 0.06, -0.06)  # away from the ground, of a strategy's further variants
