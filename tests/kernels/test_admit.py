@@ -8,6 +8,7 @@ from kernel_device import DEVICE
 from torch import Tensor
 
 from specframe.contracts.lm_head import OutputHead
+from specframe.testing import ReferenceGather
 from specframe.vocabulary.store import ActiveSet, VocabularyStore
 from specframe_kernels.admit import naive
 from specframe_kernels.admit import triton as kernel
@@ -17,10 +18,11 @@ VOCAB_SIZE = 23
 both_evictions = pytest.mark.parametrize("eviction", ["fifo", "lru"])
 
 
-class RecordingBackend:
+class RecordingBackend(ReferenceGather):
     """Remembers what the store of the core had fetched last."""
 
     def bind(self, head: OutputHead, active: ActiveSet | None) -> None:
+        super().bind(head, active)
         self.fetched: tuple[list[int], list[int]] = [], []
 
     def fetch(self, slots: Tensor, ids: Tensor) -> None:
