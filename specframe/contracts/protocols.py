@@ -264,3 +264,12 @@ class Verifier(ABC):
             target: what the target says after each node, with the request's logits processors applied.
             generator: the only source of randomness.
         """
+
+
+def complaint(component: object, contract: type) -> str | None:
+    """Return why an object does not fulfil a contract, as far as can be seen without calling it, or None."""
+    if not isinstance(component, contract):
+        return f"is a {type(component).__name__}; allowed: a class that inherits {contract.__name__}"
+    needed = [name for name in contract.__annotations__ if not hasattr(contract, name)]
+    lacking = [name for name in needed if not hasattr(component, name)]
+    return f"lacks {lacking[0]}, which {contract.__name__} leaves open" if lacking else None

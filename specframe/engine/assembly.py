@@ -9,6 +9,7 @@ import attrs
 import pluggy
 
 from specframe.config import AUTO, AUTOREGRESSIVE, RunConfig
+from specframe.contracts.faults import blaming
 from specframe.contracts.kinds import Kind
 from specframe.contracts.protocols import Drafter, Eviction, GatherBackend, VocabularyBuilder
 from specframe.engine.drafting.active import ActiveDrafting
@@ -135,10 +136,11 @@ def _vocabulary(
         )
     if strategy.eviction not in get_args(Eviction):
         raise unknown_name("eviction", strategy.eviction, get_args(Eviction))
-    return VocabularyStore(
-        drafter.output_head,
-        backend,
-        capacity=strategy.capacity,
-        eviction=strategy.eviction,
-        pinned_ids=strategy.pinned_ids,
-    )
+    with blaming("vocabulary"):
+        return VocabularyStore(
+            drafter.output_head,
+            backend,
+            capacity=strategy.capacity,
+            eviction=strategy.eviction,
+            pinned_ids=strategy.pinned_ids,
+        )

@@ -35,9 +35,7 @@ def checked(kind: Kind, make: Callable[[], Any]) -> Any:
     """
     with blaming(kind):
         made = make()
-    contract = getattr(protocols, KINDS[kind].protocol)
-    if not isinstance(made, contract):
-        raise ComponentError(
-            kind, f"is a {type(made).__name__}; allowed: a class that inherits {contract.__name__}"
-        )
+        what = protocols.complaint(made, getattr(protocols, KINDS[kind].protocol))
+    if what is not None:
+        raise ComponentError(kind, what)
     return made

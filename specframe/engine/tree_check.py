@@ -80,6 +80,8 @@ class TreeCheck:
             self._copied.synchronize()  # over already: the verdict was read on the host
         if not self._sound:
             raise ComponentError("drafter", f"drafted a malformed tree: {self._find_fault(tree, root)}")
+        if not isinstance(verdict, Verdict):
+            raise ComponentError("verifier", f"returned {type(verdict).__name__}; allowed: Verdict")
         path, emitted = verdict.path, verdict.emitted_ids
         if path[:1] != (0,) or not all(a < b < len(tree) for a, b in pairwise(path)):
             raise ComponentError(

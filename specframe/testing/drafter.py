@@ -30,7 +30,7 @@ def check_drafter(drafter: Drafter, feature_size: int) -> None:
     Raises:
         AssertionError: it breaks a promise of ``Drafter``.
     """
-    require_contract(drafter, Drafter, "output_head", "branching", "max_depth", "max_nodes")
+    require_contract(drafter, Drafter)
     require(drafter.branching >= 1, f"branching is {drafter.branching}; allowed: 1 or more")
     require(drafter.max_nodes >= 1, f"max_nodes is {drafter.max_nodes}; allowed: 1 or more")
     require(drafter.max_depth >= 0, f"max_depth is {drafter.max_depth}; allowed: 0 or more")

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from specframe.contracts.active_set import ActiveSet
 from specframe.contracts.lm_head import OutputHead
-from specframe.contracts.protocols import GatherBackend
+from specframe.contracts.protocols import GatherBackend, complaint
 from specframe.contracts.tree import DraftTree, Verdict
 
 
@@ -50,11 +50,10 @@ def require(condition: object, broken: str) -> None:
         raise AssertionError(broken)
 
 
-def require_contract(component: object, contract: type, *members: str) -> None:
+def require_contract(component: object, contract: type) -> None:
     """Raise an AssertionError unless a component inherits its contract and has what that leaves open."""
-    require(isinstance(component, contract), f"it does not inherit {contract.__name__}")
-    for member in members:
-        require(hasattr(component, member), f"it lacks {member}, a member of {contract.__name__}")
+    what = complaint(component, contract)
+    require(what is None, f"it {what}")
 
 
 def generator() -> torch.Generator:

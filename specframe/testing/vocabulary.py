@@ -30,7 +30,7 @@ def check_vocabulary_builder(builder: VocabularyBuilder, vocab_size: int) -> Non
     Raises:
         AssertionError: it breaks a promise of ``VocabularyBuilder``.
     """
-    require_contract(builder, VocabularyBuilder, "capacity", "pinned_ids")
+    require_contract(builder, VocabularyBuilder)
     _check_ids(builder.pinned_ids, vocab_size, "pinned_ids")
     require(builder.eviction in get_args(Eviction), f"eviction is {builder.eviction!r}; allowed: fifo, lru")
     require(

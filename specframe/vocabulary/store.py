@@ -84,11 +84,6 @@ class VocabularyStore:
         self._admitter: Admitter = own or TorchAdmitter(self.active, pinned, eviction, self.head.fetch)
 
     @property
-    def size(self) -> int:
-        """K, the number of active tokens; a host read."""
-        return int(self.active.count)
-
-    @property
     def active_size(self) -> Tensor:
         """K, [] int64 on the device."""
         return self.active.count.clone()

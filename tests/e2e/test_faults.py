@@ -12,12 +12,16 @@ import torch
 from tiny_engines import PROMPT, drafting_engine, eagle, endless_target, nanospec
 from tiny_models import reference_greedy
 
+from specframe.config import RunConfig
+from specframe.contracts.protocols import VocabularyBuilder
 from specframe.contracts.report import GenerationReport
 from specframe.contracts.sampling import SamplingParams
 from specframe.contracts.tree import DraftTree, Verdict
 from specframe.engine.engine import Engine
+from specframe.engine.faults import checked, naming
 from specframe.errors import SpecframeError
 from specframe.model.target import Prefill, Target, TreePass
+from specframe_plugins.drafters.eagle.drafter import EagleDrafter
 from specframe_plugins.gathers.torch import TorchGather
 from specframe_plugins.verifiers.greedy import GreedyVerifier
 
@@ -274,6 +278,38 @@ def test_a_verdict_that_does_not_belong_to_the_tree_is_named(
     broken = bench(target, fallback=True)
     misbehave(broken.components["verifier"], "verify", call, act)
     assert_named_and_harmless(broken, "verifier", "verify", "allowed: ", expected)
+
+
+def test_what_is_no_verdict_is_named(target: Target, expected: list[int]) -> None:
+    broken = bench(target)
+    misbehave(broken.components["verifier"], "verify", 3, lambda verdict: None)
+    assert_named_and_harmless(broken, "verifier", "verify", "returned NoneType; allowed: Verdict", expected)
+
+
+def test_an_exception_in_a_property_of_the_drafter_is_named(
+    target: Target, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine, key = bench(target).engine, object()
+    said = engine.generate(PROMPT, 4, turn_of=key).token_ids
+    monkeypatch.setattr(EagleDrafter, "remembered", property(fail))
+    with pytest.raises(SpecframeError, match="drafter 'eagle' raised ValueError: out of order"):
+        engine.generate([*PROMPT, *said, 50], 4, turn_of=key)
+
+
+class Bare(VocabularyBuilder):
+    """Inherits the contract and gives nothing."""
+
+
+@pytest.mark.parametrize(
+    ("made", "complaint"),
+    [
+        (None, "strategy 'nanospec' is a NoneType; allowed: a class that inherits VocabularyBuilder"),
+        (Bare(), "strategy 'nanospec' lacks capacity, which VocabularyBuilder leaves open"),
+    ],
+)
+def test_a_factory_that_makes_no_component_is_named(made: Any, complaint: str) -> None:
+    with pytest.raises(SpecframeError, match=complaint), naming(RunConfig()):
+        checked("vocabulary", lambda: made)
 
 
 @pytest.mark.parametrize("value", [torch.nan, torch.inf])

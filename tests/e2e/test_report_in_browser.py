@@ -12,6 +12,7 @@ import pytest
 from playwright.sync_api import Browser, Page, sync_playwright
 from report_rows import PROFILES, bench_rows, manifest
 
+from specframe.bench.checks import CheckResult
 from specframe.bench.report.writing import write_report
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
@@ -21,12 +22,7 @@ pytestmark = pytest.mark.skipif(
     reason="Chromium is not installed; on Debian: apt install chromium",
 )
 
-FINDING = {
-    "configuration": "nanospec",
-    "check": "isolation",
-    "passed": False,
-    "message": "<b>left over</b> & more",
-}
+FINDING = CheckResult("nanospec", "isolation", False, "<b>left over</b> & more")
 
 
 @attrs.frozen

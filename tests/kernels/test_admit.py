@@ -46,7 +46,7 @@ class Store:
         self.backend.fetched = [], []
         self.store.admit(ids.cpu())
         active = self.store.active
-        size = self.store.size
+        size = int(self.store.active_size)
         return active.slot_of.tolist(), active.token_of[:size].tolist(), size, self.backend.fetched
 
 

@@ -30,11 +30,6 @@ class PathEnds:
     misses_by_depth: tuple[int, ...]
     accepted_by_depth: tuple[int, ...]
 
-    @property
-    def leaves(self) -> int:
-        """Target passes whose path was accepted to a leaf of the tree."""
-        return self.passes - self.oov - self.misses
-
     def share(self, count: int) -> float:
         """Return a count as a share of the target passes."""
         return count / self.passes if self.passes else 0.0

@@ -84,7 +84,8 @@ class ActiveDrafting:
         The drafter may remember fewer than are shared, and the last of these is always read again. A strategy
         that starts afresh is shown as many of the prompt's last positions as for any prompt.
         """
-        kept = min(max(shared - 1, 0), self.drafter.remembered)
+        with blaming("drafter"):
+            kept = min(max(shared - 1, 0), self.drafter.remembered)
         if self.strategy.keeps_active_set:
             return kept
         return max(min(kept, prompt_tokens - self.demands.prompt_window), 0)

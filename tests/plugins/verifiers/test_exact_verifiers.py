@@ -124,13 +124,15 @@ def nanospec() -> Iterator[Tensor]:
     store = VocabularyStore(head, TorchGather(), capacity=2, pinned_ids=strategy.pinned_ids)
     store.admit(strategy.start(torch.tensor([0, 1]), None))
     for step in itertools.count():
-        before = store.active.token_of[: store.size].long()
+        before = store.active.token_of[: int(store.active_size)].long()
         yield before
         token = next(token for token in range(VOCAB_SIZE) if token not in before.tolist())
         verdict = Verdict((0,), (), token, True)
         topk_ids = torch.full((1, strategy.harvest_topk), token) if strategy.harvest_topk else None
         store.admit(strategy.observe(verdict, DraftTree.root_only(token), topk_ids))
-        assert before.tolist() != store.active.token_of[: store.size].tolist(), f"unchanged by step {step}"
+        assert before.tolist() != store.active.token_of[: int(store.active_size)].tolist(), (
+            f"unchanged by step {step}"
+        )
 
 
 @pytest.mark.parametrize("strategy", [full, static, nanospec])

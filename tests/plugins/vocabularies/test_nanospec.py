@@ -168,5 +168,5 @@ def test_a_long_request_never_outgrows_the_packed_head(target: Target) -> None:
     for _ in range(30):
         verdict, tree, topk_ids = one_step()
         store.admit(builder.observe(verdict, tree, topk_ids))
-        assert store.size == 20
+        assert int(store.active_size) == 20
         assert store.contains(torch.tensor([*REQUIRED.tolist(), *verdict.emitted_ids])).all()

@@ -110,7 +110,7 @@ def test_a_peer_has_a_speed_and_nothing_that_it_does_not_tell() -> None:
 
 def test_a_rejection_is_counted_one_deeper_than_what_was_accepted() -> None:
     ends = path_ends([with_steps([0, 1, 1, 3], ["oov", "drafter_miss", "oov", None], [0, 2, 1, 4])])
-    assert (ends.passes, ends.oov, ends.misses, ends.leaves) == (4, 2, 1, 1)
+    assert (ends.passes, ends.oov, ends.misses) == (4, 2, 1)
     assert ends.oov_by_depth == (1, 1, 0)
     assert ends.misses_by_depth == (0, 1, 0)
     assert ends.accepted_by_depth == (3, 1, 1)

@@ -30,7 +30,7 @@ def store_of(head: OutputHead, *, capacity: int = 4, pinned: tuple[int, ...] = (
 def test_ids_without_a_row_are_left_out_and_counted_once() -> None:
     store = store_of(reduced_head())
     store.admit(torch.tensor([3, 4, 21, 4, 39]))
-    assert store.size == 2
+    assert int(store.active_size) == 2
     assert store.contains(torch.tensor([3, 4, 21, 39, 8])).tolist() == [True, False, True, False, False]
     assert store.unknown_ids == 2
 
@@ -45,11 +45,11 @@ def test_a_new_request_has_asked_for_nothing() -> None:
 def test_ids_of_which_none_has_a_row_change_nothing() -> None:
     store = store_of(reduced_head())
     store.admit(torch.tensor([0, 1, 2]))
-    assert store.size == 0
+    assert int(store.active_size) == 0
 
 
 def test_pinned_ids_without_a_row_take_no_slot() -> None:
-    assert store_of(reduced_head(), pinned=(1, 5)).size == 1
+    assert store_of(reduced_head(), pinned=(1, 5)).active_size == 1
 
 
 def test_a_capacity_beyond_the_rows_means_all_rows() -> None:

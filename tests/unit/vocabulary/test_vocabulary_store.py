@@ -85,7 +85,7 @@ def make_store(
 
 def active_ids(store: VocabularyStore) -> list[int]:
     """Return the active ids in order of their slots."""
-    return store.active.token_of[: store.size].tolist()
+    return store.active.token_of[: int(store.active_size)].tolist()
 
 
 def admit(store: VocabularyStore, *ids: int) -> list[int]:
@@ -155,14 +155,16 @@ def test_slots_tokens_and_fetched_rows_always_agree(backend_type: type[Recording
         for ids in [*admissions, None, *admissions]:
             store.reset() if ids is None else store.admit(torch.tensor(ids, dtype=torch.int64))
             tokens = active_ids(store)
-            assert store.size <= capacity
+            assert int(store.active_size) <= capacity
             assert len(set(tokens)) == len(tokens), "a token has two slots"
             assert pinned <= set(tokens), "a pinned id was evicted"
             slot_of = store.active.slot_of
             assert {int(t): int(slot_of[t]) for t in (slot_of >= 0).nonzero().flatten()} == {
                 token: slot for slot, token in enumerate(tokens)
             }, "a stale slot"
-            assert [backend.row_of_slot[slot] for slot in range(store.size)] == tokens, "a stale row"
+            assert [backend.row_of_slot[slot] for slot in range(int(store.active_size))] == tokens, (
+                "a stale row"
+            )
 
     check()
 
@@ -277,7 +279,7 @@ def test_an_id_out_of_range_is_an_error_that_names_it(bad: int) -> None:
     store = make_store(3)
     with pytest.raises(SpecframeError, match=f"token id {bad}; allowed: 0 to 22"):
         admit(store, 3, bad)
-    assert store.size == 0
+    assert int(store.active_size) == 0
 
 
 def test_on_the_device_an_id_out_of_range_is_left_out() -> None:
@@ -300,7 +302,7 @@ def test_admission_touches_only_the_entries_of_its_candidates(ids: list[int]) ->
         pinned_ids=torch.tensor([], dtype=torch.int64),
     )
     store.admit(torch.tensor(ids))
-    assert int((store.active.slot_of >= 0).sum()) == store.size
+    assert int((store.active.slot_of >= 0).sum()) == int(store.active_size)
     assert int((store._admitter._last_position >= 0).sum()) == 0
 
 
@@ -327,4 +329,4 @@ def test_everything_may_be_dropped() -> None:
     store = make_store(6)
     store.admit(torch.tensor([3, 4]))
     store.drop(torch.tensor([3, 4]))
-    assert store.size == 0
+    assert int(store.active_size) == 0

@@ -15,17 +15,15 @@ import attrs
 from specframe.contracts.options import option
 from specframe.contracts.protocols import Drafter
 from specframe.errors import UsageError
-from specframe.registry.components import BuildContext, Component
+from specframe.registry.components import BuildContext
 from specframe_plugins.drafters.eagle.diagnosis import predictor
+from specframe_plugins.drafters.eagle.drafter import COMPONENT as EAGLE
 from specframe_plugins.drafters.eagle.drafter import EagleOptions, assemble
 from specframe_plugins.drafters.eagle3.architecture import Eagle3TrainOptions, train
 from specframe_plugins.drafters.eagle3.cached import CachedEagle3
 from specframe_plugins.drafters.eagle3.checkpoint import load_head
 from specframe_plugins.drafters.eagle3.diagnosis import SUBJECT, diagnose, special_ids
-from specframe_plugins.drafters.lookup.options import sweep
 from specframe_plugins.drafters.probe import warn_unless_it_predicts
-from specframe_plugins.training import data_commands
-from specframe_plugins.trees.shape import TREES
 
 _log = logging.getLogger(__name__)
 
@@ -60,16 +58,14 @@ def create(options: Eagle3Options, context: BuildContext) -> Drafter:
     return assemble(make_layer, embed_tokens, output_head, options, context, layers)
 
 
-COMPONENT = Component(
+COMPONENT = attrs.evolve(
+    EAGLE,
     name="eagle3",
     summary="EAGLE-3: one decoder layer on features of several target layers, dynamic draft tree",
     options=Eagle3Options,
     factory=create,
     train=train,
-    train_data=data_commands,
     train_options=Eagle3TrainOptions,
     diagnose=diagnose,
-    trees=TREES,
     drafts=Eagle3Options.drafts,
-    sweep=sweep,
 )
