@@ -9,10 +9,10 @@ from specframe.contracts.target_logits import TargetLogits
 from specframe.contracts.tree import DraftTree, Verdict
 from specframe.registry.components import Component
 from specframe_plugins.verifiers.acceptance import drawing
+from specframe_plugins.verifiers.acceptance.k_sequential import KSequential
 from specframe_plugins.verifiers.acceptance.sampled_tree import SampledTreeOnHost
 from specframe_plugins.verifiers.acceptance.temperature import needs_temperature
 from specframe_plugins.verifiers.acceptance.tree_walk import walk
-from specframe_plugins.verifiers.k_sequential import KSequential
 
 
 class SpectrVerifier(Verifier):
