@@ -5,7 +5,7 @@ from __future__ import annotations
 from types import TracebackType
 
 from specframe.contracts.kinds import KINDS, Kind
-from specframe.errors import SpecframeError
+from specframe.errors import SpecframeError, one_line
 
 
 class ComponentError(SpecframeError):
@@ -35,7 +35,7 @@ class _Blame:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         if isinstance(error, Exception) and not isinstance(error, SpecframeError):
-            raise ComponentError(self._kind, f"raised {type(error).__name__}: {error}") from error
+            raise ComponentError(self._kind, f"raised {one_line(error)}") from error
 
 
 _BLAME: dict[Kind, _Blame] = {kind: _Blame(kind) for kind in KINDS}

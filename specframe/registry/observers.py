@@ -9,7 +9,7 @@ import pluggy
 
 from specframe.config import RunConfig
 from specframe.contracts.report import GenerationReport, StepStats
-from specframe.errors import SpecframeError
+from specframe.errors import SpecframeError, one_line
 from specframe.registry.manager import hook_of
 
 
@@ -54,6 +54,4 @@ def _tell(callers: list[tuple[str, pluggy.HookCaller]], **event: Any) -> None:
         try:
             caller(**event)
         except Exception as error:
-            raise SpecframeError(
-                f"plugin {name} raised in {caller.name}(): {type(error).__name__}: {error}"
-            ) from error
+            raise SpecframeError(f"plugin {name} raised in {caller.name}(): {one_line(error)}") from error
