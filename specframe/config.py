@@ -86,6 +86,8 @@ class RunConfig:
                 raise UsageError(f"{name} is {getattr(self, name)}; allowed: 1 or more")
         if self.target_forward not in get_args(ForwardName):
             raise unknown_name("target forward", self.target_forward, get_args(ForwardName))
+        if not isinstance(self.sampling, SamplingParams):
+            raise UsageError(f"sampling is {self.sampling!r}; allowed: SamplingParams")
         for kind in self.options:
             if kind not in KINDS:
                 raise unknown_name("option group", kind, KINDS)

@@ -84,6 +84,8 @@ class Request:
     def __attrs_post_init__(self) -> None:
         if self.max_new_tokens is not None and self.max_new_tokens < 1:
             raise UsageError(f"max_new_tokens is {self.max_new_tokens}; allowed: 1 or more")
+        if not isinstance(self.sampling, SamplingParams | None):
+            raise UsageError(f"sampling is {self.sampling!r}; allowed: SamplingParams, or None")
         if "" in self.stop:
             raise UsageError("a stop string is empty; allowed: at least one character")
 

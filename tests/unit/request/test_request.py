@@ -8,6 +8,7 @@ import pytest
 import torch
 from tiny_models import tiny_tokenizer
 
+from specframe.config import RunConfig
 from specframe.errors import UsageError
 from specframe.request.request import Request
 
@@ -68,3 +69,10 @@ def test_settings_that_cannot_be_are_refused(settings: Any) -> None:
 
 def test_one_stop_string_need_not_be_in_a_list() -> None:
     assert Request("w5", stop="w6").stop == ("w6",)
+
+
+@pytest.mark.parametrize("sampling", [3, {"temperature": 0.5}])
+def test_sampling_that_is_no_sampling_params_is_refused(sampling: Any) -> None:
+    for make in (lambda: Request("hello", sampling=sampling), lambda: RunConfig(sampling=sampling)):
+        with pytest.raises(UsageError, match="allowed: SamplingParams"):
+            make()
