@@ -261,7 +261,7 @@ def _converted(name: str, key: str, locate: Callable[[Path], Path]) -> Path:
         key: names its content in the cache.
         locate: returns the GGUF file, given a directory where it may be put together.
     """
-    final = _cache_directory() / "models" / key
+    final = cache_directory() / "models" / key
     if final.is_dir():
         return final
     print(f"converting {name} once, into {final} ...", file=sys.stderr, flush=True)
@@ -310,7 +310,8 @@ def _dequantize(gguf: Path, directory: Path, name: str) -> None:
         tokenizer.save_pretrained(directory)
 
 
-def _cache_directory() -> Path:
+def cache_directory() -> Path:
+    """Return the folder that keeps converted models and measured costs."""
     chosen = os.environ.get(CACHE_VARIABLE)
     if chosen:
         return Path(chosen).expanduser()
