@@ -86,7 +86,7 @@ def setup_of(config: RunConfig, target: Target, drafter: Drafter, options: Any) 
     """Return what costs are measured of."""
     layers = getattr(target.config, "num_hidden_layers", 0)
     chosen = ", ".join(
-        f"{name}={value}" for name, value in attrs.asdict(options).items() if value is not None
+        f"{name}={value}" for name, value in sorted(attrs.asdict(options).items()) if value is not None
     )
     shape = f"{drafter.max_depth} levels, {drafter.branching} wide, {drafter.max_nodes} nodes"
     return Setup(

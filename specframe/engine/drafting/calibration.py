@@ -10,7 +10,7 @@ _EDGES = (0.1, 0.3, 0.6)
 _DEPTHS = 4
 # Drafters promise more than the target keeps; this much is kept until the text says otherwise, with the
 # weight of so much promised.
-_KEPT, _WEIGHT = 0.8, 2.0
+_KEPT, _WEIGHT = 1.0, 2.0
 # What a pass leaves of the passes before it.
 _MEMORY = 0.98
 

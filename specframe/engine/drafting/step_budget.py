@@ -25,16 +25,22 @@ from specframe.engine.drafting.calibration import Calibration
 
 # What a pass leaves of the passes before it, in all that a request remembers.
 _MEMORY = 0.97
+# What a mean starts from never weighs less.
+_LEAST_WEIGHT = 0.5
 # A text is expected to go on along a drafted path in so many of ten cases, with the weight of so many.
 _FOLLOWED, _FOLLOWED_WEIGHT = 0.6, 4.0
-# Paths that a head promises for a text that it drafts well: what a draft is hoped to bring at first, and
-# again when there was none for long. Trying costs little, and not trying may cost all that drafting is worth.
+# Paths that a head promises for a text that it drafts well: what a draft is hoped to bring before there was
+# one, with the weight of so many.
 _HOPED = (0.75, 0.5, 0.33, 0.2, 0.12, 0.1, 0.08, 0.05)
-_HOPE_WEIGHT = 6.0
+_HOPE_WEIGHT = 4.0
+# Of the tokens without a draft, the share that may be lost by trying one where none is expected to pay.
+_TRIALS = 0.015
 # A path of the context that is likelier says more about what it brings than about the head.
 _BESIDE = 0.3
 # A level opens the way to further ones, which add so much to what it brings.
 _FURTHER = 1.0
+_SURE = 0.5
+_MORE = 1.0
 # The nodes that the next level is expected to add decide what one of them costs.
 _NEXT_NODES = 3
 # Active tokens of a request that has hardly begun.
@@ -49,7 +55,7 @@ _MARGIN = 0.01
 
 
 class Mean:
-    """A mean that forgets: what it starts from keeps its weight, and all else loses some with every pass."""
+    """A mean that forgets: with every pass all values lose weight, what it starts from not more than most."""
 
     def __init__(self, start: float, weight: float) -> None:
         self._start, self._weight = start, weight
@@ -69,6 +75,7 @@ class Mean:
         """Let a pass go by."""
         self._sum *= _MEMORY
         self._count *= _MEMORY
+        self._weight = max(_MEMORY * self._weight, _LEAST_WEIGHT)
 
 
 @attrs.define
@@ -93,6 +100,7 @@ class _Step:
     beside: float = 0.0
     widths: list[int] = attrs.field(factory=list)
     worthy: int = 1
+    surest: float = 1.0
     branches: Branches | None = None
 
 
@@ -116,6 +124,7 @@ class StepBudget:
         self._head_calls = Mean(min(2.0, max(deepest, 1.0)), _HOPE_WEIGHT)
         self._tokens, self._seconds = _HOPE_WEIGHT, _HOPE_WEIGHT / costs.speed(_HOPED, usual, context)
         self._gain = Mean(self._best_of(_HOPED)[1], _HOPE_WEIGHT)
+        self._put_aside = 0.0
 
     @property
     def price(self) -> float:
@@ -163,7 +172,10 @@ class StepBudget:
     def wants_head(self, path: Sequence[float] = ()) -> bool:
         """Return whether the head should draft, as in ``Budget``: a likely path leaves it less to gain."""
         beside = self._calibration(1, math.exp(path[0])) if path else 0.0
-        wanted = (1 - beside) * self._gain.value > self.price * self._draft_s.value
+        cost = self.price * self._draft_s.value
+        wanted = (1 - beside) * self._gain.value > cost
+        if not wanted and self._put_aside > cost and (1 - beside) * self._best_of(_HOPED)[1] > cost:
+            wanted, self._put_aside = True, 0.0
         self._step.beside, self._step.drafts = beside, wanted
         return wanted
 
@@ -175,9 +187,15 @@ class StepBudget:
         node = price * (self.pass_s(step.worthy + _NEXT_NODES) - self.pass_s(step.worthy)) / _NEXT_NODES
         step.worthy += sum(one > node for one in likely)
         node = price * (self.pass_s(step.worthy + _NEXT_NODES) - self.pass_s(step.worthy)) / _NEXT_NODES
+        sure = likely[0] / max(step.surest, 1e-9)
+        step.surest = likely[0]
+        followed = _SURE * min(sure, 0.95) + (1 - _SURE) * followed
         best, chosen, gain = 0.0, 0, 0.0
+        level, path = price * (self._costs.level_s(1) + self._costs.head(1, step.rows)), likely[0] * followed
+        while _FURTHER and (more := path * followed * _FURTHER - node - level) > 0.01:
+            gain, path = gain + more, path * followed
         for width, one in enumerate(likely, start=1):
-            gain += max(one * followed * _FURTHER - node, 0.0)
+            gain += max(one * followed * _MORE - node, 0.0)
             net = gain - price * (self._costs.level_s(width) + self._costs.head(width, step.rows))
             if net > best:
                 best, chosen = net, width
@@ -210,8 +228,12 @@ class StepBudget:
             active: for every emitted token, whether the strategy had it active.
         """
         step, accepted = self._step, len(verdict.accepted_ids)
-        for mean in (self._followed, self._outside, self._draft_s, self._head_calls, self._gain):
-            mean.fade()
+        self._followed.fade()
+        if step.drafts:
+            for mean in (self._outside, self._draft_s, self._head_calls, self._gain):
+                mean.fade()
+        else:
+            self._put_aside += _TRIALS
         nodes = 1 if step.branches is None else len(step.branches)
         spent = self.pass_s(nodes) + self.expected_draft_s
         self._tokens = _MEMORY * self._tokens + accepted + 1
