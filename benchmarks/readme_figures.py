@@ -23,7 +23,7 @@ HEAD_ALONE = "drafter.lookup=0"
 
 
 def main() -> None:
-    """Print a table of all configurations, ratios by task, how far costs were off, and what sampling keeps."""
+    """Print a table of all configurations, ratios by task, errors of costs, and what sampling keeps."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("rows", type=Path, help="what `specframe bench --json` wrote")
     rows = read_rows(parser.parse_args().rows)

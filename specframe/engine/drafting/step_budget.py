@@ -37,10 +37,9 @@ _HOPE_WEIGHT = 4.0
 _TRIALS = 0.015
 # A path of the context that is likelier says more about what it brings than about the head.
 _BESIDE = 0.3
-# A level opens the way to further ones, which add so much to what it brings.
-_FURTHER = 1.0
-_SURE = 0.5
-_MORE = 1.0
+# A node brings more than its best child: further children, and the levels below. So many times as much (over
+# made-up costs of three machines, 1.0 was up to 5 % slower and 1.8 as fast).
+_FURTHER = 1.3
 # The nodes that the next level is expected to add decide what one of them costs.
 _NEXT_NODES = 3
 # Active tokens of a request that has hardly begun.
@@ -87,6 +86,7 @@ class _Step:
         rows: active tokens that the head goes over; None for the full vocabulary.
         asked: the drafter was asked for a draft.
         drafts: so was its head.
+        is_trial: though no draft is expected to pay.
         beside: probability of the first node of a path that needs no head.
         widths: nodes of the levels that the head drafted below the first.
         worthy: nodes so far that are worth their place in the target pass, the root included.
@@ -97,10 +97,10 @@ class _Step:
     rows: int | None
     asked: bool = False
     drafts: bool = False
+    is_trial: bool = False
     beside: float = 0.0
     widths: list[int] = attrs.field(factory=list)
     worthy: int = 1
-    surest: float = 1.0
     branches: Branches | None = None
 
 
@@ -173,11 +173,12 @@ class StepBudget:
         """Return whether the head should draft, as in ``Budget``: a likely path leaves it less to gain."""
         beside = self._calibration(1, math.exp(path[0])) if path else 0.0
         cost = self.price * self._draft_s.value
-        wanted = (1 - beside) * self._gain.value > cost
-        if not wanted and self._put_aside > cost and (1 - beside) * self._best_of(_HOPED)[1] > cost:
-            wanted, self._put_aside = True, 0.0
-        self._step.beside, self._step.drafts = beside, wanted
-        return wanted
+        step = self._step
+        step.beside = beside
+        step.drafts = (1 - beside) * self._gain.value > cost
+        if not step.drafts and self._put_aside > cost:
+            step.drafts = step.is_trial = (1 - beside) * self._best_of(_HOPED)[1] > cost
+        return step.drafts
 
     def beams(self, log_probs: Sequence[float]) -> int:
         """Return how many nodes of the level drafted last should get children, as in ``Budget``."""
@@ -187,15 +188,9 @@ class StepBudget:
         node = price * (self.pass_s(step.worthy + _NEXT_NODES) - self.pass_s(step.worthy)) / _NEXT_NODES
         step.worthy += sum(one > node for one in likely)
         node = price * (self.pass_s(step.worthy + _NEXT_NODES) - self.pass_s(step.worthy)) / _NEXT_NODES
-        sure = likely[0] / max(step.surest, 1e-9)
-        step.surest = likely[0]
-        followed = _SURE * min(sure, 0.95) + (1 - _SURE) * followed
         best, chosen, gain = 0.0, 0, 0.0
-        level, path = price * (self._costs.level_s(1) + self._costs.head(1, step.rows)), likely[0] * followed
-        while _FURTHER and (more := path * followed * _FURTHER - node - level) > 0.01:
-            gain, path = gain + more, path * followed
         for width, one in enumerate(likely, start=1):
-            gain += max(one * followed * _MORE - node, 0.0)
+            gain += max(one * followed * _FURTHER - node, 0.0)
             net = gain - price * (self._costs.level_s(width) + self._costs.head(width, step.rows))
             if net > best:
                 best, chosen = net, width
@@ -243,8 +238,11 @@ class StepBudget:
         if step.drafts:
             self._draft_s.add(self.expected_draft_s)
             self._head_calls.add(1.0 + len(step.widths))
+            gained = accepted - self.price * (self.pass_s(nodes) - self.pass_s(1))
             if step.beside < _BESIDE:
-                self._gain.add(accepted - self.price * (self.pass_s(nodes) - self.pass_s(1)))
+                self._gain.add(gained)
+            if step.is_trial:
+                self._put_aside -= max(self.price * self.expected_draft_s - gained, 0.0)
             if step.rows is None:
                 self._outside.add(1.0 if not all(active[:-1]) else 0.0)
             else:
