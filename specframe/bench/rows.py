@@ -12,7 +12,6 @@ from specframe.contracts.records import structure
 from specframe.contracts.report import GenerationReport, Rejection, StepStats
 from specframe.errors import SpecframeError
 
-
 # Keys of older files that say nothing any more: passes by what a controller chose, before costs decided.
 _RETIRED = ("controller",)
 

@@ -152,6 +152,7 @@ def test_the_rows_say_what_happened(bench: CommandLine, tmp_path: Path) -> None:
     assert ours.steps.active_size[0] - ours.steps.rows_fetched[0] == 3
     assert {name for name, value in attrs.asdict(ours.report).items() if value is None} == {
         "drafts",
+        "costs",
         "cost_error",
         "fallback",
     }

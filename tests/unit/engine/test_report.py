@@ -53,6 +53,7 @@ KEYS = [
     "drafter_misses",
     "accept_by_depth",
     "drafts",
+    "costs",
     "cost_error",
     "fallback",
     "peak_rss_bytes",
