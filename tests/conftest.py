@@ -7,13 +7,17 @@ os.environ["TRITON_INTERPRET"] = os.environ.get("TRITON_INTERPRET", "1")
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from command_line import CommandLine, command_line
+from paper_machines import costs_for, paper_costs
 from tiny_models import tiny_model, tiny_target, tiny_tokenizer
 
-from specframe.model.loading import load_pretrained
+from specframe.config import AUTO
+from specframe.engine.known_costs import KnownCosts, setup_of
+from specframe.model.loading import CACHE_VARIABLE, cache_directory, load_pretrained
 from specframe.model.target import Target
 from specframe_plugins.drafters.eagle.checkpoint import save_head
 from specframe_plugins.drafters.eagle.model import EagleConfig, EagleHead
@@ -27,6 +31,43 @@ def _commands_change_no_threads_of_other_tests() -> Iterator[None]:
     threads = torch.get_num_threads()
     yield
     torch.set_num_threads(threads)
+
+
+_known_costs = KnownCosts.of
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _nothing_is_measured_by_accident(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Whoever asks for no costs goes by those of a machine on paper, so that drafts are the same everywhere.
+
+    What commands in processes of their own measure is kept in a folder of this session, which shares nothing
+    with the user's but converted models.
+    """
+    models, folder = cache_directory() / "models", tmp_path_factory.mktemp("cache")
+    models.mkdir(parents=True, exist_ok=True)
+    (folder / "models").symlink_to(models, target_is_directory=True)
+
+    def of(config: Any, target: Any, drafter: Any, options: Any, make_backend: Any) -> KnownCosts:
+        if config.costs != AUTO:
+            return _known_costs(config, target, drafter, options, make_backend)
+        setup = setup_of(config, target, drafter, options)
+        return KnownCosts(costs_for(paper_costs(), setup, drafter.branching))
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv(CACHE_VARIABLE, str(folder))
+        patch.setattr(KnownCosts, "of", of)
+        yield
+
+
+@pytest.fixture
+def measured(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    """What a user gets who asks for no costs: they are measured. The folder that keeps them."""
+    models, folder = cache_directory() / "models", tmp_path / "cache"
+    folder.mkdir()
+    (folder / "models").symlink_to(models, target_is_directory=True)
+    monkeypatch.setenv(CACHE_VARIABLE, str(folder))
+    monkeypatch.setattr(KnownCosts, "of", _known_costs)
+    return folder / "costs"
 
 
 @pytest.fixture(scope="session")

@@ -79,8 +79,9 @@ class GenerationReport:
     depth d + 1. ``token_ids`` end with the token that ended the generation, ``text`` before it.
     ``unknown_ids`` counts the distinct ids that the strategy asked for and the drafter's own, reduced LM
     head has no row for. ``kept_tokens`` are the prompt tokens that an earlier turn had left in the caches.
-    ``drafts`` counts the target passes by what their draft came from, and ``cost_error`` is how far the
-    measured costs were from what a step took, as a share of it, in the median; None where no costs decide.
+    ``drafts`` counts the target passes by what their draft came from, ``costs`` is the name of the measured
+    costs that decided so (the same request has the same draft trees by the same costs), and ``cost_error`` is
+    how far they were from what a step took, as a share of it, in the median; None where no costs decide.
     ``fallback`` says which component failed where the rest was generated without drafting; None where none
     did.
     """
@@ -126,6 +127,7 @@ class GenerationReport:
     drafter_misses: int | None = None
     accept_by_depth: list[float] | None = None
     drafts: PassesPerDraft | None = None
+    costs: str | None = None
     cost_error: float | None = None
     fallback: str | None = None
     peak_rss_bytes: int

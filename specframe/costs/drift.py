@@ -53,13 +53,11 @@ def refined(costs: CostModel, steps: Sequence[Observed]) -> CostModel | None:
         return None
     by_nodes: dict[int, list[float]] = defaultdict(list)
     for step in steps:
-        if step.expected_pass_s > 0:
+        if step.pass_s > 0:
             by_nodes[step.nodes].append(step.pass_s / step.expected_pass_s)
     seen = {nodes: median(ratios) for nodes, ratios in by_nodes.items() if len(ratios) >= _ENOUGH_OF_A_SIZE}
     drafted = [step.draft_s / step.expected_draft_s for step in steps if step.expected_draft_s > 0]
-    passes = median(
-        [step.pass_s / step.expected_pass_s for step in steps if step.expected_pass_s > 0] or [1.0]
-    )
+    passes = median([ratio for ratios in by_nodes.values() for ratio in ratios] or [1.0])
     drafts = median(drafted) if len(drafted) >= _ENOUGH else 1.0
     if all(abs(ratio - 1) <= _DRIFT for ratio in (passes, drafts, *seen.values())):
         return None

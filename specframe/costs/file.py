@@ -55,7 +55,7 @@ def read_pinned(path: Path, setup: Setup) -> CostModel:
 def read_cached(path: Path) -> CostModel | None:
     """Return the costs in a file of the cache; None where it is not there or of no use."""
     try:
-        return read_costs(path) if path.exists() else None
+        return read_costs(path)
     except UsageError:
         return None
 

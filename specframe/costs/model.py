@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Sequence
 
 import attrs
@@ -67,9 +69,25 @@ class CostModel:
     whole_s: Curve
     skip_s: float
 
+    def __attrs_post_init__(self) -> None:
+        if not self.pass_s(1) > 0:
+            raise ValueError("a target pass of one node must take more than 0 seconds")
+        if self.width < 1:
+            raise ValueError("width must be 1 or more")
+        if not all(0 <= seconds < float("inf") for seconds in (self.draft_s, self.skip_s)):
+            raise ValueError("draft_s and skip_s must be 0 or more")
+
+    @property
+    def name(self) -> str:
+        """Eight digits that tell these costs from others."""
+        return hashlib.sha256(json.dumps(attrs.asdict(self)).encode()).hexdigest()[:8]
+
     def target_pass(self, nodes: float, context: int) -> float:
-        """Return the seconds of a target pass over ``nodes`` with ``context`` tokens before them."""
-        return max(self.pass_s(nodes) + (context - self.context) * self.context_s(nodes), 0.0)
+        """Return the seconds of a target pass over ``nodes`` with ``context`` tokens before them.
+
+        A shorter context than the measured one counts as that.
+        """
+        return self.pass_s(nodes) + max(context - self.context, 0) * self.context_s(nodes)
 
     def head(self, states: int, rows: int | None) -> float:
         """Return the seconds of a head call for ``states`` hidden states over ``rows``; None for all."""

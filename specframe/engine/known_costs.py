@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -63,7 +64,7 @@ class KnownCosts:
         setup = setup_of(config, target, drafter, options)
         if config.costs != AUTO:
             path = Path(config.costs)
-            if path.exists():
+            if os.path.lexists(path):
                 return cls(read_pinned(path, setup))
             costs = _measured(target, drafter, make_backend, setup)
             write_costs(path, costs)

@@ -88,8 +88,8 @@ def measure_costs(
         target.begin(_LONG + _NODES[-1] + max(_NODES), feature_layers=drafter.feature_layers)
         features = target.prefill(ids).features
         pass_s = _passes(target, drafter.max_nodes, _Deadline(MOST_SECONDS * 0.6))
-        head = _Head(drafter, make_backend)
-        first, level_s, skip_s = _drafts(drafter, head.store, ids, features)
+        head = _Head(drafter, make_backend, deadline)
+        first, level_s, skip_s = _drafts(drafter, head.store, ids, features, deadline)
         context_s = _context(target, pass_s, deadline)
         return CostModel(
             setup=setup,
@@ -155,7 +155,9 @@ class _Head:
         whole: over all rows by hidden states.
     """
 
-    def __init__(self, drafter: Drafter, make_backend: Callable[[], GatherBackend]) -> None:
+    def __init__(
+        self, drafter: Drafter, make_backend: Callable[[], GatherBackend], deadline: _Deadline
+    ) -> None:
         head = drafter.output_head
         device, self.width = head.weight.device, drafter.branching
         everything = head.row_map.tokens(torch.arange(head.vocab_size, device=device))
@@ -169,7 +171,10 @@ class _Head:
                 return backend.topk(hidden[:states], drafter.branching)
 
             call()
-            return min(_seconds(call, device) for _ in range(_RUNS))
+            spent = [_seconds(call, device)]
+            while len(spent) < _RUNS and deadline.left > 0:
+                spent.append(_seconds(call, device))
+            return min(spent)
 
         one, wide = {}, {}
         for rows in sorted({min(rows, capacity) for rows in _ROWS}, reverse=True):
@@ -187,7 +192,7 @@ class _Head:
 
 
 def _drafts(
-    drafter: Drafter, store: VocabularyStore, ids: Tensor, features: Tensor
+    drafter: Drafter, store: VocabularyStore, ids: Tensor, features: Tensor, deadline: _Deadline
 ) -> tuple[float, Curve, float]:
     """Return the seconds of a draft of one level, of each further level by its nodes, and of none."""
     with blaming("drafter"):
@@ -198,7 +203,7 @@ def _drafts(
 
         def timed(levels: int, width: int, *, head: bool = True) -> tuple[float, int]:
             spent, drafted = [], 0
-            for _ in range(_RUNS + 1):
+            while len(spent) < 2 or (len(spent) <= _RUNS and deadline.left > 0):
                 budget, root, clock = FixedBudget(levels, width, head=head), next(roots), PhaseClock()
                 drafter.draft_within(budget)
                 clock.start()

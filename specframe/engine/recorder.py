@@ -154,6 +154,7 @@ class GenerationRecorder:
                 for depth in range(1, drafting.demands.max_depth + 1)
             ],
             drafts=PassesPerDraft.of(steps),
+            costs=drafting.figures.costs,
             cost_error=drafting.figures.cost_error,
             fallback=self.fallback,
             peak_rss_bytes=peak_rss_bytes(),

@@ -53,6 +53,7 @@ def check_config(
     if "drafter" in chosen and common_tree(chosen) is None:
         raise _no_common_tree(chosen, setting, registry)
     wants_cuda_graph(config, device)
+    wants_costs(config, device)
     return config, chosen
 
 

@@ -121,11 +121,8 @@ def test_a_target_pass_waits_for_the_device_once(
         dtype="float32",
         gather=gather,
         drafter=drafter,
-        options={
-            # The size of a GPU's trees, which reads nothing.
-            "drafter": {"node_gain": 0, "level_gain": 0, **needed},
-            "vocabulary": {"capacity": 40},
-        },
+        costs="off",  # as in a CUDA graph: trees of a fixed size
+        options={"drafter": {"lookup": 0, **needed}, "vocabulary": {"capacity": 40}},
     )
     engine = build_engine(config, target=tiny_target(model_type))
     reads, passes = HostReads(monkeypatch), []

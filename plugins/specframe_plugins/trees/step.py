@@ -6,6 +6,7 @@ from the first level to the tree.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 from torch import Tensor
@@ -50,7 +51,10 @@ class DraftStep:
             tree.add_candidates(log_probs, token_ids)
             if level == self._depth:
                 break
-            width = None if budget is None else budget.beams(tree.best().tolist())
+            width = None
+            if budget is not None:
+                likely = [one for one in tree.best().tolist() if one > -math.inf]  # the rest is padding
+                width = min(budget.beams(likely), len(likely)) if likely else 0
             if width == 0:
                 break
             beams = tree.select_beams(width)

@@ -29,6 +29,7 @@ class ActiveFigures:
         over: what drafts go over now; ``filled``, unless measured costs decide otherwise.
         others: what else takes memory.
         draft: what the last draft came from; None where no measured costs decide.
+        costs: their name.
         cost_error: how far they were from what the last request's steps took, in the median.
     """
 
@@ -36,6 +37,7 @@ class ActiveFigures:
     over: DraftVocabulary = attrs.field(default=attrs.Factory(lambda self: self.filled, takes_self=True))
     others: tuple[DraftVocabulary, ...] = ()
     draft: DraftKind | None = None
+    costs: str | None = None
     cost_error: float | None = None
 
     @property

@@ -14,7 +14,7 @@ from specframe.model.target import Prefill
 class NoFigures:
     """The ``Figures`` of no draft: no token is active."""
 
-    draft = cost_error = None
+    draft = costs = cost_error = None
     active_size = rows_fetched = torch.tensor(0)
     unknown_ids = 0
 

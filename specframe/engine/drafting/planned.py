@@ -79,6 +79,7 @@ class PlannedDrafting:
         self._filled = inner.figures.filled
         inner.figures.others = () if whole is None else (whole,)
         self._can_stop = self.drafter.can_pause and not self.drafter.copies_context
+        self._paused = False
         self._accepted: tuple[int, ...] = ()
         self._untold = _Untold()
         self._observed: list[Observed] = []
@@ -103,6 +104,7 @@ class PlannedDrafting:
     ) -> None:
         """Begin a request with what the strategy keeps active."""
         self.figures.draft, self.figures.over = None, self._filled
+        self.figures.costs = self.costs.name
         self._begin(len(prompt_ids))
         self._inner.start(prompt_ids, prefill, generator, clock, kept)
         clock.split()  # what the prompt took says nothing about passes
@@ -113,14 +115,14 @@ class PlannedDrafting:
         active = None if self._inner.strategy.capacity is None else int(self._filled.active_size)
         full = active is not None and self._whole is not None and budget.wants_full(active)
         budget.begin(self._length, None if full else active)
-        drafts = not self._can_stop or budget.wants_head()
+        self._paused = self._can_stop and not budget.wants_head()
         roots = self._untold.roots
-        if roots and (drafts or len(roots) == _TOLD_AT_ONCE):
+        if roots and (not self._paused or len(roots) == _TOLD_AT_ONCE):
             self._tell_drafter()
             clock.lap("draft_backbone")
             self._tell_strategy(root)
             clock.lap("vocabulary")
-        if not drafts:
+        if self._paused:
             figures.draft = budget.kind
             self._untold.add(self._accepted, root, features)
             self._accepted = ()
@@ -137,11 +139,10 @@ class PlannedDrafting:
     def learn(self, verdict: Verdict, tree: DraftTree, topk_ids: Tensor | None, clock: PhaseClock) -> None:
         """Tell the budget what the pass emitted, and go on as ``ActiveDrafting`` does."""
         self._observe(len(tree), clock)
-        stopped = self.figures.draft == "none"
-        active = [True] * len(verdict.emitted_ids) if stopped else self._active(verdict)
+        active = [True] * len(verdict.emitted_ids) if self._paused else self._active(verdict)
         self.budget.learn(verdict, active)
         self._length += len(verdict.emitted_ids)
-        if stopped:
+        if self._paused:
             if topk_ids is not None:
                 self._untold.topk_ids.append(topk_ids)
             return
@@ -173,7 +174,7 @@ class PlannedDrafting:
                 self._length,
                 seconds.get("target_pass", 0.0),
                 expected,
-                drafted if budget.kind != "none" else 0.0,
+                0.0 if self._paused else drafted,
                 budget.expected_draft_s,
             )
         )

@@ -59,6 +59,11 @@ class Figures(Membership, Protocol):
         ...
 
     @property
+    def costs(self) -> str | None:
+        """Name of the costs that decide over this request; None where none do."""
+        ...
+
+    @property
     def cost_error(self) -> float | None:
         """How far the costs were from what the last request's steps took; None where none decide."""
         ...

@@ -135,10 +135,8 @@ class StepBudget:
     def kind(self) -> DraftKind:
         """What the last draft went over."""
         step = self._step
-        if not step.asked:
-            return "none"
         if not step.drafts:
-            return "copied"
+            return "copied" if step.branches is not None and len(step.branches) > 1 else "none"
         return "full" if step.rows is None else "active"
 
     @property

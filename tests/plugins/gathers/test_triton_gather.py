@@ -280,10 +280,8 @@ def config(checkpoint: Path, gather: str, **options: Any) -> RunConfig:
         strategy=options.pop("strategy", "nanospec"),
         dtype="float32",
         gather=gather,
-        options={
-            "drafter": {"checkpoint": str(checkpoint), "node_gain": 0, "level_gain": 0},
-            "vocabulary": options,
-        },
+        costs="off",
+        options={"drafter": {"checkpoint": str(checkpoint)}, "vocabulary": options},
     )
 
 
