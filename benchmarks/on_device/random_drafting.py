@@ -100,7 +100,11 @@ def make_drafting(
     if builder.capacity is None:
         return ActiveDrafting(drafter, builder, WholeVocabulary(weights.head, gather))
     store = VocabularyStore(
-        weights.head, gather, capacity=builder.capacity, eviction=builder.eviction, pinned_ids=builder.pinned_ids
+        weights.head,
+        gather,
+        capacity=builder.capacity,
+        eviction=builder.eviction,
+        pinned_ids=builder.pinned_ids,
     )
     return ActiveDrafting(drafter, builder, store)
 

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import torch
-from tokenizers import Tokenizer
+from tokenizers import Tokenizer, pre_tokenizers
 from tokenizers import models as tokenizer_models
-from tokenizers import pre_tokenizers
 from transformers import AutoModelForCausalLM, LlamaConfig, PreTrainedTokenizerFast
 
 from specframe.model.loading import LoadedModel
@@ -51,8 +50,6 @@ def random_llama(sizes: dict[str, int], device: str) -> LoadedModel:
 
 def _words(vocab_size: int) -> PreTrainedTokenizerFast:
     """Return a tokenizer whose words are ``w0`` to the last id."""
-    tokenizer = Tokenizer(
-        tokenizer_models.WordLevel({f"w{i}": i for i in range(vocab_size)}, unk_token="w0")
-    )
+    tokenizer = Tokenizer(tokenizer_models.WordLevel({f"w{i}": i for i in range(vocab_size)}, unk_token="w0"))
     tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
     return PreTrainedTokenizerFast(tokenizer_object=tokenizer, unk_token="w0")

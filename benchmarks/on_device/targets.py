@@ -1,7 +1,8 @@
-"""The target of the parts that run whole generations: SmolLM2 where it is, else random weights in its shape."""
+"""The target of the parts that run whole generations: SmolLM2, or random weights in its shape."""
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -21,6 +22,7 @@ from specframe.errors import SpecframeError, UsageError
 from specframe.model.loading import DEMO_MODELS, load_pretrained
 from specframe.model.target import Target
 from specframe.registry.manager import create_plugin_manager, shipped_data
+from specframe_plugins.drafters import probe
 from specframe_plugins.drafters.eagle.checkpoint import load_chosen, save_head
 from specframe_plugins.drafters.eagle.model import EagleConfig, EagleHead
 
@@ -69,6 +71,7 @@ def checked_target(setup: Setup) -> Iterator[Checked]:
         try:
             load_chosen(None, target, shipped_data(create_plugin_manager()))
         except UsageError:  # none ships for it
+            logging.getLogger(probe.__name__).setLevel(logging.ERROR)  # that it predicts nothing is known
             torch.manual_seed(0)
             config = EagleConfig.for_target(target.config, target_name=target.name)
             save_head(EagleHead(config), Path(folder) / "head")
@@ -79,8 +82,8 @@ def checked_target(setup: Setup) -> Iterator[Checked]:
 def _target(setup: Setup) -> tuple[Target, str]:
     if setup.model not in (None, RANDOM):
         return Target(load_pretrained(setup.model, torch.float32, setup.device)), setup.model
-    why = "as asked for"
-    if setup.model is None:
+    why = "as asked for" if setup.model else "in miniature"
+    if setup.model is None and not setup.miniature:
         if not DEMO_MODELS[_SMOLLM2].installed:
             why = f"{_SMOLLM2} is not installed"
         else:
