@@ -4,6 +4,9 @@ import os
 
 # Read when triton is imported, which transformers does; set it to 0 to run the kernels on a device.
 os.environ["TRITON_INTERPRET"] = os.environ.get("TRITON_INTERPRET", "1")
+# Read when torch is imported, here and in the processes that tests start. Most tensors are tiny: a second
+# thread costs more than it computes, and `make test` gives every core a worker of its own.
+os.environ["OMP_NUM_THREADS"] = os.environ.get("OMP_NUM_THREADS", "1")
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,15 +14,21 @@ from pathlib import Path
 import pytest
 import torch
 from command_line import CommandLine, command_line
+from not_run import pytest_unconfigure  # noqa: F401
 from tiny_models import tiny_model, tiny_target, tiny_tokenizer
 
 from specframe.model.loading import load_pretrained
 from specframe.model.target import Target
+from specframe.ops.cpu import multiplies_bfloat16
 from specframe_plugins.drafters.eagle.checkpoint import save_head
 from specframe_plugins.drafters.eagle.model import EagleConfig, EagleHead
 
-# Reductions depend on the number of threads; two, or the one core that the run is pinned to.
-torch.set_num_threads(min(2, len(os.sched_getaffinity(0))))
+
+def pytest_report_header() -> str:
+    """Say what the numbers of this run depend on."""
+    capability, threads = torch.backends.cpu.get_cpu_capability(), torch.get_num_threads()
+    products = "with" if multiplies_bfloat16() else "without"
+    return f"cpu: {capability} {products} bfloat16 products; threads per process: {threads}"
 
 
 @pytest.fixture(autouse=True)

@@ -13,6 +13,8 @@ from specframe.engine.assembly import build_engine
 from specframe.model.target import Target
 from specframe.request.prompts import encode_prompt
 
+pytestmark = pytest.mark.numbers
+
 NEW_TOKENS = 24
 CHAIN = {"branching": 1, "depth": 4, "nodes": 5}
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 import torch
-from kernel_device import DEVICE
+from kernel_device import DEVICE, NOT_INTERPRETED
 from tiny_models import tiny_target
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
@@ -102,7 +102,7 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.mark.skipif(DEVICE != "cpu", reason="Triton is not interpreting")
+@pytest.mark.skipif(DEVICE != "cpu", reason=NOT_INTERPRETED)
 @pytest.mark.parametrize(
     ("model_type", "gather", "drafter"),
     [

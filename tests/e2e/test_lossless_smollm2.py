@@ -16,6 +16,8 @@ from specframe.model.rescoring import margins
 from specframe.model.target import Target
 from specframe.request.prompts import encode_prompt
 
+pytestmark = pytest.mark.numbers
+
 NEW_TOKENS = 128
 STRATEGIES = ("full", "static", "nanospec")
 

@@ -11,6 +11,8 @@ from specframe.engine.conversation import Conversation
 from specframe.model.target import Target
 from specframe.request.prompts import encode_messages
 
+pytestmark = pytest.mark.numbers
+
 TURNS = ("What is a lighthouse for?", "And a foghorn? Answer in one sentence.", "Which of them is older?")
 
 

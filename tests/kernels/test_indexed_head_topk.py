@@ -12,6 +12,8 @@ from specframe_kernels.indexed_head_topk import naive
 from specframe_kernels.indexed_head_topk import triton as kernel
 from specframe_kernels.sparse_head_topk import triton as packed_kernel
 
+pytestmark = pytest.mark.numbers
+
 TOP_K = 10
 
 

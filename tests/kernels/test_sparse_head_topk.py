@@ -15,6 +15,8 @@ from specframe_kernels.head_topk import merge
 from specframe_kernels.sparse_head_topk import naive
 from specframe_kernels.sparse_head_topk import triton as kernel
 
+pytestmark = pytest.mark.numbers
+
 TOP_K = 10
 dtypes = pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
 finishes = pytest.mark.parametrize("finish", FINISHES.values(), ids=FINISHES)
