@@ -8,14 +8,14 @@ os.environ["TRITON_INTERPRET"] = os.environ.get("TRITON_INTERPRET", "1")
 # thread costs more than it computes, and `make test` gives every core a worker of its own.
 os.environ["OMP_NUM_THREADS"] = os.environ.get("OMP_NUM_THREADS", "1")
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 import torch
 from command_line import CommandLine, command_line
 from not_run import pytest_unconfigure  # noqa: F401
-from tiny_models import tiny_model, tiny_target, tiny_tokenizer
+from tiny_models import reference_greedy, tiny_model, tiny_target, tiny_tokenizer
 
 from specframe.model.loading import load_pretrained
 from specframe.model.target import Target
@@ -42,6 +42,20 @@ def _commands_change_no_threads_of_other_tests() -> Iterator[None]:
 def smollm2() -> Target:
     """The SmolLM2 demo model in float32."""
     return Target(load_pretrained("smollm2-135m", torch.float32))
+
+
+@pytest.fixture(scope="session")
+def smollm2_greedy(smollm2: Target) -> Callable[[torch.Tensor, int], list[int]]:
+    """``smollm2_greedy(prompt_ids, n)`` is what transformers generates: the dearest thing here, so kept."""
+    known: dict[tuple[int, ...], tuple[int, list[int]]] = {}
+
+    def generate(prompt_ids: torch.Tensor, max_new_tokens: int) -> list[int]:
+        prompt = tuple(prompt_ids.tolist())
+        if known.get(prompt, (0, []))[0] < max_new_tokens:
+            known[prompt] = max_new_tokens, reference_greedy(smollm2.model, prompt_ids, max_new_tokens)
+        return known[prompt][1][:max_new_tokens]
+
+    return generate
 
 
 @pytest.fixture(scope="session")

@@ -122,8 +122,8 @@ def test_a_target_pass_waits_for_the_device_once(
         gather=gather,
         drafter=drafter,
         options={
-            # The size of a GPU's trees, which reads nothing.
-            "drafter": {"node_gain": 0, "level_gain": 0, **needed},
+            # Of a fixed size, as on a GPU, which reads nothing.
+            "drafter": {"depth": 3, "branching": 4, "nodes": 12, "node_gain": 0, "level_gain": 0, **needed},
             "vocabulary": {"capacity": 40},
         },
     )
