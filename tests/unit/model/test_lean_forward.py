@@ -20,6 +20,8 @@ from specframe.model.loading import LoadedModel
 from specframe.model.target import Target
 from specframe.model.transformers_forward import TransformersForward
 
+pytestmark = pytest.mark.numbers
+
 IDS = torch.randint(3, 101, (40,), generator=torch.Generator().manual_seed(5))
 VARIANTS: dict[str, dict[str, Any]] = {
     "llama with biases": {"attention_bias": True, "mlp_bias": True},
