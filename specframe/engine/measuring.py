@@ -202,7 +202,8 @@ def _drafts(
         roots = count(1)
 
         def timed(levels: int, width: int, *, head: bool = True) -> tuple[float, int]:
-            spent, drafted = [], 0
+            spent: list[float] = []
+            drafted = 0
             while len(spent) < 2 or (len(spent) <= _RUNS and deadline.left > 0):
                 budget, root, clock = FixedBudget(levels, width, head=head), next(roots), PhaseClock()
                 drafter.draft_within(budget)

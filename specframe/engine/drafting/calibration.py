@@ -8,8 +8,8 @@ from collections.abc import Iterable
 # Promises below, between and above these are told apart, and depths up to the last.
 _EDGES = (0.1, 0.3, 0.6)
 _DEPTHS = 4
-# A promise is believed until the text says otherwise (those of the heads that ship are kept: 0.9 to 1.1 of what
-# they promise at every depth and confidence), with the weight of so much promised.
+# A promise is believed until the text says otherwise (those of the heads that ship are kept, 0.9 to 1.1 of
+# them at every depth and confidence), with the weight of so much promised.
 _KEPT, _WEIGHT = 1.0, 1.5
 # What a pass leaves of the passes before it.
 _MEMORY = 0.98

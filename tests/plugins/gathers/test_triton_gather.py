@@ -41,7 +41,7 @@ NOTHING = torch.empty(0, dtype=torch.int64)
 interpreted = pytest.mark.skipif(DEVICE != "cpu", reason=NOT_INTERPRETED)
 PROMPT = torch.tensor([5, 17, 42, 8, 33, 12, 70, 64, 21, 9, 11])
 # Of a fixed size, as on a GPU; the interpreter takes milliseconds for every row and rank.
-SMALL_TREES = {"depth": 3, "branching": 4, "nodes": 12, "node_gain": 0, "level_gain": 0}
+SMALL_TREES = {"depth": 3, "branching": 4, "nodes": 12}
 
 both_backends = pytest.mark.parametrize("make_gather", [PackedGather, IndexedGather])
 both_components = pytest.mark.parametrize("component", [PACKED, INDEXED], ids=lambda c: c.name)
