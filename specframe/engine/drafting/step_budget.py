@@ -120,10 +120,12 @@ class StepBudget:
         self._outside = Mean(_OUTSIDE, _OUTSIDE_WEIGHT)
         self._step = _Step(context, 0)
         usual = costs.draft([costs.width] * min(1, max(deepest - 1, 0)), _USUAL_ROWS)
-        self._draft_s = Mean(usual, _HOPE_WEIGHT)
+        self._usual_draft_s, self._draft_s = usual, Mean(usual, _HOPE_WEIGHT)
         self._head_calls = Mean(min(2.0, max(deepest, 1.0)), _HOPE_WEIGHT)
         self._tokens, self._seconds = _HOPE_WEIGHT, _HOPE_WEIGHT / costs.speed(_HOPED, usual, context)
-        self._gain = Mean(self._best_of(_HOPED)[1], _HOPE_WEIGHT)
+        count = self._best_of(_HOPED)[0]
+        self._accepted = Mean(sum(_HOPED[:count]), _HOPE_WEIGHT)
+        self._longer_s = Mean(self.pass_s(1 + count) - self.pass_s(1), _HOPE_WEIGHT)
         self._put_aside = 0.0
 
     @property
@@ -170,12 +172,17 @@ class StepBudget:
     def wants_head(self, path: Sequence[float] = ()) -> bool:
         """Return whether the head should draft, as in ``Budget``: a likely path leaves it less to gain."""
         beside = self._calibration(1, math.exp(path[0])) if path else 0.0
-        cost = self.price * self._draft_s.value
+        # Without a path the choice is between drafts and none, so what a second is worth without drafts
+        # decides. At the speed with drafts the answer would be the same, with less between yes and no.
+        alone = 1 / self.pass_s(1)
+        price = self.price if path else alone
+        gain = self._accepted.value - price * self._longer_s.value
         step = self._step
         step.beside = beside
-        step.drafts = (1 - beside) * self._gain.value > cost
-        if not step.drafts and self._put_aside > cost:
-            step.drafts = step.is_trial = (1 - beside) * self._best_of(_HOPED)[1] > cost
+        step.drafts = (1 - beside) * gain > price * self._draft_s.value
+        if not step.drafts and self._put_aside > price * self._usual_draft_s:
+            hoped = (1 - beside) * self._best_of(_HOPED, alone)[1]
+            step.drafts = step.is_trial = hoped > alone * self._usual_draft_s
         return step.drafts
 
     def beams(self, log_probs: Sequence[float]) -> int:
@@ -187,8 +194,11 @@ class StepBudget:
         step.worthy += sum(one > node for one in likely)
         node = price * (self.pass_s(step.worthy + _NEXT_NODES) - self.pass_s(step.worthy)) / _NEXT_NODES
         best, chosen, gain = 0.0, 0, 0.0
+        # However many levels follow, a path goes on for one token at most: where it nearly always does, the
+        # best child is nearly all.
+        further = min(followed * _FURTHER, (1 + followed) / 2)
         for width, one in enumerate(likely, start=1):
-            gain += max(one * followed * _FURTHER - node, 0.0)
+            gain += max(one * further - node, 0.0)
             net = gain - price * (self._costs.level_s(width) + self._costs.head(width, step.rows))
             if net > best:
                 best, chosen = net, width
@@ -223,7 +233,7 @@ class StepBudget:
         step, accepted = self._step, len(verdict.accepted_ids)
         self._followed.fade()
         if step.drafts:
-            for mean in (self._outside, self._draft_s, self._head_calls, self._gain):
+            for mean in (self._outside, self._draft_s, self._head_calls, self._accepted, self._longer_s):
                 mean.fade()
         else:
             self._put_aside += _TRIALS
@@ -236,11 +246,12 @@ class StepBudget:
         if step.drafts:
             self._draft_s.add(self.expected_draft_s)
             self._head_calls.add(1.0 + len(step.widths))
-            gained = accepted - self.price * (self.pass_s(nodes) - self.pass_s(1))
+            longer = self.pass_s(nodes) - self.pass_s(1)
             if step.beside < _BESIDE:
-                self._gain.add(gained)
+                self._accepted.add(accepted)
+                self._longer_s.add(longer)
             if step.is_trial:
-                self._put_aside -= max(self.price * self.expected_draft_s - gained, 0.0)
+                self._put_aside -= max((longer + self.expected_draft_s) / self.pass_s(1) - accepted, 0.0)
             if step.rows is None:
                 self._outside.add(1.0 if not all(active[:-1]) else 0.0)
             else:
@@ -263,13 +274,14 @@ class StepBudget:
         if not verdict.path_ends_at_leaf:
             self._followed.add(0.0)
 
-    def _best_of(self, likely: Sequence[float]) -> tuple[int, float]:
+    def _best_of(self, likely: Sequence[float], price: float | None = None) -> tuple[int, float]:
         """Return how many of the likeliest nodes to verify beside the root, and the tokens that they gain.
 
         Args:
             likely: probability of the path to each, falling.
+            price: tokens that a second is worth; by default what it is worth now.
         """
-        price, alone = self.price, self.pass_s(1)
+        price, alone = self.price if price is None else price, self.pass_s(1)
         count, best, total = 0, 0.0, 0.0
         for nodes, one in enumerate(likely, start=1):
             total += one
