@@ -25,15 +25,13 @@ from specframe.registry.choice import (
     check_config,
     check_supported,
     common_tree,
-    find_device,
-    find_dtype,
-    name_of,
     setting_for,
     wants_cuda_graph,
 )
 from specframe.registry.components import BuildContext
 from specframe.registry.manager import create_plugin_manager, shipped_data
 from specframe.registry.observers import Observers
+from specframe.registry.placement import find_device, find_dtype, name_of
 from specframe.vocabulary.protocol import DraftVocabulary
 from specframe.vocabulary.store import VocabularyStore
 from specframe.vocabulary.whole import WholeVocabulary
@@ -58,8 +56,8 @@ def build_engine(
         UsageError: a name, an option, a checkpoint or a combination is not allowed.
     """
     manager = manager or create_plugin_manager()
-    if target is not None and config.dtype == AUTO:
-        config = attrs.evolve(config, dtype=name_of(target.dtype))
+    if target is not None:
+        config = _placed_like(config, target)
     config, chosen = check_config(config, manager)
 
     if target is None:
@@ -93,6 +91,13 @@ def build_engine(
         lossy=chosen["verifier"][0].lossy,
         check_sampling=lambda sampling: check_supported(chosen, attrs.evolve(setting, sampling=sampling)),
     )
+
+
+def _placed_like(config: RunConfig, target: Target) -> RunConfig:
+    """Replace ``auto`` as device and as dtype by what a loaded target has."""
+    device = str(target.device) if config.device == AUTO else config.device
+    dtype = name_of(target.dtype) if config.dtype == AUTO else config.dtype
+    return attrs.evolve(config, device=device, dtype=dtype)
 
 
 def bind_drafting(

@@ -8,6 +8,7 @@ import importlib
 import importlib.metadata
 import importlib.util
 import io
+import json
 import os
 import re
 import shutil
@@ -155,6 +156,44 @@ def load_tokenizer(spec: str) -> PreTrainedTokenizerBase:
             return AutoTokenizer.from_pretrained(source, trust_remote_code=False, local_files_only=True)
         except Exception as error:  # a checkpoint can be broken in any way
             raise CheckpointError(f"cannot load the tokenizer of {spec!r}: {_first_line(error)}") from error
+
+
+def stored_dtype(spec: str) -> str | None:
+    """Return the dtype of a checkpoint, by name; None where nothing says it.
+
+    What a GGUF file dequantizes to is no more precise than bfloat16, so that is what it counts as.
+
+    Args:
+        spec: as for ``load_pretrained``.
+    """
+    path = Path(spec).expanduser()
+    if spec in DEMO_MODELS or path.suffix == ".gguf":
+        return "bfloat16"
+    file = path / "config.json"
+    if not path.is_dir():
+        file = _config_from_hub(spec)
+    try:
+        config = json.loads(file.read_text(encoding="utf-8"))
+        text = config.get("text_config", {})
+    except (OSError, ValueError, AttributeError):  # loading says what is wrong with it
+        return None
+    names = [one.get(key) for one in (text, config) for key in ("dtype", "torch_dtype")]
+    return next((str(name) for name in names if name), None)
+
+
+def _config_from_hub(spec: str) -> Path:
+    """Return the config file of a hub id, from its cache or else from the hub; a path to nothing without."""
+    if not _HUB_ID.fullmatch(spec):
+        return Path(os.devnull)
+    from huggingface_hub import hf_hub_download, try_to_load_from_cache
+
+    cached = try_to_load_from_cache(spec, "config.json")
+    if isinstance(cached, str):
+        return Path(cached)
+    try:
+        return Path(hf_hub_download(spec, "config.json", etag_timeout=10))
+    except Exception:  # loading says what is wrong with it
+        return Path(os.devnull)
 
 
 def _directory(spec: str) -> Path | None:

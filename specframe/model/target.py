@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 
 import attrs
 import torch
@@ -15,6 +16,7 @@ from specframe.model.forward import append
 from specframe.model.language_model import LanguageModel
 from specframe.model.loading import LoadedModel
 from specframe.model.request_lock import RequestLock
+from specframe.ops.cpu import why_slow
 from specframe.ops.row_maxima import row_topk
 
 # Rows of the LM head's input per matmul when harvesting a prompt: bounds memory to 64 x V logits.
@@ -22,6 +24,8 @@ _HARVEST_ROWS = 64
 
 # Tokens that chat templates close a turn with; generation configs often leave them out.
 _END_OF_TURN = ("<|im_end|>", "<end_of_turn>", "<|eot_id|>", "<|end|>")
+
+_log = logging.getLogger(__name__)
 
 
 @attrs.frozen(slots=True, eq=False)
@@ -60,6 +64,9 @@ class Target(LanguageModel):
 
     def __init__(self, loaded: LoadedModel, forward: ForwardName = "auto") -> None:
         super().__init__(loaded, forward)
+        slow = why_slow(self.dtype) if self.device.type == "cpu" else None
+        if slow is not None:
+            _log.warning("%s; float32 is faster here", slow)
         self.tokenizer_fingerprint = tokenizer_fingerprint(self.tokenizer)
         self.stop_ids = _stop_ids(self.model, self.tokenizer)
         self._feature_layers: tuple[int, ...] = ()
