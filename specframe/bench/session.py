@@ -231,7 +231,7 @@ def _manifest(options: BenchOptions, target: Target, prompts: Sequence[_Prompt],
             "vocab_size": target.vocab_size,
             "hidden_size": target.hidden_size,
             "layers": int(target.config.num_hidden_layers),
-            "parameters": sum(parameter.numel() for parameter in target.model.parameters()),
+            "parameters": target.parameters,
         },
         skipped=options.skipped + skipped,
     )

@@ -262,12 +262,12 @@ def _verdict(entry: Registration, setting: Setting, where: str) -> Finding:
 
 
 def _load_target(name: str, request: DoctorRequest) -> tuple[Target | None, Finding]:
-    from specframe.model.loading import load_pretrained
+    from specframe.model.loading import open_pretrained
     from specframe.model.target import Target as TargetAdapter
 
     subject = f"target {name}"
     try:
-        target = TargetAdapter(load_pretrained(name, request.dtype, request.device))
+        target = TargetAdapter(open_pretrained(name, request.dtype, request.device))
     except SpecframeError as error:
         return None, Finding(subject, False, str(error))
     beyond = sum(token_id >= target.vocab_size for token_id in target.tokenizer.get_vocab().values())

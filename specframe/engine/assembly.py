@@ -19,7 +19,7 @@ from specframe.engine.drafting.protocol import Drafting
 from specframe.engine.engine import Engine
 from specframe.engine.faults import checked, naming
 from specframe.errors import UsageError, unknown_name
-from specframe.model.loading import load_pretrained
+from specframe.model.loading import open_pretrained
 from specframe.model.target import Target
 from specframe.registry.choice import (
     check_config,
@@ -61,8 +61,8 @@ def build_engine(
     config, chosen = check_config(config, manager)
 
     if target is None:
-        loaded = load_pretrained(config.model, find_dtype(config.dtype), find_device(config.device))
-        target = Target(loaded, config.target_forward)
+        opened = open_pretrained(config.model, find_dtype(config.dtype), find_device(config.device))
+        target = Target(opened, config.target_forward)
     context = BuildContext(
         target=target,
         required_ids=target.required_ids,

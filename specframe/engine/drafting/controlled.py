@@ -154,7 +154,7 @@ class ControlledDrafting:
         """Let the strategy learn from the passes without a draft; ``next_token`` came after them."""
         roots, topk_ids = self._untold.roots, self._untold.topk_ids
         self._untold = _Untold()
-        device, n = self.drafter.output_head.weight.device, len(roots)
+        device, n = self.drafter.output_head.device, len(roots)
         nodes = torch.arange(n, device=device)
         chain = DraftTree(
             token_ids=torch.tensor(roots, device=device),
