@@ -41,6 +41,14 @@ def selects(indices: list[Tensor | None]) -> bool:
     return any(index is not None and index.dtype == torch.bool for index in indices)
 
 
+def brings_numbers(name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
+    """Return whether numbers of the host go to the device while the host waits, as a list or in an index."""
+    if name == "tensor":
+        return kwargs.get("device") is not None
+    index = args[1] if name in ("__getitem__", "__setitem__") else None
+    return any(isinstance(one, list) for one in (index if isinstance(index, tuple) else (index,)))
+
+
 class HostReads:
     """Counts what would wait for a device, and says where; work launched on the device is left out."""
 
@@ -77,8 +85,9 @@ class HostReads:
 
         class Functions(TorchFunctionMode):
             def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-                if getattr(func, "__name__", "") in READING_METHODS:
-                    reads.note(func.__name__)
+                name = getattr(func, "__name__", "")
+                if name in READING_METHODS or brings_numbers(name, args, kwargs or {}):
+                    reads.note(name)
                 return func(*args, **(kwargs or {}))
 
         class Operations(TorchDispatchMode):
@@ -144,9 +153,19 @@ def test_a_target_pass_waits_for_the_device_once(
 
 @pytest.mark.parametrize(
     "read",
-    [int, bool, Tensor.tolist, Tensor.numpy, Tensor.unique, Tensor.nonzero, lambda one: one[one > 0]],
+    [
+        int,
+        bool,
+        Tensor.tolist,
+        Tensor.numpy,
+        Tensor.unique,
+        Tensor.nonzero,
+        lambda one: one[one > 0],
+        lambda one: one[[0]],
+        lambda one: torch.tensor([1], device=one.device),
+    ],
 )
-def test_a_read_on_the_host_is_noticed(read: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_waits_for_the_device_is_noticed(read: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     reads, one = HostReads(monkeypatch), torch.ones(1)
     with reads.counted():
         read(one)
