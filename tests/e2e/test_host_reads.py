@@ -10,14 +10,17 @@ from typing import Any
 import pytest
 import torch
 from kernel_device import DEVICE
-from tiny_models import tiny_target
+from tiny_models import tiny_model, tiny_target, tiny_tokenizer
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from specframe.config import RunConfig
+from specframe.contracts.kinds import ForwardName
 from specframe.engine.assembly import build_engine
 from specframe.engine.tree_check import TreeCheck
+from specframe.model.loading import LoadedModel
+from specframe.model.target import Target
 from specframe_kernels.launch import Launch
 from specframe_plugins.drafters.eagle.checkpoint import save_head
 from specframe_plugins.drafters.eagle.model import EagleConfig, EagleHead
@@ -113,17 +116,23 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.skipif(DEVICE != "cpu", reason="Triton is not interpreting")
 @pytest.mark.parametrize(
-    ("model_type", "gather", "drafter"),
+    ("model_type", "forward", "gather", "drafter"),
     [
-        ("llama", "triton", "eagle"),
-        ("llama", "triton-indexed", "eagle"),
-        ("gemma3", "triton", "eagle"),
-        ("gemma3", "triton-indexed", "eagle"),
-        ("gemma3", "triton", "draft-model"),
+        ("llama", "lean", "triton", "eagle"),
+        # What runs the layers on a GPU.
+        ("llama", "transformers", "triton-indexed", "eagle"),
+        ("gemma3", "transformers", "triton", "eagle"),
+        ("gemma3", "lean", "triton-indexed", "eagle"),
+        ("gemma3", "transformers", "triton", "draft-model"),
     ],
 )
 def test_a_target_pass_waits_for_the_device_once(
-    model_type: str, gather: str, drafter: str, checkpoint: Path, monkeypatch: pytest.MonkeyPatch
+    model_type: str,
+    forward: ForwardName,
+    gather: str,
+    drafter: str,
+    checkpoint: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     needed = {"eagle": {"checkpoint": str(checkpoint)}, "draft-model": {"layers": 2}}[drafter]
     config = RunConfig(
@@ -136,7 +145,8 @@ def test_a_target_pass_waits_for_the_device_once(
             "vocabulary": {"capacity": 40},
         },
     )
-    engine = build_engine(config, target=tiny_target(model_type))
+    loaded = LoadedModel(tiny_model(model_type), tiny_tokenizer(), "tiny")
+    engine = build_engine(config, target=Target(loaded, forward))
     reads, passes = HostReads(monkeypatch), []
     chunks = engine.stream(PROMPT, 12)
     # The first chunk comes from the prefill; with the second the drafter and the active set begin.
