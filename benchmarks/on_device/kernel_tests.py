@@ -36,7 +36,7 @@ IN_MINIATURE = (
     (
         "tests/kernels/test_gather_rows.py",
         "tests/kernels/test_admit.py::test_after_a_reset_it_starts_anew",
-        "tests/kernels/test_sparse_head_topk.py::test_bias_scale_and_softcap_are_applied_in_this_order",
+        "tests/kernels/test_sparse_head_topk.py::test_equal_logits_come_by_lowest_slot",
         "tests/kernels/test_torch_is_enough.py",
     ),
 )
@@ -68,7 +68,7 @@ def backends(setup: Setup) -> Iterator[Row]:
     from specframe_plugins.gathers.triton.packed import PackedGather
 
     dtypes = (torch.float32,) if setup.miniature else (torch.float32, torch.bfloat16, torch.float16)
-    for make in (PackedGather, IndexedGather):
+    for make in (PackedGather,) if setup.miniature else (PackedGather, IndexedGather):
         what = f"{make.__name__} against its definition"
         try:
             with torch.inference_mode():

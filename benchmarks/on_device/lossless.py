@@ -32,6 +32,8 @@ def check(setup: Setup) -> Iterator[Row]:
                 yield Row(what, False, str(error))
                 continue
             yield _compared(what, engine, checked.prompts, references, new_tokens)
+        if checked.missing is not None:
+            yield Row("SmolLM2", None, checked.missing)
 
 
 def configurations(checked: Checked, setup: Setup) -> dict[str, dict[str, Any]]:
