@@ -1,4 +1,4 @@
-"""The forward ``openvino`` computes what transformers computes; where it is not the fastest, ``auto`` leaves it."""
+"""The forward ``openvino`` computes what transformers computes; ``auto`` takes it where it is the fastest."""
 
 from __future__ import annotations
 
