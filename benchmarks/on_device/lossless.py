@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 import torch
@@ -11,8 +12,6 @@ from transformers import GenerationConfig
 
 from on_device.parts import Row, Setup
 from on_device.targets import Checked, checked_target
-from specframe.engine.engine import Engine
-from specframe.errors import SpecframeError
 
 _NEW_TOKENS, _FEW = 96, 16
 _CHUNK = 256  # below the longest prompt
@@ -26,12 +25,7 @@ def check(setup: Setup) -> Iterator[Row]:
         yield Row("target", True, f"{checked.said}, {checked.target.forward_name} forward")
         references = [_generate(checked, prompt, new_tokens) for prompt in checked.prompts]
         for what, settings in configurations(checked, setup).items():
-            try:
-                engine = checked.engine(prefill_chunk=_CHUNK, **settings)
-            except SpecframeError as error:
-                yield Row(what, False, str(error))
-                continue
-            yield _compared(what, engine, checked.prompts, references, new_tokens)
+            yield Row.of(what, partial(_compared, what, checked, settings, references, new_tokens))
         if checked.missing is not None:
             yield Row("SmolLM2", None, checked.missing)
 
@@ -76,8 +70,9 @@ def _generate(checked: Checked, prompt: Tensor, new_tokens: int) -> list[int]:
 
 
 def _compared(
-    what: str, engine: Engine, prompts: tuple[Tensor, ...], references: list[list[int]], new_tokens: int
+    what: str, checked: Checked, settings: dict[str, Any], references: list[list[int]], new_tokens: int
 ) -> Row:
+    engine, prompts = checked.engine(prefill_chunk=_CHUNK, **settings), checked.prompts
     tokens = passes = 0
     parted: list[str] = []
     for index, (prompt, reference) in enumerate(zip(prompts, references, strict=True)):

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 import torch
+from on_device import kernel_tests
 from on_device.captured_step import compare
 from on_device.host_reads import Counts, counted
 from on_device.kernel_tests import summed_up
@@ -139,7 +140,7 @@ def test_a_part_after_a_broken_one_is_checked(broken: dict[str, Outcome]) -> Non
 
 
 def test_where_a_part_raised_is_kept(broken: dict[str, Outcome]) -> None:
-    assert "part_that_raises.py" in (broken["raises"].trace or "")
+    assert "part_that_raises.py" in (broken["raises"].rows[-1].trace or "")
 
 
 def test_what_cannot_be_shown_is_no_failure() -> None:
@@ -204,6 +205,19 @@ def test_tests_count_only_when_they_ran_to_the_end_and_passed(
 ) -> None:
     row = summed_up(("tests/kernels/test_admit.py",), notes, code, "collecting\nno such file\n")
     assert (row.what, row.ok, row.said) == ("test_admit.py", ok, said)
+
+
+def test_a_missing_package_leaves_out_the_tests_that_need_it_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(kernel_tests, "backends", lambda setup: iter(()))
+    monkeypatch.setattr(kernel_tests, "find_spec", lambda name: None if name == "hypothesis" else name)
+    ran: list[str] = []
+    monkeypatch.setattr(
+        kernel_tests, "tests", lambda groups, setup, end: iter(ran.extend(sum(groups, ())) or ())
+    )
+    (row,) = kernel_tests.check(Setup(device="cuda:0"))
+    assert (row.what, row.ok) == ("test_admit.py, test_sparse_head_topk.py", None)
+    files = ("test_gather_rows.py", "test_torch_is_enough.py", "test_indexed_head_topk.py")
+    assert ran == [f"tests/kernels/{file}" for file in files]
 
 
 def test_the_first_difference_of_two_texts_may_be_where_one_ends() -> None:
