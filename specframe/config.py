@@ -60,11 +60,16 @@ class RunConfig:
     max_new_tokens: int = option(128, help="Length limit, tokens.", metavar="N")
     dtype: str = option(
         AUTO,
-        help="Weights and activations: float32, bfloat16 or float16; `auto` takes bfloat16 where the device "
-        "multiplies it, float32 elsewhere.",
+        help="Weights and activations: float32, bfloat16 or float16; `auto` takes the checkpoint's (bfloat16 "
+        "for a GGUF file) where the device multiplies it, float32 elsewhere.",
         metavar="DTYPE",
     )
-    device: str = option("cpu", help="Torch device: cpu, cuda, cuda:1, ...", metavar="DEVICE")
+    device: str = option(
+        AUTO,
+        help="Torch device: cpu, cuda, cuda:1, ...; `auto` takes a CUDA or ROCm device if there is one, else "
+        "the CPU.",
+        metavar="DEVICE",
+    )
     sampling: SamplingParams = attrs.field(factory=SamplingParams)
     target_forward: ForwardName = option(
         "auto",

@@ -4,26 +4,35 @@ import os
 
 # Read when triton is imported, which transformers does; set it to 0 to run the kernels on a device.
 os.environ["TRITON_INTERPRET"] = os.environ.get("TRITON_INTERPRET", "1")
+# Read when torch is imported, here and in the processes that tests start. Most tensors are tiny: a second
+# thread costs more than it computes, and `make test` gives every core a worker of its own.
+os.environ["OMP_NUM_THREADS"] = os.environ.get("OMP_NUM_THREADS", "1")
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from command_line import CommandLine, command_line
+from not_run import pytest_unconfigure  # noqa: F401
 from paper_machines import costs_for, paper_costs
-from tiny_models import tiny_model, tiny_target, tiny_tokenizer
+from tiny_models import reference_greedy, tiny_model, tiny_target, tiny_tokenizer
 
 from specframe.config import AUTO
 from specframe.engine.known_costs import KnownCosts, setup_of
 from specframe.model.loading import CACHE_VARIABLE, cache_directory, load_pretrained
 from specframe.model.target import Target
+from specframe.ops.cpu import multiplies_bfloat16
 from specframe_plugins.drafters.eagle.checkpoint import save_head
 from specframe_plugins.drafters.eagle.model import EagleConfig, EagleHead
 
-# Reductions depend on the number of threads; two, or the one core that the run is pinned to.
-torch.set_num_threads(min(2, len(os.sched_getaffinity(0))))
+
+def pytest_report_header() -> str:
+    """Say what the numbers of this run depend on."""
+    capability, threads = torch.backends.cpu.get_cpu_capability(), torch.get_num_threads()
+    products = "with" if multiplies_bfloat16() else "without"
+    return f"cpu: {capability} {products} bfloat16 products; threads per process: {threads}"
 
 
 @pytest.fixture(autouse=True)
@@ -74,6 +83,20 @@ def measured(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
 def smollm2() -> Target:
     """The SmolLM2 demo model in float32."""
     return Target(load_pretrained("smollm2-135m", torch.float32))
+
+
+@pytest.fixture(scope="session")
+def smollm2_greedy(smollm2: Target) -> Callable[[torch.Tensor, int], list[int]]:
+    """``smollm2_greedy(prompt_ids, n)`` is what transformers generates: the dearest thing here, so kept."""
+    known: dict[tuple[int, ...], tuple[int, list[int]]] = {}
+
+    def generate(prompt_ids: torch.Tensor, max_new_tokens: int) -> list[int]:
+        prompt = tuple(prompt_ids.tolist())
+        if known.get(prompt, (0, []))[0] < max_new_tokens:
+            known[prompt] = max_new_tokens, reference_greedy(smollm2.model, prompt_ids, max_new_tokens)
+        return known[prompt][1][:max_new_tokens]
+
+    return generate
 
 
 @pytest.fixture(scope="session")

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from specframe import __version__
-from specframe.config import DEFAULT_DRAFTER, RunConfig
+from specframe.config import AUTO, DEFAULT_DRAFTER, RunConfig
 from specframe.contracts.kinds import KINDS, Kind
 from specframe.contracts.options import option, same_option
 from specframe.errors import PluginError, SpecframeError, UsageError, one_line, unknown_name
@@ -79,11 +79,9 @@ def examine(options: DoctorOptions) -> list[Finding]:
     findings = list(_packages())
     if is_broken(findings):
         return findings
-    from specframe.registry.choice import find_device, find_dtype, resolve_dtype
+    from specframe.registry.placement import find_device, find_dtype
 
-    options = attrs.evolve(
-        options, dtype=resolve_dtype(RunConfig(device=options.device, dtype=options.dtype)).dtype
-    )
+    options, placed = _placed(options)
     request = DoctorRequest(
         device=find_device(options.device),
         dtype=find_dtype(options.dtype),
@@ -99,7 +97,7 @@ def examine(options: DoctorOptions) -> list[Finding]:
             raise
         # What was asked for may be in the plugin that does not work.
         return [*findings, *plugins, Finding("options", False, str(error))]
-    findings += [*_machine(), *_demo_models(), *plugins, *_supported(options, registry, request)]
+    findings += [*_machine(), *placed, *_demo_models(), *plugins, *_supported(options, registry, request)]
     if options.wants_target:
         target, finding = _load_target(options.model or default_model(), request)
         findings.append(finding)
@@ -188,6 +186,24 @@ def _check(options: DoctorOptions, registry: Registry) -> None:
         default_model()
 
 
+def _placed(options: DoctorOptions) -> tuple[DoctorOptions, list[Finding]]:
+    """Return the options with a device and a dtype for `auto`, and one finding for each that was chosen."""
+    from specframe.model.loading import stored_dtype
+    from specframe.registry.placement import auto_device, auto_dtype, find_device
+
+    findings = []
+    if options.device == AUTO:
+        device = auto_device()
+        options = attrs.evolve(options, device=device.name)
+        findings.append(Finding("device auto", True, f"takes {device.name}: {device.reason}"))
+    if options.dtype == AUTO:
+        model = options.model or RunConfig().model
+        dtype = auto_dtype(find_device(options.device), stored_dtype(model))
+        options = attrs.evolve(options, dtype=dtype.name)
+        findings.append(Finding("dtype auto", True, f"takes {dtype.name} for {model}: {dtype.reason}"))
+    return options, findings
+
+
 def _machine() -> Iterator[Finding]:
     import torch
 
@@ -254,12 +270,12 @@ def _verdict(entry: Registration, setting: Setting, where: str) -> Finding:
 
 
 def _load_target(name: str, request: DoctorRequest) -> tuple[Target | None, Finding]:
-    from specframe.model.loading import load_pretrained
+    from specframe.model.loading import open_pretrained
     from specframe.model.target import Target as TargetAdapter
 
     subject = f"target {name}"
     try:
-        target = TargetAdapter(load_pretrained(name, request.dtype, request.device))
+        target = TargetAdapter(open_pretrained(name, request.dtype, request.device))
     except SpecframeError as error:
         return None, Finding(subject, False, str(error))
     beyond = sum(token_id >= target.vocab_size for token_id in target.tokenizer.get_vocab().values())

@@ -20,15 +20,12 @@ from specframe.engine.engine import Engine
 from specframe.engine.faults import checked, naming
 from specframe.engine.known_costs import KnownCosts
 from specframe.errors import UsageError, unknown_name
-from specframe.model.loading import load_pretrained
+from specframe.model.loading import open_pretrained
 from specframe.model.target import Target
 from specframe.registry.choice import (
     check_config,
     check_supported,
     common_tree,
-    find_device,
-    find_dtype,
-    name_of,
     setting_for,
     wants_costs,
     wants_cuda_graph,
@@ -36,6 +33,7 @@ from specframe.registry.choice import (
 from specframe.registry.components import BuildContext
 from specframe.registry.manager import create_plugin_manager, shipped_data
 from specframe.registry.observers import Observers
+from specframe.registry.placement import find_device, find_dtype, name_of
 from specframe.vocabulary.protocol import DraftVocabulary
 from specframe.vocabulary.store import VocabularyStore
 from specframe.vocabulary.whole import WholeVocabulary
@@ -60,13 +58,13 @@ def build_engine(
         UsageError: a name, an option, a checkpoint or a combination is not allowed.
     """
     manager = manager or create_plugin_manager()
-    if target is not None and config.dtype == AUTO:
-        config = attrs.evolve(config, dtype=name_of(target.dtype))
+    if target is not None:
+        config = _placed_like(config, target)
     config, chosen = check_config(config, manager)
 
     if target is None:
-        loaded = load_pretrained(config.model, find_dtype(config.dtype), find_device(config.device))
-        target = Target(loaded, config.target_forward)
+        opened = open_pretrained(config.model, find_dtype(config.dtype), find_device(config.device))
+        target = Target(opened, config.target_forward)
     context = BuildContext(
         target=target,
         required_ids=target.required_ids,
@@ -101,6 +99,13 @@ def build_engine(
         lossy=chosen["verifier"][0].lossy,
         check_sampling=lambda sampling: check_supported(chosen, attrs.evolve(setting, sampling=sampling)),
     )
+
+
+def _placed_like(config: RunConfig, target: Target) -> RunConfig:
+    """Replace ``auto`` as device and as dtype by what a loaded target has."""
+    device = str(target.device) if config.device == AUTO else config.device
+    dtype = name_of(target.dtype) if config.dtype == AUTO else config.dtype
+    return attrs.evolve(config, device=device, dtype=dtype)
 
 
 def bind_drafting(

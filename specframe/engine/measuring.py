@@ -159,12 +159,12 @@ class _Head:
         self, drafter: Drafter, make_backend: Callable[[], GatherBackend], deadline: _Deadline
     ) -> None:
         head = drafter.output_head
-        device, self.width = head.weight.device, drafter.branching
+        device, self.width = head.device, drafter.branching
         everything = head.row_map.tokens(torch.arange(head.vocab_size, device=device))
         capacity = min(_ROWS[-1], head.vocab_size)
         nothing = torch.empty(0, dtype=torch.int64, device=device)
         self.store = VocabularyStore(head, make_backend(), capacity=capacity, pinned_ids=nothing)
-        hidden = torch.randn(self.width, head.hidden_size, device=device).to(head.weight.dtype)
+        hidden = torch.randn(self.width, head.hidden_size, device=device).to(head.dtype)
 
         def timed(backend: GatherBackend, states: int) -> float:
             def call() -> object:
@@ -202,7 +202,8 @@ def _drafts(
         roots = count(1)
 
         def timed(levels: int, width: int, *, head: bool = True) -> tuple[float, int]:
-            spent, drafted = [], 0
+            spent: list[float] = []
+            drafted = 0
             while len(spent) < 2 or (len(spent) <= _RUNS and deadline.left > 0):
                 budget, root, clock = FixedBudget(levels, width, head=head), next(roots), PhaseClock()
                 drafter.draft_within(budget)

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 import torch
-from kernel_device import DEVICE
+from kernel_device import DEVICE, NOT_INTERPRETED
 from tiny_models import tiny_target
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
@@ -102,7 +102,7 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.mark.skipif(DEVICE != "cpu", reason="Triton is not interpreting")
+@pytest.mark.skipif(DEVICE != "cpu", reason=NOT_INTERPRETED)
 @pytest.mark.parametrize(
     ("model_type", "gather", "drafter"),
     [
@@ -122,7 +122,10 @@ def test_a_target_pass_waits_for_the_device_once(
         gather=gather,
         drafter=drafter,
         costs="off",  # as in a CUDA graph: trees of a fixed size
-        options={"drafter": {"lookup": 0, **needed}, "vocabulary": {"capacity": 40}},
+        options={
+            "drafter": {"depth": 3, "branching": 4, "nodes": 12, "lookup": 0, **needed},
+            "vocabulary": {"capacity": 40},
+        },
     )
     engine = build_engine(config, target=tiny_target(model_type))
     reads, passes = HostReads(monkeypatch), []

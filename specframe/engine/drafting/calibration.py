@@ -8,9 +8,9 @@ from collections.abc import Iterable
 # Promises below, between and above these are told apart, and depths up to the last.
 _EDGES = (0.1, 0.3, 0.6)
 _DEPTHS = 4
-# Drafters promise more than the target keeps; this much is kept until the text says otherwise, with the
-# weight of so much promised.
-_KEPT, _WEIGHT = 1.0, 2.0
+# A promise is believed until the text says otherwise (those of the heads that ship are kept, 0.9 to 1.1 of
+# them at every depth and confidence), with the weight of so much promised.
+_KEPT, _WEIGHT = 1.0, 1.5
 # What a pass leaves of the passes before it.
 _MEMORY = 0.98
 

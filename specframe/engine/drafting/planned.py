@@ -83,7 +83,7 @@ class PlannedDrafting:
         self._accepted: tuple[int, ...] = ()
         self._untold = _Untold()
         self._observed: list[Observed] = []
-        self._nodes = torch.arange(self.demands.max_nodes, device=self.drafter.output_head.weight.device)
+        self._nodes = torch.arange(self.demands.max_nodes, device=self.drafter.output_head.device)
         self._begin(0)
 
     def _begin(self, context: int) -> None:
@@ -193,7 +193,7 @@ class PlannedDrafting:
         """Let the strategy learn from the passes without a draft; ``next_token`` came after them."""
         roots, topk_ids = self._untold.roots, self._untold.topk_ids
         self._untold = _Untold()
-        device, n = self.drafter.output_head.weight.device, len(roots)
+        device, n = self.drafter.output_head.device, len(roots)
         nodes = torch.arange(n, device=device)
         chain = DraftTree(
             token_ids=torch.tensor(roots, device=device),

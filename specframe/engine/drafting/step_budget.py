@@ -189,7 +189,7 @@ class StepBudget:
         """Return how many nodes of the level drafted last should get children, as in ``Budget``."""
         step, price, followed = self._step, self.price, self._followed.value
         depth = len(step.widths) + 1
-        likely = [self._calibration(depth, math.exp(min(one, 0.0))) for one in log_probs]
+        likely = [self._likely(depth, math.exp(min(one, 0.0))) for one in log_probs]
         node = price * (self.pass_s(step.worthy + _NEXT_NODES) - self.pass_s(step.worthy)) / _NEXT_NODES
         step.worthy += sum(one > node for one in likely)
         node = price * (self.pass_s(step.worthy + _NEXT_NODES) - self.pass_s(step.worthy)) / _NEXT_NODES
@@ -216,7 +216,7 @@ class StepBudget:
         if branches is None:
             return tree
         if tree.sampled_from is None:
-            likely = branches.probabilities(self._calibration)
+            likely = branches.probabilities(self._likely)
             order = sorted(range(1, len(branches)), key=lambda node: -likely[node])
             count, _ = self._best_of([likely[node] for node in order])
             tree, branches = branches.chosen([0, *sorted(order[:count])]).cut(tree)
@@ -256,6 +256,10 @@ class StepBudget:
                 self._outside.add(1.0 if not all(active[:-1]) else 0.0)
             else:
                 self._outside.add(0.0 if verdict.path_ends_at_leaf or active[-1] else 1.0)
+
+    def _likely(self, depth: int, promised: float) -> float:
+        """Return the probability of a path to a node; a trial believes what it is to find out about."""
+        return promised if self._step.is_trial else self._calibration(depth, promised)
 
     def _learn_of_nodes(self, branches: Branches, verdict: Verdict) -> None:
         """Compare what the nodes promised with the accepted path."""
