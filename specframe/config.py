@@ -17,6 +17,7 @@ from specframe.errors import UsageError, unknown_name
 AUTOREGRESSIVE = "autoregressive"
 
 AUTO = "auto"
+OFF = "off"
 
 # What the distribution ships and runs when nothing else is asked for. They are names so that help can show
 # them without waiting for plugins to be imported; the core decides nothing else by a plugin's name.
@@ -59,11 +60,16 @@ class RunConfig:
     max_new_tokens: int = option(128, help="Length limit, tokens.", metavar="N")
     dtype: str = option(
         AUTO,
-        help="Weights and activations: float32, bfloat16 or float16; `auto` takes bfloat16 where the device "
-        "multiplies it, float32 elsewhere.",
+        help="Weights and activations: float32, bfloat16 or float16; `auto` takes the checkpoint's (bfloat16 "
+        "for a GGUF file) where the device multiplies it, float32 elsewhere.",
         metavar="DTYPE",
     )
-    device: str = option("cpu", help="Torch device: cpu, cuda, cuda:1, ...", metavar="DEVICE")
+    device: str = option(
+        AUTO,
+        help="Torch device: cpu, cuda, cuda:1, ...; `auto` takes a CUDA or ROCm device if there is one, else "
+        "the CPU.",
+        metavar="DEVICE",
+    )
     sampling: SamplingParams = attrs.field(factory=SamplingParams)
     target_forward: ForwardName = option(
         "auto",
@@ -75,6 +81,12 @@ class RunConfig:
         None,
         help="Launch a whole draft step as one CUDA graph.",
         absent="--cuda-graph on a CUDA or ROCm device",
+    )
+    costs: str = option(
+        AUTO,
+        help="What decides how much is drafted: `auto` measures this machine once, a file pins what was "
+        "measured (and is written where there is none), `off` drafts trees of a fixed size.",
+        metavar="auto|off|FILE",
     )
     allow_lossy: bool = option(False, help="Let a verifier run whose output is not the target's.")
     fallback: bool = option(False, help="Go on without drafting when a component fails that drafts.")

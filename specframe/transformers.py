@@ -32,7 +32,7 @@ from specframe.engine.engine import Engine
 from specframe.errors import UsageError
 from specframe.model.loading import LoadedModel
 from specframe.model.target import Target
-from specframe.registry.choice import DTYPES
+from specframe.registry.placement import DTYPES
 from specframe.request.request import Request
 
 # Of each model the engine built last: its KV cache and its drafter are worth keeping, one at a time.

@@ -146,9 +146,9 @@ def prepare(arguments: BenchArguments, base: RunConfig) -> BenchOptions:
     if base.dtype not in (AUTO, *TOLERANCES):
         raise unknown_name("dtype", base.dtype, [AUTO, *TOLERANCES])
     tasks, skipped = _tasks(arguments)
-    from specframe.registry.choice import resolve_dtype
+    from specframe.registry.placement import resolve_placement
 
-    base = resolve_dtype(base)
+    base = resolve_placement(base)
     return BenchOptions(
         arguments=arguments,
         tasks=tasks,

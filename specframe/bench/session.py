@@ -44,8 +44,9 @@ from specframe.engine.assembly import build_engine
 from specframe.errors import UsageError, unknown_name
 from specframe.model.loading import load_pretrained
 from specframe.model.target import Target
-from specframe.registry.choice import check_config, find_device, find_dtype
+from specframe.registry.choice import check_config
 from specframe.registry.manager import build_registry, create_plugin_manager
+from specframe.registry.placement import find_device, find_dtype
 from specframe.request.prompts import encode_prompt
 from specframe.request.tasks import Task
 
@@ -230,7 +231,7 @@ def _manifest(options: BenchOptions, target: Target, prompts: Sequence[_Prompt],
             "vocab_size": target.vocab_size,
             "hidden_size": target.hidden_size,
             "layers": int(target.config.num_hidden_layers),
-            "parameters": sum(parameter.numel() for parameter in target.model.parameters()),
+            "parameters": target.parameters,
         },
         skipped=options.skipped + skipped,
     )
@@ -287,10 +288,10 @@ def _closing_checks(
         checks += [check_lossless(contender.label, own)]
         if isinstance(contender, EngineContender) and contender.drafts:
             limit = min(REPEATED_TOKENS, contender.engine.config.max_new_tokens)
-            contender.engine.generate(first.ids, limit)
+            report = contender.engine.generate(first.ids, limit)
             again = Steps.of(contender.engine.steps)
             checks += [
                 check_rows_fetched(contender.label, own),
-                check_isolation(contender.label, own[0], again),
+                check_isolation(contender.label, own[0], again, report.costs),
             ]
     return [check for check in checks if check is not None]

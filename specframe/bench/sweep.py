@@ -21,8 +21,9 @@ from specframe.bench.rows import BenchRow
 from specframe.bench.session import BenchResult, run_bench
 from specframe.config import DEFAULT_STRATEGY, RunConfig
 from specframe.errors import UsageError
-from specframe.registry.choice import find_device, find_dtype, resolve_dtype, setting_for
+from specframe.registry.choice import setting_for
 from specframe.registry.manager import build_registry, create_plugin_manager
+from specframe.registry.placement import find_device, find_dtype, resolve_placement
 from specframe.request.tasks import Task, choose
 
 # A round of at most so many configurations is the last one.
@@ -98,7 +99,7 @@ def around(
     Raises:
         UsageError: there is nothing to compare it with.
     """
-    config = resolve_dtype(configuration.run_config(base))
+    config = resolve_placement(configuration.run_config(base))
     offered: Sequence[str] = ()
     if not configuration.is_peer and config.strategy in build_registry(manager).names("vocabulary"):
         component = build_registry(manager).get("drafter", config.drafter)

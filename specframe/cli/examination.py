@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from specframe import __version__
-from specframe.config import DEFAULT_DRAFTER, RunConfig
+from specframe.config import AUTO, DEFAULT_DRAFTER, RunConfig
 from specframe.contracts.kinds import KINDS, Kind
 from specframe.contracts.options import option, same_option
 from specframe.errors import PluginError, SpecframeError, UsageError, one_line, unknown_name
@@ -26,6 +26,7 @@ from specframe.registry.components import Component, DoctorRequest, Finding
 from specframe.registry.registry import Registration, Registry
 
 if TYPE_CHECKING:
+    from specframe.costs.model import CostModel
     from specframe.model.target import Target
     from specframe.registry.components import Setting
 
@@ -37,6 +38,10 @@ _MARKS = {True: "ok", False: "BROKEN", None: "-"}
 class DoctorOptions:
     """What to look at."""
 
+    costs: bool = option(
+        False,
+        help="Show what the parts of a step cost here, and the drafts that follow; measures the target.",
+    )
     device: str = same_option(RunConfig, "device", absent=RunConfig().device)
     dtype: str = same_option(RunConfig, "dtype", absent=RunConfig().dtype)
     compile_targets: Sequence[str] = option(
@@ -74,11 +79,9 @@ def examine(options: DoctorOptions) -> list[Finding]:
     findings = list(_packages())
     if is_broken(findings):
         return findings
-    from specframe.registry.choice import find_device, find_dtype, resolve_dtype
+    from specframe.registry.placement import find_device, find_dtype
 
-    options = attrs.evolve(
-        options, dtype=resolve_dtype(RunConfig(device=options.device, dtype=options.dtype)).dtype
-    )
+    options, placed = _placed(options)
     request = DoctorRequest(
         device=find_device(options.device),
         dtype=find_dtype(options.dtype),
@@ -94,7 +97,7 @@ def examine(options: DoctorOptions) -> list[Finding]:
             raise
         # What was asked for may be in the plugin that does not work.
         return [*findings, *plugins, Finding("options", False, str(error))]
-    findings += [*_machine(), *_demo_models(), *plugins, *_supported(options, registry, request)]
+    findings += [*_machine(), *placed, *_demo_models(), *plugins, *_supported(options, registry, request)]
     if options.wants_target:
         target, finding = _load_target(options.model or default_model(), request)
         findings.append(finding)
@@ -112,9 +115,12 @@ def to_rows(findings: Iterable[Finding]) -> list[tuple[str, str, str]]:
     return [(_MARKS[finding.ok], finding.subject, finding.message) for finding in findings]
 
 
-def to_json(findings: list[Finding]) -> str:
-    """Return the findings as one JSON object."""
-    return json.dumps({"ok": not is_broken(findings), "findings": [attrs.asdict(f) for f in findings]})
+def to_json(findings: list[Finding], costs: CostModel | None = None) -> str:
+    """Return the findings, and the costs if there are any, as one JSON object."""
+    from specframe.cli.cost_tables import to_values
+
+    found: dict[str, Any] = {"ok": not is_broken(findings), "findings": [attrs.asdict(f) for f in findings]}
+    return json.dumps(found if costs is None else {**found, "costs": to_values(costs)})
 
 
 def _packages() -> Iterator[Finding]:
@@ -178,6 +184,24 @@ def _check(options: DoctorOptions, registry: Registry) -> None:
             raise UsageError(f"drafter {drafter.name!r} cannot check a checkpoint")
     if options.wants_target and options.model is None:
         default_model()
+
+
+def _placed(options: DoctorOptions) -> tuple[DoctorOptions, list[Finding]]:
+    """Return the options with a device and a dtype for `auto`, and one finding for each that was chosen."""
+    from specframe.model.loading import stored_dtype
+    from specframe.registry.placement import auto_device, auto_dtype, find_device
+
+    findings = []
+    if options.device == AUTO:
+        device = auto_device()
+        options = attrs.evolve(options, device=device.name)
+        findings.append(Finding("device auto", True, f"takes {device.name}: {device.reason}"))
+    if options.dtype == AUTO:
+        model = options.model or RunConfig().model
+        dtype = auto_dtype(find_device(options.device), stored_dtype(model))
+        options = attrs.evolve(options, dtype=dtype.name)
+        findings.append(Finding("dtype auto", True, f"takes {dtype.name} for {model}: {dtype.reason}"))
+    return options, findings
 
 
 def _machine() -> Iterator[Finding]:
@@ -246,12 +270,12 @@ def _verdict(entry: Registration, setting: Setting, where: str) -> Finding:
 
 
 def _load_target(name: str, request: DoctorRequest) -> tuple[Target | None, Finding]:
-    from specframe.model.loading import load_pretrained
+    from specframe.model.loading import open_pretrained
     from specframe.model.target import Target as TargetAdapter
 
     subject = f"target {name}"
     try:
-        target = TargetAdapter(load_pretrained(name, request.dtype, request.device))
+        target = TargetAdapter(open_pretrained(name, request.dtype, request.device))
     except SpecframeError as error:
         return None, Finding(subject, False, str(error))
     beyond = sum(token_id >= target.vocab_size for token_id in target.tokenizer.get_vocab().values())

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from specframe.contracts.row_map import RowMap
 from specframe.ops.packed_linear import PackedLinear, can_pack
+from specframe.ops.weight_files import FileRows
 
 
 @attrs.frozen(slots=True, eq=False)
@@ -15,7 +16,8 @@ class OutputHead:
     """Hidden states to logits: ``softcap * tanh(scale * (h @ W.T + b) / softcap)``.
 
     Attributes:
-        weight: [V, H].
+        weight: [V, H]. Where the rows of ``FileRows`` are given for it they stay on disk, and reading this
+            brings them all into memory: read ``rows`` where some will do.
         bias: [V] or None.
         scale: factor on the logits (Cohere multiplies by ``logit_scale``, Granite divides by
             ``logits_scaling``).
@@ -25,7 +27,7 @@ class OutputHead:
         product: ``h @ W.T + b`` with a reordered copy of the weight; None to use the weight itself.
     """
 
-    weight: Tensor
+    _weight: Tensor | FileRows = attrs.field(alias="weight")
     bias: Tensor | None = None
     scale: float = 1.0
     softcap: float | None = None
@@ -34,17 +36,45 @@ class OutputHead:
 
     @row_map.default
     def _every_row_in_order(self) -> RowMap:
-        return RowMap(len(self.weight))
+        return RowMap(len(self._weight))
+
+    @property
+    def weight(self) -> Tensor:
+        """The whole matrix [V, H]."""
+        return self._weight if isinstance(self._weight, Tensor) else self._weight.whole
+
+    @property
+    def device(self) -> torch.device:
+        """Where it computes."""
+        return self._weight.device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Of the weight, and of the logits."""
+        return self._weight.dtype
+
+    @property
+    def tensors(self) -> tuple[Tensor, ...]:
+        """What it holds in memory."""
+        plain = (self._weight,) if isinstance(self._weight, Tensor) else ()
+        product = () if self.product is None else self.product.tensors
+        return (*plain, *product, *(() if self.bias is None else (self.bias,)))
 
     @property
     def vocab_size(self) -> int:
         """Number of rows: V, or fewer with a draft vocabulary."""
-        return self.weight.shape[0]
+        return self._weight.shape[0]
 
     @property
     def hidden_size(self) -> int:
         """H, the width of a row."""
-        return self.weight.shape[1]
+        return self._weight.shape[1]
+
+    def rows(self, ids: Tensor) -> Tensor:
+        """Return the rows of ``ids`` [n] as [n, H]."""
+        if isinstance(self._weight, Tensor):
+            return self._weight.detach().index_select(0, ids)
+        return self._weight.at(ids)
 
     def logits(self, hidden: Tensor) -> Tensor:
         """Return logits over all rows [..., V] in the head's dtype, for hidden states [..., H]."""

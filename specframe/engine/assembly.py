@@ -14,26 +14,26 @@ from specframe.contracts.kinds import Kind
 from specframe.contracts.protocols import Drafter, Eviction, GatherBackend, VocabularyBuilder
 from specframe.engine.drafting.active import ActiveDrafting
 from specframe.engine.drafting.autoregressive import Autoregressive
-from specframe.engine.drafting.controlled import ControlledDrafting
+from specframe.engine.drafting.planned import PlannedDrafting
 from specframe.engine.drafting.protocol import Drafting
 from specframe.engine.engine import Engine
 from specframe.engine.faults import checked, naming
+from specframe.engine.known_costs import KnownCosts
 from specframe.errors import UsageError, unknown_name
-from specframe.model.loading import load_pretrained
+from specframe.model.loading import open_pretrained
 from specframe.model.target import Target
 from specframe.registry.choice import (
     check_config,
     check_supported,
     common_tree,
-    find_device,
-    find_dtype,
-    name_of,
     setting_for,
+    wants_costs,
     wants_cuda_graph,
 )
 from specframe.registry.components import BuildContext
 from specframe.registry.manager import create_plugin_manager, shipped_data
 from specframe.registry.observers import Observers
+from specframe.registry.placement import find_device, find_dtype, name_of
 from specframe.vocabulary.protocol import DraftVocabulary
 from specframe.vocabulary.store import VocabularyStore
 from specframe.vocabulary.whole import WholeVocabulary
@@ -58,23 +58,24 @@ def build_engine(
         UsageError: a name, an option, a checkpoint or a combination is not allowed.
     """
     manager = manager or create_plugin_manager()
-    if target is not None and config.dtype == AUTO:
-        config = attrs.evolve(config, dtype=name_of(target.dtype))
+    if target is not None:
+        config = _placed_like(config, target)
     config, chosen = check_config(config, manager)
 
     if target is None:
-        loaded = load_pretrained(config.model, find_dtype(config.dtype), find_device(config.device))
-        target = Target(loaded, config.target_forward)
+        opened = open_pretrained(config.model, find_dtype(config.dtype), find_device(config.device))
+        target = Target(opened, config.target_forward)
     context = BuildContext(
         target=target,
         required_ids=target.required_ids,
         tree=common_tree(chosen) or "top-k",
         sampling=config.sampling,
         cuda_graph=wants_cuda_graph(config, target.device),
+        budgeted=wants_costs(config, target.device),
         data=shipped_data(manager),
     )
 
-    def make(kind: Kind) -> Any:
+    def make(kind: Kind, context: BuildContext = context) -> Any:
         component, options = chosen[kind]
         return checked(kind, lambda: component.factory(options, context))
 
@@ -82,7 +83,12 @@ def build_engine(
         verifier = make("verifier")
         drafting: Drafting = Autoregressive()
         if config.strategy != AUTOREGRESSIVE:
-            drafting = bind_drafting(make("drafter"), make("vocabulary"), lambda: make("gather"), config)
+            drafter, costs = make("drafter"), None
+            if context.budgeted:
+                costs = KnownCosts.of(config, target, drafter, chosen["drafter"][1], lambda: make("gather"))
+                context = attrs.evolve(context, costs=costs.model)
+            strategy = make("vocabulary", context)
+            drafting = bind_drafting(drafter, strategy, lambda: make("gather"), config, costs)
     setting = setting_for(config, target.device, target.dtype)
     return Engine(
         config,
@@ -95,19 +101,28 @@ def build_engine(
     )
 
 
+def _placed_like(config: RunConfig, target: Target) -> RunConfig:
+    """Replace ``auto`` as device and as dtype by what a loaded target has."""
+    device = str(target.device) if config.device == AUTO else config.device
+    dtype = name_of(target.dtype) if config.dtype == AUTO else config.dtype
+    return attrs.evolve(config, device=device, dtype=dtype)
+
+
 def bind_drafting(
     drafter: Drafter,
     strategy: VocabularyBuilder,
     make_backend: Callable[[], GatherBackend],
     config: RunConfig,
+    costs: KnownCosts | None = None,
 ) -> Drafting:
     """Bind strategy, store, gather backend and drafter to each other.
 
     Args:
         drafter: proposes the trees.
         strategy: fills the active set.
-        make_backend: returns a gather backend; a controller takes another one for the whole LM head.
+        make_backend: returns a gather backend; with costs, another one is for the whole LM head.
         config: what they were called.
+        costs: decide how much is drafted; without them trees have a fixed size.
 
     Raises:
         UsageError: the strategy's capacity, eviction or pinned ids do not fit.
@@ -118,9 +133,11 @@ def bind_drafting(
             f"gather backend {config.gather!r} cannot run in a CUDA graph; allowed: --no-cuda-graph"
         )
     drafting = ActiveDrafting(drafter, strategy, _vocabulary(drafter, strategy, backend, config))
-    if not strategy.controlled:
+    if costs is None:
         return drafting
-    return ControlledDrafting(drafting, WholeVocabulary(drafter.output_head, make_backend()))
+    prunes = strategy.capacity is not None
+    whole = WholeVocabulary(drafter.output_head, make_backend()) if prunes else None
+    return PlannedDrafting(drafting, whole, costs.model, costs.keep)
 
 
 def _vocabulary(

@@ -125,6 +125,7 @@ class Engine:
                 with lock.paused(ticket):
                     yield chunk
                 clock.lap("consumer")
+            self.drafting.finish()
             self.steps = generation.recorder.steps()
             self.report = generation.recorder.report(
                 self.config,

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
 from torch import Tensor
-from transformers import PreTrainedModel
 
 from specframe.contracts.kinds import ForwardName
 from specframe.errors import UsageError
 from specframe.model.lean.architecture import why_not
 from specframe.model.lean.forward import LeanForward
+from specframe.model.lean.parts import ModelParts
 from specframe.model.transformers_forward import TransformersForward
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
 
 # What `auto` spends on the lean forward's copy of the weights.
 _COPY_AT_MOST_BYTES = 4 << 30
@@ -70,11 +73,11 @@ def candidates(
         if chosen == "lean":
             if reason is not None:
                 raise UsageError(f"target forward 'lean' cannot run {name}: {reason}; allowed: transformers")
-            yield "lean", lambda: LeanForward(model, windows)
+            yield "lean", lambda: LeanForward(ModelParts(model), windows)
             return
         reason = reason or _why_not_by_default(model)
         if reason is None:
-            yield "lean", lambda: LeanForward(model, windows)
+            yield "lean", lambda: LeanForward(ModelParts(model), windows)
         else:
             _log.info("target forward of %s: not lean, %s", name, reason)
     yield "transformers", lambda: TransformersForward(model, windows)

@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import logging
-from typing import Any
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
 
+import attrs
 import torch
 from torch import Tensor, nn
-from transformers import PreTrainedModel
 
 from specframe.contracts.kinds import ForwardName
 from specframe.contracts.lm_head import OutputHead
-from specframe.errors import SpecframeError, UsageError
-from specframe.model.forward import Forward, append, candidates
+from specframe.errors import UsageError
+from specframe.model.answer import Answer, text_ids
+from specframe.model.forward import Forward, append, attention_windows, candidates
+from specframe.model.lean.forward import LeanForward
 from specframe.model.loading import LoadedModel
+from specframe.model.stored import StoredModel, StoredParts
 
-_PROBE_TEXT = "The lighthouse keeper counted 27 ships before the fog came in from the west."
-_PROBE_TOKENS = 16
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
 
 _log = logging.getLogger(__name__)
 
@@ -25,31 +29,48 @@ class LanguageModel:
     """A decoder-only model whose logits can be reproduced from its layers and its LM head.
 
     Args:
-        loaded: a decoder-only transformers model with a linear LM head, its tokenizer and its name.
+        loaded: a decoder-only transformers model with a linear LM head, its tokenizer and its name; or such
+            a model on disk, of which only what a run needs is brought into memory.
         forward: what runs its layers; ``auto`` takes the fastest that reproduces the model here.
 
     Attributes:
+        config: of its text part.
+        device: where it runs.
+        dtype: in which it runs.
+        embed_tokens: its input embedding.
         output_head: its LM head.
         forward: runs its layers, one sequence at a time.
         forward_name: which one: ``lean`` or ``transformers``.
+        parameters: how many numbers its weights are.
+        declared_eos: ids that its configs end a text with.
 
     Raises:
         UsageError: the model is of a kind whose logits or attention masks cannot be reproduced.
     """
 
-    def __init__(self, loaded: LoadedModel, forward: ForwardName = "auto") -> None:
-        model, self.tokenizer, self.name = loaded.model, loaded.tokenizer, loaded.name
-        self.model = model.eval().requires_grad_(False)
-        self.config = model.config.get_text_config()
-        self.device = model.device
-        self.dtype = model.dtype
-        self.decoder: Any = model.get_decoder()
-        embedding = model.get_input_embeddings()
-        if not isinstance(embedding, nn.Module):
-            raise UsageError(f"{self.name} has no input embedding; allowed: decoder-only language models")
-        self.embed_tokens = embedding
-        self.output_head = _output_head(model, self.name)
-        self.forward_name, self.forward = self._choose_forward(forward)
+    def __init__(self, loaded: LoadedModel | StoredModel, forward: ForwardName = "auto") -> None:
+        self.tokenizer, self.name = loaded.tokenizer, loaded.name
+        self._loaded = loaded
+        running = _from_disk(loaded, forward) if isinstance(loaded, StoredModel) else None
+        if running is None:
+            running = _in_memory(self.model, self.tokenizer, self.name, forward)
+        self.config, self.device, self.dtype = running.config, running.device, running.dtype
+        self.embed_tokens, self.output_head = running.embed_tokens, running.output_head
+        self.forward_name, self.forward = running.forward_name, running.forward
+        self.parameters, self.declared_eos = running.parameters, running.declared_eos
+
+    @cached_property
+    def model(self) -> PreTrainedModel:
+        """The transformers model; one that was left on disk is loaded now, and stays in memory."""
+        loaded = self._loaded
+        model = loaded.model if isinstance(loaded, LoadedModel) else loaded.load()
+        model.eval().requires_grad_(False)
+        return model
+
+    @property
+    def decoder(self) -> Any:
+        """The layers of ``model``, without its LM head."""
+        return self.model.get_decoder()
 
     @property
     def vocab_size(self) -> int:
@@ -66,49 +87,109 @@ class LanguageModel:
         """How many tokens a sequence may have, prompt and output together."""
         return int(getattr(self.config, "max_position_embeddings", None) or 2**31)
 
-    @torch.inference_mode()
-    def _choose_forward(self, chosen: ForwardName) -> tuple[ForwardName, Forward]:
-        """Return the first forward that reproduces the model's own logits, and its name.
 
-        A model with another head (extra scaling, several heads), other attention or another rotation would
-        otherwise lose exactness silently.
-        """
-        text_ids = self.tokenizer(_PROBE_TEXT, add_special_tokens=False)["input_ids"]
-        probe = [*text_ids, *range(1, _PROBE_TOKENS + 1)][:_PROBE_TOKENS]
-        ids = torch.tensor(probe, device=self.device) % self.vocab_size
-        expected = self.model(input_ids=ids[None]).logits[0].float()
-        if not torch.isfinite(expected).all():
-            raise SpecframeError(f"{self.name} returns logits that are not finite in {self.dtype}")
-        # Passes of 8 and 16 tokens through the same bfloat16 layers are up to 0.07 apart (Gemma 3 270M).
-        tolerance = 1e-3 if self.dtype == torch.float32 else 0.15
-        for name, build in candidates(self.model, self.name, chosen):
-            forward = build()
-            forward.begin(len(ids))
-            hidden = torch.cat([append(forward, part)[0] for part in ids.split(_PROBE_TOKENS // 2)])
-            error = _relative_error(self.output_head.logits(hidden).float(), expected)
-            if error <= tolerance:
-                _log.info("forward of %s: %s", self.name, name)
-                return name, forward
-            _log.warning("forward %s does not reproduce %s: logits off by %.2g", name, self.name, error)
-        raise UsageError(
-            f"{self.name} ({type(self.model).__name__}) computes its logits in a way this version cannot "
-            "reproduce; allowed: decoder-only models with one linear LM head, scaled or soft-capped"
-        )
+@attrs.frozen(slots=True, kw_only=True, eq=False)
+class _Running:
+    """What a ``LanguageModel`` runs with; the fields are those of its attributes."""
+
+    config: Any
+    device: torch.device
+    dtype: torch.dtype
+    embed_tokens: nn.Module
+    output_head: OutputHead
+    forward_name: ForwardName
+    forward: Forward
+    parameters: int
+    declared_eos: frozenset[int]
 
 
-def _relative_error(logits: Tensor, expected: Tensor) -> float:
-    """Return how far logits [n, V] are from what was expected, as a share of their spread in each row."""
-    spread = expected - expected.mean(dim=-1, keepdim=True)
-    return float((logits - expected).norm() / spread.norm())
+@torch.inference_mode()
+def _in_memory(model: PreTrainedModel, tokenizer: Any, name: str, chosen: ForwardName) -> _Running:
+    """Return the first forward that reproduces the model's own logits.
 
-
-def _output_head(model: PreTrainedModel, name: str) -> OutputHead:
-    linear = model.get_output_embeddings()
+    A model with another head (extra scaling, several heads), other attention or another rotation would
+    otherwise lose exactness silently.
+    """
+    embedding, linear = model.get_input_embeddings(), model.get_output_embeddings()
+    if not isinstance(embedding, nn.Module):
+        raise UsageError(f"{name} has no input embedding; allowed: decoder-only language models")
     if not isinstance(linear, nn.Linear):
         raise UsageError(f"{name} has no linear LM head; allowed: decoder-only language models")
     config = model.config.get_text_config()
+    head = _output_head(linear.weight, linear.bias, config)
+    answer = Answer.of(model, text_ids(tokenizer, head.vocab_size, model.device), name)
+    declared = getattr(model.generation_config, "eos_token_id", None)
+    for forward_name, build in candidates(model, name, chosen):
+        forward = build()
+        if _reproduces(answer, forward, head, name, forward_name):
+            return _Running(
+                config=config,
+                device=model.device,
+                dtype=model.dtype,
+                embed_tokens=embedding,
+                output_head=head,
+                forward_name=forward_name,
+                forward=forward,
+                parameters=sum(parameter.numel() for parameter in model.parameters()),
+                declared_eos=_ids(declared) | _ids(config.eos_token_id),
+            )
+    raise UsageError(
+        f"{name} ({type(model).__name__}) computes its logits in a way this version cannot "
+        "reproduce; allowed: decoder-only models with one linear LM head, scaled or soft-capped"
+    )
+
+
+@torch.inference_mode()
+def _from_disk(stored: StoredModel, chosen: ForwardName) -> _Running | None:
+    """Return the lean forward over weights that are nowhere else in memory; None where it cannot be.
+
+    The head comes first: while it is packed there are two copies of it, and nothing else yet.
+    """
+    record = None if chosen == "transformers" else stored.ask()
+    if record is None:
+        return None
+    head = _output_head(stored.head_rows(), None, record.config, stored.packed_head())
+    parts = StoredParts(stored, record)
+    forward = LeanForward(parts, attention_windows(record.config))
+    if not _reproduces(record.answer, forward, head, stored.name, "lean"):
+        return None
+    return _Running(
+        config=record.config,
+        device=parts.device,
+        dtype=stored.dtype,
+        embed_tokens=parts.embed,
+        output_head=head,
+        forward_name="lean",
+        forward=forward,
+        parameters=stored.files.elements,
+        declared_eos=frozenset(stored.eos_ids) | _ids(record.config.eos_token_id),
+    )
+
+
+def _reproduces(
+    answer: Answer, forward: Forward, head: OutputHead, name: str, forward_name: ForwardName
+) -> bool:
+    """Return whether a forward, in two chunks, gives a model's answer; where not, there is a warning."""
+    # Passes of 8 and 16 tokens through the same bfloat16 layers are up to 0.07 apart (Gemma 3 270M).
+    tolerance = 1e-3 if head.dtype == torch.float32 else 0.15
+    forward.begin(len(answer.ids))
+    hidden = torch.cat([append(forward, part)[0] for part in answer.ids.split(len(answer.ids) // 2)])
+    error = answer.error_of(head.logits(hidden))
+    if error <= tolerance:
+        _log.info("forward of %s: %s", name, forward_name)
+        return True
+    _log.warning("forward %s does not reproduce %s: logits off by %.2g", forward_name, name, error)
+    return False
+
+
+def _output_head(weight: Any, bias: Tensor | None, config: Any, product: Any = None) -> OutputHead:
+    """Return an LM head, scaled and soft-capped as the config of its model says."""
     scale = float(getattr(config, "logit_scale", None) or 1.0) / float(
         getattr(config, "logits_scaling", None) or 1.0
     )
     softcap = getattr(config, "final_logit_softcapping", None)
-    return OutputHead(linear.weight, linear.bias, scale, float(softcap) if softcap else None)
+    return OutputHead(weight, bias, scale, float(softcap) if softcap else None, product=product)
+
+
+def _ids(declared: int | list[int] | None) -> frozenset[int]:
+    return frozenset(declared if isinstance(declared, list) else [] if declared is None else [declared])

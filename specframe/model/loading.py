@@ -8,24 +8,32 @@ import importlib
 import importlib.metadata
 import importlib.util
 import io
+import json
 import os
 import re
 import shutil
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import attrs
 
 from specframe.errors import CheckpointError, SpecframeError, UsageError, unknown_name
+from specframe.model.quiet import quiet_transformers
+from specframe.ops.heap import give_back
 
 if TYPE_CHECKING:
     import torch
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+    from specframe.model.stored import StoredModel
+
 CACHE_VARIABLE = "SPECFRAME_CACHE"
+_CONVERTED = "models"  # below the cache directory
+
+_GENERIC_TOKENIZERS = ("PreTrainedTokenizerFast", "TokenizersBackend")
 
 _HUB_ID = re.compile(r"\w[\w.-]*(/\w[\w.-]*)?")
 
@@ -137,6 +145,52 @@ def load_pretrained(spec: str, dtype: torch.dtype, device: str | torch.device = 
     return _load(str(directory), spec, dtype, device)
 
 
+def open_pretrained(
+    spec: str, dtype: torch.dtype, device: str | torch.device = "cpu"
+) -> LoadedModel | StoredModel:
+    """Return a model that stays on disk but for what a run needs, where that is possible; else load it.
+
+    Possible is it on a CPU, for safetensors files of decoders that the lean forward knows. Arguments and
+    errors are those of ``load_pretrained``.
+    """
+    import torch
+    from transformers import AutoConfig
+
+    from specframe.model.answer import Record
+    from specframe.model.stored import StoredModel, are_known, open_files, record_path
+
+    if torch.device(device).type != "cpu":
+        return load_pretrained(spec, dtype, device)
+    folder = _directory(spec) or _snapshot(spec)
+    files = None if folder is None else open_files(folder, dtype)
+    if folder is None or files is None:
+        return load_pretrained(spec, dtype, device)
+    record = record_path(folder, files, dtype, cache_directory() / "answers")
+    rules: dict[str, Any] = {"trust_remote_code": False, "local_files_only": True}
+    with quiet_transformers():
+        try:
+            known = Record.read(record)
+            config = AutoConfig.from_pretrained(folder, **rules) if known is None else known.config
+            usable = are_known(files, config)
+            tokenizer = _tokenizer(str(folder), **rules) if usable else None
+        except Exception:  # loading says what is wrong with it
+            tokenizer = None
+    if tokenizer is None:
+        return load_pretrained(spec, dtype, device)
+    give_back()
+    return StoredModel(
+        config=config,
+        tokenizer=tokenizer,
+        name=spec,
+        dtype=dtype,
+        files=files,
+        eos_ids=_declared_eos(folder),
+        known=known,
+        record_path=record,
+        load=lambda: load_pretrained(spec, dtype, device).model,
+    )
+
+
 def load_tokenizer(spec: str) -> PreTrainedTokenizerBase:
     """Load the tokenizer of a model, and nothing else of it; of a hub id, the cached one.
 
@@ -147,14 +201,50 @@ def load_tokenizer(spec: str) -> PreTrainedTokenizerBase:
         UsageError: the demo model is not installed, or no such model can be found.
         CheckpointError: there is no tokenizer that can be loaded.
     """
-    from transformers import AutoTokenizer
-
     source = str(_directory(spec) or spec)
-    with _quiet_transformers():
+    with quiet_transformers():
         try:
-            return AutoTokenizer.from_pretrained(source, trust_remote_code=False, local_files_only=True)
+            return _tokenizer(source, trust_remote_code=False, local_files_only=True)
         except Exception as error:  # a checkpoint can be broken in any way
             raise CheckpointError(f"cannot load the tokenizer of {spec!r}: {_first_line(error)}") from error
+
+
+def stored_dtype(spec: str) -> str | None:
+    """Return the dtype of a checkpoint, by name; None where nothing says it.
+
+    What a GGUF file dequantizes to is no more precise than bfloat16, so that is what it counts as.
+
+    Args:
+        spec: as for ``load_pretrained``.
+    """
+    path = Path(spec).expanduser()
+    if spec in DEMO_MODELS or path.suffix == ".gguf":
+        return "bfloat16"
+    file = path / "config.json"
+    if not path.is_dir():
+        file = _config_from_hub(spec)
+    try:
+        config = json.loads(file.read_text(encoding="utf-8"))
+        text = config.get("text_config", {})
+    except (OSError, ValueError, AttributeError):  # loading says what is wrong with it
+        return None
+    names = [one.get(key) for one in (text, config) for key in ("dtype", "torch_dtype")]
+    return next((str(name) for name in names if name), None)
+
+
+def _config_from_hub(spec: str) -> Path:
+    """Return the config file of a hub id, from its cache or else from the hub; a path to nothing without."""
+    if not _HUB_ID.fullmatch(spec):
+        return Path(os.devnull)
+    from huggingface_hub import hf_hub_download, try_to_load_from_cache
+
+    cached = try_to_load_from_cache(spec, "config.json")
+    if isinstance(cached, str):
+        return Path(cached)
+    try:
+        return Path(hf_hub_download(spec, "config.json", etag_timeout=10))
+    except Exception:  # loading says what is wrong with it
+        return Path(os.devnull)
 
 
 def _directory(spec: str) -> Path | None:
@@ -174,6 +264,49 @@ def _directory(spec: str) -> Path | None:
     if _HUB_ID.fullmatch(spec) and not spec.endswith(".gguf"):
         return None
     raise CheckpointError(f"no such model file or directory: {spec}")
+
+
+def _tokenizer(source: str, **rules: Any) -> PreTrainedTokenizerBase:
+    """Return the tokenizer of a directory or hub id, by the shortest way to it.
+
+    The generic class reads a whole tokenizer from its file. For one that says it is of that class,
+    `AutoTokenizer` arrives there too, after importing half of transformers. A tokenizer that was saved here
+    is whole as well: its own class would take its file to pieces and build the same again.
+    """
+    from transformers import AutoTokenizer, PreTrainedTokenizerFast
+
+    generic: Any = PreTrainedTokenizerFast
+    converted = Path(source).parent == cache_directory() / _CONVERTED
+    kind = generic if converted or _declared_tokenizer(source) in _GENERIC_TOKENIZERS else AutoTokenizer
+    tokenizer: PreTrainedTokenizerBase = kind.from_pretrained(source, **rules)
+    return tokenizer
+
+
+def _declared_tokenizer(source: str) -> str | None:
+    """Return the class that a directory says its tokenizer is of."""
+    try:
+        declared = json.loads((Path(source) / "tokenizer_config.json").read_text(encoding="utf-8"))
+    except OSError:
+        return None
+    return str(declared.get("tokenizer_class"))
+
+
+def _snapshot(spec: str) -> Path | None:
+    """Return where the files of a hub id lie that are here already; None where there are none."""
+    from huggingface_hub import hf_hub_download
+
+    reachable = _reach_hub(spec)
+    try:
+        return Path(hf_hub_download(spec, "config.json", local_files_only=not reachable)).parent
+    except Exception:  # loading says what is wrong with it
+        return None
+
+
+def _declared_eos(folder: Path) -> tuple[int, ...]:
+    """Return the ids that the generation config of a checkpoint ends a text with."""
+    file = folder / "generation_config.json"
+    declared = json.loads(file.read_text(encoding="utf-8")).get("eos_token_id") if file.exists() else None
+    return tuple(declared) if isinstance(declared, list) else () if declared is None else (declared,)
 
 
 def _load_from_hub(spec: str, dtype: torch.dtype, device: str | torch.device) -> LoadedModel:
@@ -208,10 +341,10 @@ def _reach_hub(spec: str) -> bool:
 def _load(
     source: str, name: str, dtype: torch.dtype, device: str | torch.device, *, local_files_only: bool = True
 ) -> LoadedModel:
-    from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
+    from transformers import AutoConfig, AutoModelForCausalLM
 
     rules: dict[str, Any] = {"trust_remote_code": False, "local_files_only": local_files_only}
-    with _quiet_transformers():
+    with quiet_transformers():
         try:
             config = AutoConfig.from_pretrained(source, **rules)
             softcapped = getattr(config.get_text_config(), "attn_logit_softcapping", None)
@@ -224,7 +357,7 @@ def _load(
                 output_loading_info=True,
                 **rules,
             )
-            tokenizer = AutoTokenizer.from_pretrained(source, **rules)
+            tokenizer = _tokenizer(source, **rules)
         except Exception as error:  # a checkpoint can be broken in any way
             raise CheckpointError(f"cannot load model {name!r}: {_first_line(error)}") from error
     model, info = loaded
@@ -261,7 +394,7 @@ def _converted(name: str, key: str, locate: Callable[[Path], Path]) -> Path:
         key: names its content in the cache.
         locate: returns the GGUF file, given a directory where it may be put together.
     """
-    final = _cache_directory() / "models" / key
+    final = cache_directory() / _CONVERTED / key
     if final.is_dir():
         return final
     print(f"converting {name} once, into {final} ...", file=sys.stderr, flush=True)
@@ -295,7 +428,7 @@ def _dequantize(gguf: Path, directory: Path, name: str) -> None:
     from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
 
     # The reader of GGUF files has a progress bar of its own that only a redirection silences.
-    with _quiet_transformers(), contextlib.redirect_stderr(io.StringIO()):
+    with quiet_transformers(), contextlib.redirect_stderr(io.StringIO()):
         try:
             model = AutoModelForCausalLM.from_pretrained(
                 gguf.parent,
@@ -310,28 +443,12 @@ def _dequantize(gguf: Path, directory: Path, name: str) -> None:
         tokenizer.save_pretrained(directory)
 
 
-def _cache_directory() -> Path:
+def cache_directory() -> Path:
+    """Return the folder that keeps converted models and measured costs."""
     chosen = os.environ.get(CACHE_VARIABLE)
     if chosen:
         return Path(chosen).expanduser()
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "specframe"
-
-
-@contextlib.contextmanager
-def _quiet_transformers() -> Iterator[None]:
-    """Silence progress bars and warnings of transformers; its errors still reach the caller."""
-    from transformers.utils import logging as untyped
-
-    logging: Any = untyped
-    verbosity, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
-    logging.set_verbosity_error()
-    logging.disable_progress_bar()
-    try:
-        yield
-    finally:
-        logging.set_verbosity(verbosity)
-        if bars:
-            logging.enable_progress_bar()
 
 
 def _first_line(error: BaseException) -> str:

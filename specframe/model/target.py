@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 
 import attrs
 import torch
 from torch import Tensor
-from transformers import PreTrainedModel, PreTrainedTokenizerBase
+from transformers import PreTrainedTokenizerBase
 
 from specframe.contracts.kinds import ForwardName
 from specframe.contracts.tree import DraftTree
@@ -15,6 +16,8 @@ from specframe.model.forward import append
 from specframe.model.language_model import LanguageModel
 from specframe.model.loading import LoadedModel
 from specframe.model.request_lock import RequestLock
+from specframe.model.stored import StoredModel
+from specframe.ops.cpu import why_slow
 from specframe.ops.row_maxima import row_topk
 
 # Rows of the LM head's input per matmul when harvesting a prompt: bounds memory to 64 x V logits.
@@ -22,6 +25,8 @@ _HARVEST_ROWS = 64
 
 # Tokens that chat templates close a turn with; generation configs often leave them out.
 _END_OF_TURN = ("<|im_end|>", "<end_of_turn>", "<|eot_id|>", "<|end|>")
+
+_log = logging.getLogger(__name__)
 
 
 @attrs.frozen(slots=True, eq=False)
@@ -58,14 +63,17 @@ class Target(LanguageModel):
         begun: how often ``begin`` was called; what the KV cache held before is gone.
     """
 
-    def __init__(self, loaded: LoadedModel, forward: ForwardName = "auto") -> None:
+    def __init__(self, loaded: LoadedModel | StoredModel, forward: ForwardName = "auto") -> None:
         super().__init__(loaded, forward)
+        slow = why_slow(self.dtype) if self.device.type == "cpu" else None
+        if slow is not None:
+            _log.warning("%s; float32 is faster here", slow)
         self.tokenizer_fingerprint = tokenizer_fingerprint(self.tokenizer)
-        self.stop_ids = _stop_ids(self.model, self.tokenizer)
+        self.stop_ids = self.declared_eos | _ends_of_turn(self.tokenizer)
         self._feature_layers: tuple[int, ...] = ()
         self.request_lock = RequestLock()
         self.begun = 0
-        if self.forward_name == "lean":
+        if self.forward_name == "lean" and self.output_head.product is None:
             self.output_head = self.output_head.packed()
 
     @property
@@ -134,11 +142,8 @@ def tokenizer_fingerprint(tokenizer: PreTrainedTokenizerBase) -> str:
     return digest.hexdigest()[:16]
 
 
-def _stop_ids(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> frozenset[int]:
-    """Return the ids that end a generation: EOS, and the end of a turn where the chat template has one."""
-    ids: set[int] = set()
-    for declared in (model.generation_config.eos_token_id, model.config.get_text_config().eos_token_id):
-        ids.update(declared if isinstance(declared, list) else [] if declared is None else [declared])
-    vocabulary, template = tokenizer.get_vocab(), str(tokenizer.chat_template or "")
-    ids.update(vocabulary[token] for token in _END_OF_TURN if token in vocabulary and token in template)
-    return frozenset(ids)
+def _ends_of_turn(tokenizer: PreTrainedTokenizerBase) -> frozenset[int]:
+    """Return the ids that the chat template, where there is one, ends a turn with."""
+    template = str(tokenizer.chat_template or "")
+    ids = (tokenizer.convert_tokens_to_ids(token) for token in _END_OF_TURN if token in template)
+    return frozenset(id for id in ids if isinstance(id, int) and id != tokenizer.unk_token_id)

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 from torch.utils.hooks import RemovableHandle
-from transformers import PreTrainedModel
 
 from specframe.model.kv_cache import TreeCache
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
 
 
 class TransformersForward:

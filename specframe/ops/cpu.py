@@ -13,6 +13,15 @@ _WITHOUT_BFLOAT16 = ("SSE41", "AVX", "AVX2", "AVX2_VNNI", "AVX512_CORE", "AVX512
 _INSTRUCTIONS = ("avx512_bf16", "amx_bf16", "avx_ne_convert", "bf16")
 
 
+def why_slow(dtype: torch.dtype) -> str | None:
+    """Return why a CPU is slow in a dtype, or None where it is not known to be."""
+    if dtype == torch.float16:
+        return "float16 is slow on a CPU"
+    if dtype == torch.bfloat16 and not multiplies_bfloat16():
+        return "bfloat16 is slow on this CPU, which has no products of it"
+    return None
+
+
 def multiplies_bfloat16() -> bool:
     """Return whether the CPU has bfloat16 products, and oneDNN uses them.
 

@@ -10,16 +10,14 @@ import attrs
 import pluggy
 import torch
 
-from specframe.config import AUTO, AUTOREGRESSIVE, RunConfig
+from specframe.config import AUTO, AUTOREGRESSIVE, OFF, RunConfig
 from specframe.contracts.kinds import KINDS, TREE_KINDS, Kind, TreeKind
 from specframe.contracts.options import build_options
 from specframe.errors import UsageError, unknown_name
-from specframe.ops.cpu import multiplies_bfloat16
 from specframe.registry.components import Component, Setting
 from specframe.registry.manager import build_registry
+from specframe.registry.placement import find_device, find_dtype, resolve_placement
 from specframe.registry.registry import Registry
-
-DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 _log = logging.getLogger(__name__)
 
@@ -30,14 +28,14 @@ def check_config(
     """Check everything that can be checked without the model.
 
     Returns:
-        The config with its dtype, verifier and gather backend chosen, and per kind the component with its
-        options.
+        The config with its device, dtype, verifier and gather backend chosen, and per kind the component
+        with its options.
 
     Raises:
         UsageError: a name, an option or a combination is not allowed.
     """
     registry = build_registry(manager)
-    config = resolve_dtype(config)
+    config = resolve_placement(config)
     device, dtype = find_device(config.device), find_dtype(config.dtype)
     if config.strategy not in (known := [*registry.names("vocabulary"), AUTOREGRESSIVE]):
         raise unknown_name("strategy", config.strategy, known)
@@ -53,6 +51,7 @@ def check_config(
     if "drafter" in chosen and common_tree(chosen) is None:
         raise _no_common_tree(chosen, setting, registry)
     wants_cuda_graph(config, device)
+    wants_costs(config, device)
     return config, chosen
 
 
@@ -61,47 +60,6 @@ def _with_options(config: RunConfig, kind: Kind, registry: Registry) -> tuple[Co
     component = registry.get(kind, getattr(config, KINDS[kind].setting))
     owner = f"{KINDS[kind].label} {component.name!r}"
     return component, build_options(component.options, config.options.get(kind, {}), owner)
-
-
-def find_device(name: str) -> torch.device:
-    """Return a device by name.
-
-    Raises:
-        UsageError: it is not available here.
-    """
-    try:
-        device = torch.device(name)
-        torch.empty(0, device=device)
-    except (RuntimeError, AssertionError, NotImplementedError):
-        available = ["cpu", *(f"cuda:{i}" for i in range(torch.cuda.device_count()))]
-        raise UsageError(f"device {name!r} is not available; available: {', '.join(available)}") from None
-    return device
-
-
-def find_dtype(name: str) -> torch.dtype:
-    """Return a dtype by name.
-
-    Raises:
-        UsageError: weights of that dtype are not supported.
-    """
-    if name not in DTYPES:
-        raise unknown_name("dtype", name, [*DTYPES, AUTO])
-    return DTYPES[name]
-
-
-def name_of(dtype: torch.dtype) -> str:
-    """Return what a dtype of ``DTYPES`` is called."""
-    return str(dtype).removeprefix("torch.")
-
-
-def resolve_dtype(config: RunConfig) -> RunConfig:
-    """Replace ``auto`` by bfloat16 where the device multiplies it in hardware, and by float32 elsewhere."""
-    if config.dtype != AUTO:
-        return config
-    device = find_device(config.device)
-    dtype = "bfloat16" if device.type != "cpu" or multiplies_bfloat16() else "float32"
-    _log.info("dtype on %s: %s", device, dtype)
-    return attrs.evolve(config, dtype=dtype)
 
 
 def wants_cuda_graph(config: RunConfig, device: torch.device) -> bool:
@@ -117,6 +75,25 @@ def wants_cuda_graph(config: RunConfig, device: torch.device) -> bool:
             f"--cuda-graph needs a CUDA or ROCm device; this is {device.type}; allowed: --no-cuda-graph"
         )
     return False
+
+
+def wants_costs(config: RunConfig, device: torch.device) -> bool:
+    """Return whether measured costs decide how much is drafted.
+
+    A captured draft step has fixed shapes, so on a GPU they have to be asked for.
+
+    Raises:
+        UsageError: they were asked for beside a CUDA graph.
+    """
+    if config.costs == OFF:
+        return False
+    captured = wants_cuda_graph(config, device)
+    if config.costs != AUTO and captured:
+        raise UsageError(
+            f"--costs {config.costs} lets the size of a draft depend on its content, and a CUDA graph has "
+            "fixed shapes; allowed: --no-cuda-graph, or --costs off"
+        )
+    return not captured
 
 
 def setting_for(config: RunConfig, device: torch.device, dtype: torch.dtype) -> Setting:

@@ -21,8 +21,9 @@ from specframe.contracts.lm_head import OutputHead
 from specframe.contracts.protocols import GatherBackend
 from specframe.contracts.records import structure, write_whole
 from specframe.errors import UsageError
-from specframe.registry.choice import find_dtype, resolve_gather, setting_for
+from specframe.registry.choice import resolve_gather, setting_for
 from specframe.registry.manager import build_registry, create_plugin_manager
+from specframe.registry.placement import find_dtype
 from specframe.replay.trace import TraceHeader
 from specframe.vocabulary.store import VocabularyStore
 

@@ -23,9 +23,10 @@ from specframe.engine.faults import checked, naming
 from specframe.engine.recorder import GenerationRecorder
 from specframe.errors import UsageError, unknown_name
 from specframe.model.target import Prefill, Target
-from specframe.registry.choice import find_dtype, setting_for
+from specframe.registry.choice import setting_for
 from specframe.registry.components import BuildContext
 from specframe.registry.manager import build_registry, create_plugin_manager
+from specframe.registry.placement import find_dtype
 from specframe.replay.stand_in import TracedTarget
 from specframe.replay.trace import TracedRequest, TraceHeader
 
@@ -152,10 +153,6 @@ class OfflineStrategy:
         self._config, self._reach = config, header.max_depth
         with naming(config):
             strategy = checked("vocabulary", lambda: component.factory(built_options, context))
-            if strategy.controlled:
-                raise UsageError(
-                    "a replay measures nothing for a controller to go by; allowed: controller=off"
-                )
             _check_recorded(header, name, strategy)
             self._drafting = bind_drafting(TracedDrafter(header), strategy, Bookkeeping, config)
         self._pinned = int(self._drafting.figures.active_size)

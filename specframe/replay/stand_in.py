@@ -13,7 +13,7 @@ from specframe.contracts.lm_head import OutputHead
 from specframe.errors import SpecframeError
 from specframe.model.loading import load_tokenizer
 from specframe.model.target import tokenizer_fingerprint
-from specframe.registry.choice import find_dtype
+from specframe.registry.placement import find_dtype
 from specframe.replay.trace import TraceHeader
 from specframe.replay.trace_file import TraceError
 

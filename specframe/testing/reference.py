@@ -40,7 +40,7 @@ class ReferenceGather(GatherBackend):
     def active_ids(self) -> Tensor:
         """Return the active tokens, by slot [K] int64."""
         if self._active is None:
-            return torch.arange(self._head.vocab_size, device=self._head.weight.device)
+            return torch.arange(self._head.vocab_size, device=self._head.device)
         return self._active.token_of[: int(self._active.count)].long()
 
 

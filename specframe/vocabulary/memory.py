@@ -30,8 +30,7 @@ def measure(vocabularies: Iterable[DraftVocabulary]) -> MemoryUse:
     """Return what vocabularies over one LM head hold, each tensor counted once."""
     vocabularies = list(vocabularies)
     full = vocabularies[0].output_head
-    product = () if full.product is None else full.product.tensors
-    head = _storages([full.weight, *product, *([] if full.bias is None else [full.bias])])
+    head = _storages(full.tensors)
     store = _storages(tensor for one in vocabularies for tensor in one.tensors)
     packed = _storages(tensor for one in vocabularies for tensor in one.head.held())
     packed = {at: size for at, size in packed.items() if at not in head and at not in store}

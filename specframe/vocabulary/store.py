@@ -49,7 +49,7 @@ class VocabularyStore:
         eviction: Eviction = "fifo",
         pinned_ids: Tensor,
     ) -> None:
-        device, row_map = output_head.weight.device, output_head.row_map
+        device, row_map = output_head.device, output_head.row_map
         self.output_head, self._row_map = output_head, row_map
         if capacity > row_map.vocab_size:
             raise UsageError(

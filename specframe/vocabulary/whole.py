@@ -36,11 +36,11 @@ class WholeVocabulary:
         row_map = self.output_head.row_map
         if not row_map.reduced:
             return torch.ones(len(ids), dtype=torch.bool)
-        return row_map.knows(torch.tensor(ids).to(self.output_head.weight.device, non_blocking=True))
+        return row_map.knows(torch.tensor(ids).to(self.output_head.device, non_blocking=True))
 
     def active_ids(self, count: int) -> Tensor:
         """Return the tokens of the first rows [count] int64."""
-        return self.output_head.row_map.tokens(torch.arange(count, device=self.output_head.weight.device))
+        return self.output_head.row_map.tokens(torch.arange(count, device=self.output_head.device))
 
     def reset(self) -> None:
         """Begin a request: everything stays active."""

@@ -92,7 +92,7 @@ def test_a_broken_plugin_is_named_and_everything_else_is_looked_at(
 @pytest.mark.parametrize(
     ("arguments", "complaint"),
     [
-        (["--device", "gpu"], "device 'gpu' is not available; available: cpu"),
+        (["--device", "gpu"], "device 'gpu' is not available; available: auto, cpu"),
         (["--dtype", "float23"], "unknown dtype 'float23'; did you mean 'float32'"),
         (["--drafter", "eagel"], "unknown drafter 'eagel'; did you mean 'eagle'"),
         (["--compile", "sm_8"], "unknown compile target 'sm_8'; did you mean 'sm_80'"),

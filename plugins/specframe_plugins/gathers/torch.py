@@ -36,17 +36,15 @@ class TorchGather(GatherBackend):
         """Attach to a head and an active set, with room for ``capacity`` rows; None uses the head itself."""
         self._head = head
         self._active = active
-        self._reads_count = head.weight.is_cpu
+        self._reads_count = head.device.type == "cpu"
         self._product: PackedLinear | None = None
-        self._weight = head.weight.detach()
-        self._bias = None if head.bias is None else head.bias.detach()
-        if active is not None:
-            self._weight = self._weight.new_zeros(active.capacity, head.hidden_size)
-            self._bias = None if self._bias is None else self._bias.new_zeros(active.capacity)
+        capacity = 0 if active is None else active.capacity
+        self._weight = torch.zeros(capacity, head.hidden_size, dtype=head.dtype, device=head.device)
+        self._bias = None if head.bias is None else head.bias.detach().new_zeros(capacity)
 
     def fetch(self, slots: Tensor, ids: Tensor) -> None:
         """Copy the head rows of ``ids`` [n] into ``slots`` [n]."""
-        self._weight.index_copy_(0, slots, self._head.weight.detach().index_select(0, ids))
+        self._weight.index_copy_(0, slots, self._head.rows(ids))
         if self._bias is not None and self._head.bias is not None:
             self._bias.index_copy_(0, slots, self._head.bias.detach().index_select(0, ids))
         if self._active is not None and self._active.fixed and self._head.product is not None:

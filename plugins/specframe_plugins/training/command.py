@@ -16,6 +16,7 @@ from specframe.contracts.report import VERSION
 from specframe.errors import UsageError
 from specframe.model.target import Target
 from specframe.registry.components import TrainRequest
+from specframe.registry.placement import name_of
 from specframe_plugins.training.architecture import Architecture
 from specframe_plugins.training.card import TrainingRecord, summary, write_card
 from specframe_plugins.training.corpus import generation_seconds, load_target, top_up
@@ -79,7 +80,7 @@ def train(request: TrainRequest, architecture: Architecture[Any]) -> None:
     _save_frequencies(statistics, target, out / FREQUENCIES)
     prompts = held_out_prompts(shards, held_out, options.heldout_prompts) + task_prompts(tasks, target)
     with ProgressLine("report", len(SHAPES) * len(prompts), unit="prompts") as progress:
-        drafting = decode(target, architecture.drafter, out, options.dtype, prompts, progress.update)
+        drafting = decode(target, architecture.drafter, out, name_of(target.dtype), prompts, progress.update)
     record = TrainingRecord(
         drafter=architecture.drafter,
         target=request.model,

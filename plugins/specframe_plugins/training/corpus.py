@@ -6,11 +6,11 @@ import os
 import time
 from pathlib import Path
 
-import torch
-
+from specframe.config import RunConfig
 from specframe.model.loading import load_pretrained
 from specframe.model.target import Target
 from specframe.registry.components import TrainRequest
+from specframe.registry.placement import find_device, find_dtype, name_of, resolve_placement
 from specframe.request.tasks import read_tasks
 from specframe_plugins.training.features import keep_features
 from specframe_plugins.training.options import TrainOptions
@@ -24,8 +24,9 @@ _CLOCK = "generation_s"
 def load_target(request: TrainRequest) -> Target:
     """Loads the target in the dtype and on the device of the options."""
     options: TrainOptions = request.options
-    loaded = load_pretrained(request.model, getattr(torch, options.dtype), torch.device(options.device))
-    return Target(loaded)
+    asked = RunConfig(model=request.model, dtype=options.dtype, device=options.device)
+    placed = resolve_placement(asked)
+    return Target(load_pretrained(request.model, find_dtype(placed.dtype), find_device(placed.device)))
 
 
 def top_up(request: TrainRequest, target: Target, folder: Path, layers: tuple[int, ...] = ()) -> ShardSet:
@@ -45,8 +46,8 @@ def top_up(request: TrainRequest, target: Target, folder: Path, layers: tuple[in
     own = read_tasks(options.requests).tasks if options.requests else []
     job = GenerationJob(
         model=request.model,
-        dtype=options.dtype,
-        device=options.device,
+        dtype=name_of(target.dtype),
+        device=str(target.device),
         folder=folder,
         seed=options.seed,
         rows=options.rows,

@@ -38,8 +38,10 @@ class TrainOptions:
         "kept",
         help="kept: on disk, 2 x H bytes a token in half precision; recomputed: in every epoch",
     )
-    dtype: Literal["float32", "bfloat16", "float16"] = option("bfloat16", help="dtype of the target")
-    device: str = option("cpu", help="torch device")
+    dtype: Literal["auto", "float32", "bfloat16", "float16"] = option(
+        "auto", help="dtype of the target; auto: as for `specframe run`"
+    )
+    device: str = option("auto", help="torch device; auto: a GPU if there is one, else the CPU")
     seed: int = option(0, help="seed of the conversations and of the training", minimum=0)
     start: Path | None = option(None, help="checkpoint to start from; none: a fresh head")
     induction_groups: int | None = option(

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import attrs
 import torch.nn.functional as F
 from torch import Tensor, nn
-from transformers import PreTrainedModel
 
 from specframe.model.lean.rotary import TABULATED_TYPES
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
 
 ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "silu": F.silu,
@@ -88,11 +90,37 @@ def why_not(model: PreTrainedModel) -> str | None:
     for name in rope_type.values() if isinstance(rope_type, dict) else (rope_type,):
         if name not in TABULATED_TYPES:
             return f"rotary embedding {name!r} is not among {', '.join(TABULATED_TYPES)}"
+    attentions = {(layer.self_attn.head_dim, layer.self_attn.scaling) for layer in decoder.layers}
+    if len(attentions) > 1:
+        return "its layers differ in the size of their heads or the factor on their scores"
     for index, layer in enumerate(decoder.layers):
         reason = _strange_part(layer, family)
         if reason is not None:
             return f"layer {index} {reason}"
     return None
+
+
+def strange_names(names: Collection[str], config: Any) -> str | None:
+    """Return what is unknown about a decoder that has weights of these names, or None.
+
+    Args:
+        names: of its weights.
+        config: of the model's text part.
+    """
+    family = FAMILIES.get(config.model_type)
+    if family is None:
+        return f"model type {config.model_type!r} is not among {', '.join(FAMILIES)}"
+    left = set(names) - {"embed_tokens.weight", "norm.weight"}
+    if len(names) - len(left) != 2:
+        return "it has no embedding or no last norm"
+    for index in range(config.num_hidden_layers):
+        prefix = f"layers.{index}."
+        own = {name.removeprefix(prefix) for name in left if name.startswith(prefix)}
+        left -= {prefix + name for name in own}
+        reason = _strange_names(own, family)
+        if reason is not None:
+            return f"layer {index} {reason}"
+    return f"it has {min(left)}" if left else None
 
 
 def activation(config: Any) -> str:
@@ -101,15 +129,19 @@ def activation(config: Any) -> str:
 
 
 def _strange_part(layer: nn.Module, family: Family) -> str | None:
+    reason = _strange_names({name for name, _ in layer.named_parameters()}, family)
+    if reason is not None:
+        return reason
+    changed = [name for name in _LINEARS if type(layer.get_submodule(name)) is not nn.Linear]
+    return f"has another module in place of the linear {changed[0]}" if changed else None
+
+
+def _strange_names(names: set[str], family: Family) -> str | None:
     linears = {f"{name}.{part}" for name in _LINEARS for part in ("weight", "bias")}
     norms = {f"{name}.weight" for name in (*family.norms, *_HEAD_NORMS)}
-    names = {name for name, _ in layer.named_parameters()}
     strange = sorted(names - linears - norms)
     if strange:
         return f"has {strange[0]}"
     required = {f"{name}.weight" for name in (*_LINEARS, *family.norms)}
     missing = sorted(required - names)
-    if missing:
-        return f"has no {missing[0]}"
-    changed = [name for name in _LINEARS if type(layer.get_submodule(name)) is not nn.Linear]
-    return f"has another module in place of the linear {changed[0]}" if changed else None
+    return f"has no {missing[0]}" if missing else None

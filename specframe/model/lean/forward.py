@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 import torch
 from torch import Tensor
-from transformers import PreTrainedModel
 
 from specframe.model.lean.architecture import FAMILIES
 from specframe.model.lean.attention import Visible
 from specframe.model.lean.cache import LeanCache
 from specframe.model.lean.layer import LeanLayer, Memory
 from specframe.model.lean.norm import RmsNorm
+from specframe.model.lean.parts import DecoderParts
 from specframe.model.lean.rotary import RotaryTables
 
 
@@ -21,25 +20,27 @@ class LeanForward:
     """Runs a decoder that ``architecture.why_not`` has nothing against, one sequence at a time.
 
     Args:
-        model: the model; its layers' weights are copied, so later changes to them do not count.
+        parts: of the decoder; the layers' weights are copied, so later changes to them do not count.
         windows: the sliding window per layer type; the key "" stands for models with one type of layer.
     """
 
-    def __init__(self, model: PreTrainedModel, windows: Mapping[str, int | None]) -> None:
-        config: Any = model.config.get_text_config()
-        decoder: Any = model.get_decoder()
+    def __init__(self, parts: DecoderParts, windows: Mapping[str, int | None]) -> None:
+        config, facts = parts.config, parts.facts
         family = FAMILIES[config.model_type]
-        kinds = list(getattr(config, "layer_types", None) or [""] * len(decoder.layers))
-        self._embed = decoder.embed_tokens
-        self._layers = [
-            LeanLayer(layer, family, config, kind) for layer, kind in zip(decoder.layers, kinds, strict=True)
-        ]
-        self._norm = RmsNorm(decoder.norm.weight.float() + family.norm_offset, float(config.rms_norm_eps))
+        kinds = list(getattr(config, "layer_types", None) or [""] * config.num_hidden_layers)
+        self._embed = parts.embed
+        self._layers: list[LeanLayer] = []
+        for index, kind in enumerate(kinds):
+            self._layers.append(LeanLayer(index, parts, family, kind))
+            parts.taken()
+        last_norm = parts.weight("norm.weight")
+        assert last_norm is not None
+        self._norm = RmsNorm(last_norm.float() + family.norm_offset, float(config.rms_norm_eps))
         self._windows = {kind: windows[kind] for kind in dict.fromkeys(kinds)}
-        self._rotary = RotaryTables(decoder.rotary_emb, tuple(self._windows), model.dtype, model.device)
-        heads, head_dim = config.num_key_value_heads, decoder.layers[0].self_attn.head_dim
+        self._rotary = RotaryTables(facts.frequencies, parts.dtype, parts.device)
+        heads = config.num_key_value_heads
         self._shared = config.num_attention_heads // heads
-        self._cache = LeanCache(len(decoder.layers), heads, head_dim, model.dtype, model.device)
+        self._cache = LeanCache(len(kinds), heads, facts.head_dim, parts.dtype, parts.device)
 
     @property
     def committed(self) -> int:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from specframe.model.lean.architecture import ACTIVATIONS, Family, activation
 from specframe.model.lean.attention import attend
 from specframe.model.lean.norm import RmsNorm
+from specframe.model.lean.parts import DecoderParts
 from specframe.model.lean.rotary import rotate
 from specframe.ops.packed_linear import PackedLinear
 
@@ -36,43 +37,50 @@ class LeanLayer:
     """Computes what a transformers decoder layer computes.
 
     Args:
-        layer: of the model; its weights are copied.
+        index: which layer of the decoder it is.
+        parts: the decoder; the layer's weights are copied.
         family: how its norms are called and applied.
-        config: of the model's text part.
         kind: its layer type, which decides over window and rotation.
     """
 
-    def __init__(self, layer: nn.Module, family: Family, config: Any, kind: str) -> None:
-        parts: Any = layer
+    def __init__(self, index: int, parts: DecoderParts, family: Family, kind: str) -> None:
+        config = parts.config
         self.kind = kind
-        self._head_dim = int(parts.self_attn.head_dim)
-        self._scale = float(parts.self_attn.scaling)
+        self._head_dim, self._scale = parts.facts.head_dim, parts.facts.scaling
         self._kv_heads = int(config.num_key_value_heads)
         self._heads = int(config.num_attention_heads)
         self._activation = ACTIVATIONS[activation(config)]
 
+        def optional(name: str) -> Tensor | None:
+            return parts.weight(f"layers.{index}.{name}")
+
+        def required(name: str) -> Tensor:
+            weight = optional(name)
+            assert weight is not None, name
+            return weight
+
         def linear(*names: str) -> PackedLinear:
-            modules: list[Any] = [layer.get_submodule(f"{name}_proj") for name in names]
-            biases = [m.weight.new_zeros(len(m.weight)) if m.bias is None else m.bias for m in modules]
+            weights = [required(f"{name}_proj.weight") for name in names]
+            biases = [optional(f"{name}_proj.bias") for name in names]
+            pairs = zip(weights, biases, strict=True)
+            filled = [weight.new_zeros(len(weight)) if bias is None else bias for weight, bias in pairs]
             return PackedLinear(
-                torch.cat([m.weight for m in modules]),
-                None if all(m.bias is None for m in modules) else torch.cat(biases),
+                weights[0] if len(weights) == 1 else torch.cat(weights),
+                None if all(bias is None for bias in biases) else torch.cat(filled),
             )
 
         def norm(name: str | None) -> RmsNorm | None:
-            weight = None if name is None else getattr(layer.get_submodule(name), "weight", None)
+            weight = None if name is None else optional(f"{name}.weight")
             if weight is None:
                 return None
             return RmsNorm(weight.float() + family.norm_offset, float(config.rms_norm_eps))
 
         self._qkv = linear("self_attn.q", "self_attn.k", "self_attn.v")
-        out: Any = parts.self_attn.o_proj
-        self._out = PackedLinear(self._in_order_of_attention(out.weight), out.bias)
+        out = self._in_order_of_attention(required("self_attn.o_proj.weight"))
+        self._out = PackedLinear(out, optional("self_attn.o_proj.bias"))
         self._gate_up = linear("mlp.gate", "mlp.up")
         self._down = linear("mlp.down")
-        has_head_norms = hasattr(parts.self_attn, "q_norm")
-        self._query_norm = norm("self_attn.q_norm" if has_head_norms else None)
-        self._key_norm = norm("self_attn.k_norm" if has_head_norms else None)
+        self._query_norm, self._key_norm = norm("self_attn.q_norm"), norm("self_attn.k_norm")
         self._before_attention = norm(family.before_attention)
         self._after_attention = norm(family.after_attention)
         self._before_mlp = norm(family.before_mlp)

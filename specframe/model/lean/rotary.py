@@ -1,8 +1,8 @@
-"""Rotary position embedding from tables that the model's own module fills."""
+"""Rotary position embedding from tables."""
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Mapping
 
 import torch
 from torch import Tensor
@@ -15,27 +15,28 @@ class RotaryTables:
     """Rotations of every position, for each layer type.
 
     Args:
-        module: the model's rotary embedding.
-        kinds: the layer types; the key "" stands for models that have only one.
+        frequencies: per layer type, inverse frequencies [D / 2] float32 and the factor on cosines and sines.
         dtype: of the tables.
         device: where they live.
     """
 
-    def __init__(self, module: Any, kinds: tuple[str, ...], dtype: torch.dtype, device: torch.device) -> None:
-        self._module = module
-        self._per_kind = isinstance(module.rope_type, dict)
-        self._kinds = kinds
-        self._sample = torch.empty(1, dtype=dtype, device=device)
+    def __init__(
+        self, frequencies: Mapping[str, tuple[Tensor, float]], dtype: torch.dtype, device: torch.device
+    ) -> None:
+        self._frequencies = {kind: (inverse.to(device), by) for kind, (inverse, by) in frequencies.items()}
+        self._dtype, self._device = dtype, device
         self._tables: dict[str, tuple[Tensor, Tensor]] = {}
 
     def extend(self, capacity: int) -> None:
         """Tabulate the positions 0 to ``capacity`` - 1."""
-        positions = torch.arange(capacity, device=self._sample.device)[None]
-        for kind in self._kinds:
-            cos, sin = self._module(self._sample, positions, *((kind,) if self._per_kind else ()))
-            signed_sin = sin[0].clone()
-            signed_sin[:, : sin.shape[-1] // 2].neg_()
-            self._tables[kind] = cos[0][:, None], signed_sin[:, None]
+        positions = torch.arange(capacity, device=self._device).float()[:, None]
+        for kind, (inverse, factor) in self._frequencies.items():
+            angles = positions * inverse
+            cos, sin = angles.cos() * factor, angles.sin() * factor
+            self._tables[kind] = (
+                torch.cat((cos, cos), dim=-1).to(self._dtype)[:, None],
+                torch.cat((-sin, sin), dim=-1).to(self._dtype)[:, None],
+            )
 
     def at(self, positions: Tensor) -> dict[str, tuple[Tensor, Tensor]]:
         """Return per layer type cosines and signed sines [n, 1, D] at positions [n]."""

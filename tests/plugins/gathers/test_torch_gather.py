@@ -12,6 +12,8 @@ from specframe.vocabulary.memory import measure
 from specframe.vocabulary.store import VocabularyStore
 from specframe_plugins.gathers.torch import TorchGather
 
+pytestmark = pytest.mark.numbers
+
 NOTHING = torch.empty(0, dtype=torch.int64)
 
 

@@ -106,18 +106,6 @@ def test_shipped_frequencies_make_a_core(smollm2: Target) -> None:
     assert len(without) == len(smollm2.required_ids)
 
 
-def test_a_controlled_active_set_can_grow_by_the_tokens_after_the_core(
-    target: Target, tmp_path: Path
-) -> None:
-    frequencies = tmp_path / "ids.json"
-    frequencies.write_text(str([1, *range(40, 90)]))
-    options = {"capacity": 25, "core": 3, "frequencies": str(frequencies)}
-    builder = build(target, controller="on", **options)
-    assert builder.pinned_ids.tolist() == [0, 1, 2, 40, 41]
-    assert builder.spare_ids.tolist() == [*range(42, 54)]
-    assert build(target, **options).spare_ids is None
-
-
 def test_the_capacity_is_at_most_the_vocabulary(target: Target) -> None:
     assert build(target).capacity == VOCAB_SIZE
 

@@ -16,9 +16,12 @@ from specframe.errors import UsageError
 from specframe.model.forward import attention_windows, causal_mask
 from specframe.model.lean.architecture import why_not
 from specframe.model.lean.forward import LeanForward
+from specframe.model.lean.parts import ModelParts
 from specframe.model.loading import LoadedModel
 from specframe.model.target import Target
 from specframe.model.transformers_forward import TransformersForward
+
+pytestmark = pytest.mark.numbers
 
 IDS = torch.randint(3, 101, (40,), generator=torch.Generator().manual_seed(5))
 VARIANTS: dict[str, dict[str, Any]] = {
@@ -84,7 +87,7 @@ def model(request: pytest.FixtureRequest) -> Any:
 
 def forwards(model: Any, capacity: int) -> tuple[LeanForward, TransformersForward]:
     windows = attention_windows(model.config)
-    pair = LeanForward(model, windows), TransformersForward(model, windows)
+    pair = LeanForward(ModelParts(model), windows), TransformersForward(model, windows)
     for forward in pair:
         forward.begin(capacity)
     return pair

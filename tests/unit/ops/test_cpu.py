@@ -1,15 +1,9 @@
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
-
 import pytest
 import torch
 
-from specframe.config import RunConfig
-from specframe.ops.cpu import multiplies_bfloat16
-from specframe.registry.choice import resolve_dtype
+from specframe.ops.cpu import multiplies_bfloat16, why_slow
 
 
 @pytest.fixture(autouse=True)
@@ -41,26 +35,17 @@ def test_onednn_may_be_held_down_to_less_than_the_cpu_has(
     assert not multiplies_bfloat16()
 
 
-@pytest.mark.parametrize(("in_hardware", "dtype"), [(True, "bfloat16"), (False, "float32")])
-def test_auto_takes_bfloat16_only_where_it_is_multiplied_in_hardware(
-    in_hardware: bool, dtype: str, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("dtype", "in_hardware", "slow"),
+    [
+        (torch.float32, False, False),
+        (torch.bfloat16, True, False),
+        (torch.bfloat16, False, True),
+        (torch.float16, True, True),
+    ],
+)
+def test_half_precision_without_products_of_it_is_known_to_be_slow(
+    dtype: torch.dtype, in_hardware: bool, slow: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("specframe.registry.choice.multiplies_bfloat16", lambda: in_hardware)
-    assert resolve_dtype(RunConfig()).dtype == dtype
-
-
-def test_a_dtype_that_was_asked_for_stays(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("specframe.registry.choice.multiplies_bfloat16", lambda: False)
-    assert resolve_dtype(RunConfig(dtype="bfloat16")).dtype == "bfloat16"
-
-
-def test_a_process_held_down_to_avx2_takes_float32() -> None:
-    code = (
-        "from specframe.registry.choice import resolve_dtype; from specframe.config import RunConfig; "
-        "print(resolve_dtype(RunConfig()).dtype)"
-    )
-    held_down = {"ONEDNN_MAX_CPU_ISA": "AVX2", "ATEN_CPU_CAPABILITY": "avx2"}
-    done = subprocess.run(
-        [sys.executable, "-c", code], env={**os.environ, **held_down}, capture_output=True, text=True
-    )
-    assert done.stdout.strip() == "float32", done.stderr
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx512_bf16": in_hardware})
+    assert (why_slow(dtype) is not None) == slow

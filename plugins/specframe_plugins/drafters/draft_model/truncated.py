@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import copy
 from itertools import chain
-from typing import Any
-
-from transformers import PreTrainedModel
+from typing import TYPE_CHECKING, Any
 
 from specframe.errors import UsageError
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
 
 
 def first_layers(model: PreTrainedModel, layers: int, name: str) -> PreTrainedModel:

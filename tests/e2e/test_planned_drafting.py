@@ -11,6 +11,8 @@ from typing import Any
 import pytest
 import torch
 from scripted import ScriptedDrafter
+from specframe.engine.drafting.controlled import ControlledDrafting
+from specframe.engine.drafting.controller import Controller
 from tiny_engines import PROMPT, drafting_engine, eagle, endless_target, nanospec, repetitive_target
 from tiny_models import MODEL_TYPES, reference_greedy
 from torch import Tensor
@@ -22,8 +24,6 @@ from specframe.contracts.report import Arm, PassesPerArm
 from specframe.contracts.tree import DraftTree, Verdict
 from specframe.engine.assembly import build_engine
 from specframe.engine.drafting.active import ActiveDrafting
-from specframe.engine.drafting.controlled import ControlledDrafting
-from specframe.engine.drafting.controller import Controller
 from specframe.engine.drafting.protocol import Drafting
 from specframe.engine.engine import Engine
 from specframe.model.target import Prefill, Target
