@@ -56,7 +56,8 @@ class Checked:
     def engine(self, **settings: Any) -> Engine:
         """Return an engine on the target; ``options`` of the drafter may leave the head out."""
         device = str(self.target.device)
-        config = RunConfig(dtype="float32", device=device, **settings)
+        # Trees of a fixed size: what is checked is what they are accepted for, and not whether they pay here.
+        config = RunConfig(dtype="float32", device=device, costs="off", **settings)
         return build_engine(config, manager=create_plugin_manager(), target=self.target)
 
 
