@@ -13,6 +13,7 @@ import torch
 from command_line import CommandLine, command_line
 from tiny_models import tiny_model, tiny_target, tiny_tokenizer
 
+from specframe.model import loading
 from specframe.model.loading import load_pretrained
 from specframe.model.target import Target
 from specframe_plugins.drafters.eagle.checkpoint import save_head
@@ -27,6 +28,19 @@ def _commands_change_no_threads_of_other_tests() -> Iterator[None]:
     threads = torch.get_num_threads()
     yield
     torch.set_num_threads(threads)
+
+
+@pytest.fixture(autouse=True)
+def _every_test_asks_the_hub_anew() -> None:
+    loading._reach_hub.cache_clear()
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _answers_of_test_models_stay_out_of_the_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    directory = tmp_path_factory.mktemp("answers")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(loading, "answer_directory", lambda: directory)
+        yield
 
 
 @pytest.fixture(scope="session")
