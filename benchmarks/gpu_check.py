@@ -68,8 +68,8 @@ def _checked(out: Path, device: Device, model: str | None, seconds: float, begin
     from specframe.errors import UsageError
 
     try:
-        where = _device(device)
         _check_input(out, model)
+        where = _device(device)
     except UsageError as error:
         print("gpu_check:", error, file=sys.stderr)
         return error.exit_code

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterator
+from functools import partial
 from typing import Literal
 
 import attrs
@@ -60,13 +61,20 @@ def check(setup: Setup) -> Iterator[Row]:
         weights = Weights.random(sizes.model, setup.device, dtype)
         for strategy in _STRATEGIES:
             for gather in GATHERS:
-                yield _compared(weights, strategy, gather, dtype, sizes, setup)
+                what = f"{strategy} over {gather}, {str(dtype).removeprefix('torch.')}"
+                yield Row.of(what, partial(_compared, what, weights, strategy, gather, dtype, sizes, setup))
     if setup.miniature:
         yield Row("capture and replay", None, "no GPU: both steps of a comparison were eager ones")
 
 
 def _compared(
-    weights: Weights, strategy: Strategy, gather: str, dtype: torch.dtype, sizes: _Sizes, setup: Setup
+    what: str,
+    weights: Weights,
+    strategy: Strategy,
+    gather: str,
+    dtype: torch.dtype,
+    sizes: _Sizes,
+    setup: Setup,
 ) -> Row:
     graphs = EagerSteps() if setup.miniature else CountedSteps(torch.device(setup.device))
     captured, eager = (
@@ -85,9 +93,8 @@ def _compared(
     said += f", {counts['tied']} parted at a tie" if counts["tied"] else ""
     said += f"; {graphs.captures} captures, {graphs.replays} replays" if not setup.miniature else ""
     figures = {**counts, "captures": graphs.captures, "replays": graphs.replays}
-    name = str(dtype).removeprefix("torch.")
     replayed = setup.miniature or graphs.replays == len(found)
-    return Row(f"{strategy} over {gather}, {name}", not counts["different"] and replayed, said, figures)
+    return Row(what, not counts["different"] and replayed, said, figures)
 
 
 def compare(one: DraftTree, other: DraftTree, tolerance: float) -> Comparison:

@@ -73,21 +73,23 @@ _MINIATURE = _Sizes(
 
 
 def check(setup: Setup) -> Iterator[Row]:
-    """Yield the times of every model and strategy."""
+    """Yield the times of every model and strategy; what does not fit into the memory is left out."""
     sizes = _MINIATURE if setup.miniature else _ON_A_DEVICE
     end = monotonic() + 0.9 * setup.seconds
     for model in sizes.models:
-        try:
-            weights = Weights.random(model, setup.device, sizes.dtype)
-            for strategy, active in sizes.active.items():
-                what = f"{model.name}, {strategy} {active or model.vocab_size:,}"
-                if monotonic() > end:
-                    yield Row(what, None, "not measured: the time was over")
-                    continue
-                yield _timed(what, weights, strategy, active or model.vocab_size, sizes, setup)
-        except torch.OutOfMemoryError as error:
-            yield Row(model.name, None, f"does not fit: {' '.join(str(error).split())}")
         weights = None
+        for strategy, active in sizes.active.items():
+            rows = active or model.vocab_size
+            what = f"{model.name}, {strategy} {rows:,}"
+            if monotonic() > end:
+                yield Row(what, None, "not measured: the time was over")
+                continue
+            try:
+                weights = weights or Weights.random(model, setup.device, sizes.dtype)
+            except torch.OutOfMemoryError as error:
+                yield _too_large(what, error)
+            else:
+                yield Row.of(what, partial(_timed, what, weights, strategy, rows, sizes, setup))
         if not setup.miniature:
             torch.cuda.empty_cache()  # for the next model
     if setup.miniature:
@@ -98,7 +100,20 @@ def check(setup: Setup) -> Iterator[Row]:
         )
 
 
+def _too_large(what: str, error: torch.OutOfMemoryError) -> Row:
+    return Row(what, None, f"does not fit: {' '.join(str(error).split())}")
+
+
 def _timed(what: str, weights: Weights, strategy: Strategy, active: int, sizes: _Sizes, setup: Setup) -> Row:
+    try:
+        return _measured(what, weights, strategy, active, sizes, setup)
+    except torch.OutOfMemoryError as error:
+        return _too_large(what, error)
+
+
+def _measured(
+    what: str, weights: Weights, strategy: Strategy, active: int, sizes: _Sizes, setup: Setup
+) -> Row:
     fastest = "torch" if setup.miniature else "triton"  # what `auto` takes there
     timed = partial(Timed, weights, strategy, active, sizes.shape, setup)
     eager = timed(fastest, None)

@@ -7,16 +7,15 @@ difference between a longer and a shorter generation, divided by the passes that
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from functools import partial
 from typing import Any
 
 import attrs
-import torch
 from torch.profiler import ProfilerActivity, profile
 
 from on_device.lossless import configurations
 from on_device.parts import Row, Setup
-from on_device.targets import checked_target
-from specframe.engine.engine import Engine
+from on_device.targets import Checked, checked_target
 
 # What the runtimes of CUDA and ROCm call it; a wait for an event that is over is none.
 _WAITS = (
@@ -56,12 +55,13 @@ def check(setup: Setup) -> Iterator[Row]:
     with checked_target(setup) as checked:
         for what, settings in configurations(checked, setup).items():
             if "eagle" in what:
-                yield _counted(what, checked.engine(**settings), checked.prompts[0], setup)
+                yield Row.of(what, partial(_counted, what, checked, settings, setup))
     if setup.miniature:
         yield Row("waits for the device", None, "no GPU: the profiler ran, and there was nothing to count")
 
 
-def _counted(what: str, engine: Engine, prompt: torch.Tensor, setup: Setup) -> Row:
+def _counted(what: str, checked: Checked, settings: dict[str, Any], setup: Setup) -> Row:
+    engine, prompt = checked.engine(**settings), checked.prompts[0]
     counts, passes = [], []
     for new_tokens in _MINIATURE if setup.miniature else (_SHORT, _LONG):
         engine.generate(prompt, new_tokens)  # captures whatever the profiled one replays

@@ -9,13 +9,15 @@ from __future__ import annotations
 
 import importlib
 import traceback
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from multiprocessing import get_context
 from multiprocessing.connection import Connection
 from time import monotonic
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 import attrs
+
+T = TypeVar("T")
 
 Figure = float | int | str | None
 
@@ -53,12 +55,23 @@ class Row:
         ok: whether it is as it should be; None for what could not be shown here.
         said: what came out.
         figures: what was measured, by name with its unit; nothing that was not.
+        trace: where it broke, or None.
     """
 
     what: str
     ok: bool | None
     said: str
     figures: Mapping[str, Figure] = attrs.field(factory=dict)
+    trace: str | None = None
+
+    @classmethod
+    def of(cls, what: str, look: Callable[[], T]) -> T | Row:
+        """Return what ``look`` returns, or how it broke: the rows after it may still say something."""
+        try:
+            return look()
+        except Exception as error:  # whatever goes wrong on a device is what the check is for
+            said = " ".join(f"{type(error).__name__}: {error}".split())
+            return cls(what, False, said, trace=traceback.format_exc())
 
 
 class Check(Protocol):
@@ -93,14 +106,12 @@ class Outcome:
         seconds: that it took.
         limit_s: that it had.
         rows: what it found out.
-        trace: where it broke, or None.
     """
 
     name: str
     seconds: float
     limit_s: float
     rows: list[Row]
-    trace: str | None = None
 
 
 def run_all(parts: list[Part], setup: Setup, seconds: float) -> Iterator[Outcome]:
@@ -118,10 +129,11 @@ def run_all(parts: list[Part], setup: Setup, seconds: float) -> Iterator[Outcome
 def run(part: Part, setup: Setup) -> Outcome:
     """Run a part in a process of its own, and end it when its time is over."""
     begin = monotonic()
-    rows, trace, ended = [], None, False
+    rows: list[Row] = []
+    ended = False
     context = get_context("forkserver")
     ours, theirs = context.Pipe(duplex=False)
-    process = context.Process(target=_work, args=(part.module, setup, theirs), daemon=False)
+    process = context.Process(target=_work, args=(part.module, part.name, setup, theirs), daemon=False)
     try:
         process.start()
     except (OSError, EOFError) as error:  # what all processes begin as has broken; it said why
@@ -135,41 +147,33 @@ def run(part: Part, setup: Setup) -> Outcome:
             process.join(5.0)
             rows.append(Row(part.name, False, f"its process ended with code {process.exitcode}"))
             break
-        if isinstance(message, Row):
-            rows.append(message)
+        if message is None:
+            ended = True
         else:
-            trace, ended = message.trace, True
-            if trace is not None:
-                rows.append(Row(part.name, False, message.said))
+            rows.append(message)
     else:
         if not ended:
             rows.append(Row(part.name, False, f"had not ended after its {setup.seconds:.0f} s"))
     _end(process, patience=5.0 if ended else 0.0)
-    return Outcome(name=part.name, seconds=monotonic() - begin, limit_s=setup.seconds, rows=rows, trace=trace)
+    return Outcome(name=part.name, seconds=monotonic() - begin, limit_s=setup.seconds, rows=rows)
 
 
-@attrs.frozen
-class _End:
-    """The last message of a part: nothing, or how it broke."""
+def _work(module: str, name: str, setup: Setup, rows: Connection) -> None:
+    """Send every row of a part, then None."""
 
-    said: str = ""
-    trace: str | None = None
+    def work() -> None:
+        import torch
 
-
-def _work(module: str, setup: Setup, rows: Connection) -> None:
-    import torch
-
-    if setup.miniature:  # for what is that small, a second thread only waits for the first
-        torch.set_num_threads(1)
-    check: Check | Any = importlib.import_module(module)
-    try:
+        if setup.miniature:  # for what is that small, a second thread only waits for the first
+            torch.set_num_threads(1)
+        check: Check | Any = importlib.import_module(module)
         for row in check.check(setup):
             rows.send(row)
-    except Exception as error:  # whatever goes wrong in a part is what the check is for
-        said = " ".join(f"{type(error).__name__}: {error}".split())
-        rows.send(_End(said, traceback.format_exc()))
-    else:
-        rows.send(_End())
+
+    broken = Row.of(name, work)
+    if broken is not None:
+        rows.send(broken)
+    rows.send(None)
 
 
 def _end(process: Any, patience: float) -> None:

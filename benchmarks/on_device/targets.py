@@ -19,7 +19,7 @@ from specframe.config import RunConfig
 from specframe.engine.assembly import build_engine
 from specframe.engine.engine import Engine
 from specframe.errors import SpecframeError, UsageError
-from specframe.model.loading import DEMO_MODELS, load_pretrained
+from specframe.model.loading import load_pretrained
 from specframe.model.target import Target
 from specframe.registry.manager import create_plugin_manager, shipped_data
 from specframe_plugins.drafters import probe
@@ -42,19 +42,22 @@ class Checked:
     Attributes:
         target: the target.
         said: what it is, for the table.
+        missing: why it is not SmolLM2 if that was wanted.
         prompts: token ids [T] each.
         head: options of the drafter ``eagle``.
     """
 
     target: Target
     said: str
+    missing: str | None
     prompts: tuple[Tensor, ...]
     head: Mapping[str, str]
 
     def engine(self, **settings: Any) -> Engine:
         """Return an engine on the target; ``options`` of the drafter may leave the head out."""
         device = str(self.target.device)
-        config = RunConfig(dtype="float32", device=device, **settings)
+        # Trees of a fixed size: what is checked is what they are accepted for, and not whether they pay here.
+        config = RunConfig(dtype="float32", device=device, costs="off", **settings)
         return build_engine(config, manager=create_plugin_manager(), target=self.target)
 
 
@@ -65,7 +68,7 @@ def checked_target(setup: Setup) -> Iterator[Checked]:
     Raises:
         SpecframeError: a model was asked for and cannot be loaded.
     """
-    target, said = _target(setup)
+    target, said, missing = _target(setup)
     with TemporaryDirectory() as folder:
         head = {}
         try:
@@ -76,25 +79,24 @@ def checked_target(setup: Setup) -> Iterator[Checked]:
             config = EagleConfig.for_target(target.config, target_name=target.name)
             save_head(EagleHead(config), Path(folder) / "head")
             head = {"checkpoint": str(Path(folder) / "head")}
-        yield Checked(target, said, _prompts(target, setup), head)
+        yield Checked(target, said, missing, _prompts(target, setup), head)
 
 
-def _target(setup: Setup) -> tuple[Target, str]:
+def _target(setup: Setup) -> tuple[Target, str, str | None]:
+    """Return the target, what it is, and why it is not SmolLM2 if that was wanted."""
     if setup.model not in (None, RANDOM):
-        return Target(load_pretrained(setup.model, torch.float32, setup.device)), setup.model
-    why = "as asked for" if setup.model else "in miniature"
-    if setup.model is None and not setup.miniature:
-        if not DEMO_MODELS[_SMOLLM2].installed:
-            why = f"{_SMOLLM2} is not installed"
-        else:
-            try:
-                return Target(load_pretrained(_SMOLLM2, torch.float32, setup.device)), _SMOLLM2
-            except (SpecframeError, ImportError) as error:
-                why = f"{_SMOLLM2} cannot be loaded: {' '.join(str(error).split())}"
+        return Target(load_pretrained(setup.model, torch.float32, setup.device)), setup.model, None
+    why = None
+    if setup.model is None and setup.miniature:
+        why = "no GPU: a small random target stood in; the tests have SmolLM2 on a CPU"
+    elif setup.model is None:
+        try:
+            return Target(load_pretrained(_SMOLLM2, torch.float32, setup.device)), _SMOLLM2, None
+        except (SpecframeError, ImportError) as error:
+            why = f"random weights stood in: {' '.join(str(error).split())}"
     sizes = MINIATURE if setup.miniature else FULL_SIZE
-    target = Target(random_llama(sizes, setup.device))
     shape = "a small shape" if setup.miniature else f"the shape of {_SMOLLM2}"
-    return target, f"random weights in {shape} ({why})"
+    return Target(random_llama(sizes, setup.device)), f"random weights in {shape}", why
 
 
 def _prompts(target: Target, setup: Setup) -> tuple[Tensor, ...]:

@@ -9,9 +9,9 @@ from pathlib import Path
 import attrs
 
 from specframe.contracts.records import structure, write_whole
-from specframe.costs.machine import Machine
 from specframe.costs.model import CostModel, Setup
 from specframe.errors import SpecframeError, UsageError
+from specframe.ops.machine import Machine
 
 
 def cached_path(folder: Path, setup: Setup, machine: Machine) -> Path:

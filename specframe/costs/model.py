@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import attrs
 
 from specframe.costs.curve import Curve
-from specframe.costs.machine import Machine
+from specframe.ops.machine import Machine
 
 
 @attrs.frozen(slots=True, kw_only=True)

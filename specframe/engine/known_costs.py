@@ -17,12 +17,12 @@ import torch
 from specframe.config import AUTO, RunConfig
 from specframe.contracts.protocols import Drafter, GatherBackend
 from specframe.costs.file import cached_path, read_cached, read_pinned, write_costs
-from specframe.costs.machine import Machine
 from specframe.costs.model import CostModel, Setup
 from specframe.engine.measuring import measure_costs
 from specframe.errors import SpecframeError
 from specframe.model.loading import cache_directory
 from specframe.model.target import Target
+from specframe.ops.machine import Machine
 
 _log = logging.getLogger(__name__)
 

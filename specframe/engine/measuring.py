@@ -14,9 +14,9 @@ from specframe.contracts.faults import blaming
 from specframe.contracts.protocols import Drafter, GatherBackend
 from specframe.contracts.tree import DraftTree, Verdict
 from specframe.costs.curve import Curve
-from specframe.costs.machine import Machine
 from specframe.costs.model import CostModel, Setup
 from specframe.model.target import Target
+from specframe.ops.machine import Machine
 from specframe.vocabulary.store import VocabularyStore
 from specframe.vocabulary.whole import WholeVocabulary
 

@@ -7,8 +7,8 @@ from collections.abc import Mapping
 import attrs
 
 from specframe.costs.curve import Curve
-from specframe.costs.machine import Machine
 from specframe.costs.model import CostModel, Setup
+from specframe.ops.machine import Machine
 
 SETUP = Setup(
     model="paper",

@@ -62,7 +62,7 @@ class ModelBackbone:
     def emit(self, ids: Sequence[int]) -> None:
         """Take the tokens emitted since the last step, at least one, for the next one to read."""
         self._reserve(len(ids) + self._drafted)
-        self._ids = torch.tensor(ids, device=self.device)
+        self._ids = torch.tensor(ids).to(self.device, non_blocking=True)
 
     @property
     def root(self) -> Tensor:
