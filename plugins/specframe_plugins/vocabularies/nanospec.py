@@ -159,9 +159,9 @@ def core_size(options: NanospecOptions, context: BuildContext, frequencies: Toke
     if options.core is not None:
         return options.core
     vocab_size, costs, counts = context.target.vocab_size, context.costs, frequencies.counts
-    if costs is None or counts is None:
-        return options.slots(0, vocab_size) // _CORE_SHARE
     most = options.slots(_CORES[-1], vocab_size) // 2
+    if costs is None or counts is None or most < _CORES[0]:
+        return options.slots(0, vocab_size) // _CORE_SHARE
     covered = counts.double().cumsum(0) / counts.sum()
     price = costs.speed(_LIKELY, costs.draft([_STATES], _CORES[0]), costs.context)
 
@@ -170,7 +170,7 @@ def core_size(options: NanospecOptions, context: BuildContext, frequencies: Toke
         outside = 1 - float(covered[min(core, len(covered)) - 1])
         return _UNCOVERED * outside * _CALLS * _LOST + price * _CALLS * costs.head(_STATES, core)
 
-    return min((core for core in _CORES if core <= max(most, _CORES[0])), key=loss)
+    return min((core for core in _CORES if core <= most), key=loss)
 
 
 def _build(options: NanospecOptions, context: BuildContext) -> NanospecVocabulary:
