@@ -21,6 +21,7 @@ from tiny_models import reference_greedy, tiny_model, tiny_target, tiny_tokenize
 
 from specframe.config import AUTO
 from specframe.engine.known_costs import KnownCosts, setup_of
+from specframe.model import loading
 from specframe.model.loading import CACHE_VARIABLE, cache_directory, load_pretrained
 from specframe.model.target import Target
 from specframe.ops.cpu import multiplies_bfloat16
@@ -77,6 +78,11 @@ def measured(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     monkeypatch.setenv(CACHE_VARIABLE, str(folder))
     monkeypatch.setattr(KnownCosts, "of", _known_costs)
     return folder / "costs"
+
+
+@pytest.fixture(autouse=True)
+def _every_test_asks_the_hub_anew() -> None:
+    loading._reach_hub.cache_clear()
 
 
 @pytest.fixture(scope="session")

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from specframe import __version__
+from specframe.cli.run_memory import memory_finding
 from specframe.config import AUTO, DEFAULT_DRAFTER, RunConfig
 from specframe.contracts.kinds import KINDS, Kind
 from specframe.contracts.options import option, same_option
@@ -101,6 +102,9 @@ def examine(options: DoctorOptions) -> list[Finding]:
     if options.wants_target:
         target, finding = _load_target(options.model or default_model(), request)
         findings.append(finding)
+        if target is not None and target.device.type == "cpu":
+            weights = target.parameters * target.dtype.itemsize
+            findings.append(memory_finding(target.name, options.dtype, options.device, weights))
         request = attrs.evolve(request, target=target, data=registry.data)
     return [*findings, *_diagnosed(options, registry, request)]
 

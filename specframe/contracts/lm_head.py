@@ -10,6 +10,9 @@ from specframe.contracts.row_map import RowMap
 from specframe.ops.packed_linear import PackedLinear, can_pack
 from specframe.ops.weight_files import FileRows
 
+# Bounds the memory for logits that are looked at and dropped.
+_ROWS_AT_ONCE = 32
+
 
 @attrs.frozen(slots=True, eq=False)
 class OutputHead:
@@ -81,6 +84,10 @@ class OutputHead:
         if self.product is not None and not hidden.requires_grad:  # oneDNN's packed product has no gradient
             return self.finish(self.product(hidden))
         return self.finish(torch.nn.functional.linear(hidden, self.weight, self.bias))
+
+    def best(self, hidden: Tensor) -> Tensor:
+        """Return the row with the largest logit for each of the hidden states [n, H], as [n] int64."""
+        return torch.cat([self.logits(part).argmax(dim=-1) for part in hidden.split(_ROWS_AT_ONCE)])
 
     def packed(self) -> OutputHead:
         """Return the same head with a reordered copy of its weight, where the CPU has a use for one."""

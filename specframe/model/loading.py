@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import hashlib
 import importlib
 import importlib.metadata
@@ -165,7 +166,7 @@ def open_pretrained(
     files = None if folder is None else open_files(folder, dtype)
     if folder is None or files is None:
         return load_pretrained(spec, dtype, device)
-    record = record_path(folder, files, dtype, cache_directory() / "answers")
+    record = record_path(folder, files, dtype, answer_directory())
     rules: dict[str, Any] = {"trust_remote_code": False, "local_files_only": True}
     with quiet_transformers():
         try:
@@ -242,7 +243,7 @@ def _config_from_hub(spec: str) -> Path:
     if isinstance(cached, str):
         return Path(cached)
     try:
-        return Path(hf_hub_download(spec, "config.json", etag_timeout=10))
+        return Path(hf_hub_download(spec, "config.json")) if _reach_hub(spec) else Path(os.devnull)
     except Exception:  # loading says what is wrong with it
         return Path(os.devnull)
 
@@ -324,6 +325,7 @@ def _load_from_hub(spec: str, dtype: torch.dtype, device: str | torch.device) ->
         ) from error
 
 
+@functools.cache
 def _reach_hub(spec: str) -> bool:
     """Return whether the hub answers; one short question, where loading would retry for most of a minute."""
     from huggingface_hub import HfApi
@@ -443,8 +445,13 @@ def _dequantize(gguf: Path, directory: Path, name: str) -> None:
         tokenizer.save_pretrained(directory)
 
 
+def answer_directory() -> Path:
+    """Return where it is kept what models on disk say."""
+    return cache_directory() / "answers"
+
+
 def cache_directory() -> Path:
-    """Return the folder that keeps converted models and measured costs."""
+    """Return the folder that keeps converted models and what was measured."""
     chosen = os.environ.get(CACHE_VARIABLE)
     if chosen:
         return Path(chosen).expanduser()

@@ -20,8 +20,9 @@ from specframe.model.stored import StoredModel
 from specframe.ops.cpu import why_slow
 from specframe.ops.row_maxima import row_topk
 
-# Rows of the LM head's input per matmul when harvesting a prompt: bounds memory to 64 x V logits.
-_HARVEST_ROWS = 64
+# Rows of the LM head's input per product when harvesting a prompt: bounds memory to 32 x V logits, and as
+# much again that the product itself needs.
+_HARVEST_ROWS = 32
 
 # Tokens that chat templates close a turn with; generation configs often leave them out.
 _END_OF_TURN = ("<|im_end|>", "<end_of_turn>", "<|eot_id|>", "<|end|>")

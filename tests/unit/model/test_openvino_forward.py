@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 import torch
-from decoders import IDS, VARIANTS, append, model_of, path_to, random_tree, tree_of_levels
+from decoders import IDS, append, path_to, random_tree, tree_of_levels
+from lean_models import VARIANTS, model_of
 from tiny_models import MODEL_TYPES, tiny_tokenizer
 
 from specframe.errors import UsageError

@@ -40,6 +40,6 @@ def predictor(model: LanguageModel) -> Predict:
     def predict(token_ids: Tensor, features: Tensor) -> Tensor:
         backbone = ModelBackbone(model, beams=1, levels=0)
         backbone.keep(0)
-        return model.output_head.logits(backbone.commit(token_ids)[1:]).argmax(dim=-1)
+        return model.output_head.best(backbone.commit(token_ids)[1:])
 
     return predict

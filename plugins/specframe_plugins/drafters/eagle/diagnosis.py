@@ -49,7 +49,6 @@ def predictor(layer: PairLayer, embed_tokens: nn.Module, output_head: OutputHead
         embeddings = embed_tokens(token_ids[1:]).to(features.dtype)
         positions = torch.arange(len(features), device=features.device)
         predicted, _ = layer.predict(embeddings[None], layer.fuse(features)[None], positions[None])
-        rows = output_head.logits(predicted[0]).argmax(dim=-1)
-        return output_head.row_map.tokens(rows)
+        return output_head.row_map.tokens(output_head.best(predicted[0]))
 
     return predict
