@@ -23,7 +23,6 @@ import attrs
 
 from specframe.errors import CheckpointError, SpecframeError, UsageError, unknown_name
 from specframe.model.quiet import quiet_transformers
-from specframe.ops.heap import give_back
 
 if TYPE_CHECKING:
     import torch
@@ -178,7 +177,6 @@ def open_pretrained(
             tokenizer = None
     if tokenizer is None:
         return load_pretrained(spec, dtype, device)
-    give_back()
     return StoredModel(
         config=config,
         tokenizer=tokenizer,

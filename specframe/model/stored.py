@@ -64,6 +64,7 @@ class StoredModel:
 
     def packed_head(self) -> PackedLinear:
         """Return the LM head in the order that the CPU multiplies by."""
+        give_back()  # what reading the tokenizer left behind, before the peak
         product = PackedLinear(self.files.converted(self.files.tensor(self.head_name), self.dtype))
         self.files.release()
         return product

@@ -65,11 +65,12 @@ class Target(LanguageModel):
     """
 
     def __init__(self, loaded: LoadedModel | StoredModel, forward: ForwardName = "auto") -> None:
+        # First, since for a large vocabulary this takes memory that the weights then get.
+        self.tokenizer_fingerprint = tokenizer_fingerprint(loaded.tokenizer)
         super().__init__(loaded, forward)
         slow = why_slow(self.dtype) if self.device.type == "cpu" else None
         if slow is not None:
             _log.warning("%s; float32 is faster here", slow)
-        self.tokenizer_fingerprint = tokenizer_fingerprint(self.tokenizer)
         self.stop_ids = self.declared_eos | _ends_of_turn(self.tokenizer)
         self._feature_layers: tuple[int, ...] = ()
         self.request_lock = RequestLock()
