@@ -97,7 +97,7 @@ def test_every_setting_is_an_option_of_what_runs_an_engine(cli: CommandLine, com
         (["run", "--verifier", "greed"], "unknown verifier 'greed'; did you mean 'greedy'"),
         (["run", "--gather", "torhc"], "unknown gather backend 'torhc'; did you mean 'torch'"),
         (["run", "--dtype", "float23"], "unknown dtype 'float23'; did you mean 'float32'"),
-        (["run", "--device", "gpu"], "device 'gpu' is not available; available: cpu"),
+        (["run", "--device", "gpu"], "device 'gpu' is not available; available: auto, cpu"),
         (["run", "-o", "vocabulary.capacty=9"], "did you mean 'capacity'"),
         (["run", "-o", "vocabulary.capacity=none"], "option capacity of strategy 'nanospec'"),
         (["run", "--model", "no/such/model"], "no such model file or directory: no/such/model"),
