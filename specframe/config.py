@@ -17,6 +17,7 @@ from specframe.errors import UsageError, unknown_name
 AUTOREGRESSIVE = "autoregressive"
 
 AUTO = "auto"
+OFF = "off"
 
 # What the distribution ships and runs when nothing else is asked for. They are names so that help can show
 # them without waiting for plugins to be imported; the core decides nothing else by a plugin's name.
@@ -72,14 +73,20 @@ class RunConfig:
     sampling: SamplingParams = attrs.field(factory=SamplingParams)
     target_forward: ForwardName = option(
         "auto",
-        help="What runs the target's layers: `transformers`, or `lean`, faster with a copy of the weights; "
-        "`auto` takes lean on a CPU where it reproduces the model.",
+        help="What runs the target's layers: `transformers`, or on a CPU, faster, `lean` or `openvino` (an "
+        "extra, in float32); `auto` takes the fastest that reproduces the model, measured once.",
         metavar="NAME",
     )
     cuda_graph: bool | None = option(
         None,
         help="Launch a whole draft step as one CUDA graph.",
         absent="--cuda-graph on a CUDA or ROCm device",
+    )
+    costs: str = option(
+        AUTO,
+        help="What decides how much is drafted: `auto` measures this machine once, a file pins what was "
+        "measured (and is written where there is none), `off` drafts trees of a fixed size.",
+        metavar="auto|off|FILE",
     )
     allow_lossy: bool = option(False, help="Let a verifier run whose output is not the target's.")
     fallback: bool = option(False, help="Go on without drafting when a component fails that drafts.")

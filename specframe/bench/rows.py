@@ -12,6 +12,9 @@ from specframe.contracts.records import structure
 from specframe.contracts.report import GenerationReport, Rejection, StepStats
 from specframe.errors import SpecframeError
 
+# Keys of older files that say nothing any more: passes by what a controller chose, before costs decided.
+_RETIRED = ("controller",)
+
 
 @attrs.frozen(slots=True, kw_only=True)
 class Steps:
@@ -174,6 +177,7 @@ def _nested(values: object) -> object:
     """Return what a line was read as, with the keys of the report in an object of their own."""
     if not isinstance(values, dict):
         return values
+    values = {name: value for name, value in values.items() if name not in _RETIRED}
     of_report = attrs.fields_dict(GenerationReport)
     report = {name: value for name, value in values.items() if name in of_report}
     return {**{name: value for name, value in values.items() if name not in of_report}, "report": report}

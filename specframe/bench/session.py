@@ -288,10 +288,10 @@ def _closing_checks(
         checks += [check_lossless(contender.label, own)]
         if isinstance(contender, EngineContender) and contender.drafts:
             limit = min(REPEATED_TOKENS, contender.engine.config.max_new_tokens)
-            contender.engine.generate(first.ids, limit)
+            report = contender.engine.generate(first.ids, limit)
             again = Steps.of(contender.engine.steps)
             checks += [
                 check_rows_fetched(contender.label, own),
-                check_isolation(contender.label, own[0], again),
+                check_isolation(contender.label, own[0], again, report.costs),
             ]
     return [check for check in checks if check is not None]

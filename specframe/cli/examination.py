@@ -27,6 +27,7 @@ from specframe.registry.components import Component, DoctorRequest, Finding
 from specframe.registry.registry import Registration, Registry
 
 if TYPE_CHECKING:
+    from specframe.costs.model import CostModel
     from specframe.model.target import Target
     from specframe.registry.components import Setting
 
@@ -38,6 +39,10 @@ _MARKS = {True: "ok", False: "BROKEN", None: "-"}
 class DoctorOptions:
     """What to look at."""
 
+    costs: bool = option(
+        False,
+        help="Show what the parts of a step cost here, and the drafts that follow; measures the target.",
+    )
     device: str = same_option(RunConfig, "device", absent=RunConfig().device)
     dtype: str = same_option(RunConfig, "dtype", absent=RunConfig().dtype)
     compile_targets: Sequence[str] = option(
@@ -114,9 +119,12 @@ def to_rows(findings: Iterable[Finding]) -> list[tuple[str, str, str]]:
     return [(_MARKS[finding.ok], finding.subject, finding.message) for finding in findings]
 
 
-def to_json(findings: list[Finding]) -> str:
-    """Return the findings as one JSON object."""
-    return json.dumps({"ok": not is_broken(findings), "findings": [attrs.asdict(f) for f in findings]})
+def to_json(findings: list[Finding], costs: CostModel | None = None) -> str:
+    """Return the findings, and the costs if there are any, as one JSON object."""
+    from specframe.cli.cost_tables import to_values
+
+    found: dict[str, Any] = {"ok": not is_broken(findings), "findings": [attrs.asdict(f) for f in findings]}
+    return json.dumps(found if costs is None else {**found, "costs": to_values(costs)})
 
 
 def _packages() -> Iterator[Finding]:

@@ -69,7 +69,7 @@ KINDS: Mapping[Kind, KindInfo] = {
     )
 }
 
-ForwardName = Literal["auto", "lean", "transformers"]
+ForwardName = Literal["auto", "lean", "openvino", "transformers"]
 
 # How a draft tree came about decides what verifiers may conclude from the drafter's probabilities.
 TreeKind = Literal["top-k", "chain", "paths", "without-replacement"]

@@ -15,6 +15,7 @@ from typing import Literal, Protocol
 from torch import Generator, Tensor
 
 from specframe.contracts.active_set import ActiveSet
+from specframe.contracts.budget import Budget
 from specframe.contracts.clock import PhaseClock
 from specframe.contracts.lm_head import OutputHead
 from specframe.contracts.target_logits import TargetLogits
@@ -35,9 +36,6 @@ class VocabularyBuilder(ABC):
         eviction: what leaves when the active set is full.
         keeps_active_set: the next turn of a conversation finds the active set as the turn before left it,
             and ``start`` is given only what is new in the prompt.
-        controlled: a controller chooses, before every draft, what to draft over, or not to draft.
-        spare_ids: the next most useful ids after those that it pins [n] int64, for a controller that wants a
-            larger active set; none of them pinned.
     """
 
     capacity: int | None
@@ -46,8 +44,6 @@ class VocabularyBuilder(ABC):
     prompt_window: int = 0
     eviction: Eviction = "fifo"
     keeps_active_set: bool = False
-    controlled: bool = False
-    spare_ids: Tensor | None = None
 
     def start(self, prompt_ids: Tensor, target_topk_ids: Tensor | None) -> Tensor:
         """Begin a request and return the ids to admit [n]; by default none.
@@ -166,8 +162,9 @@ class Drafter(ABC):
         feature_layers: layers of the target whose inputs, side by side, are the features; the number of
             layers stands for the output of the last one, before the final norm. With none, the features are
             the target's last hidden states, after the final norm.
-        can_pause: it has ``skip``: a controller may leave it unasked while drafting does not pay.
-        copies_context: it proposes tokens that no LM head has scored, out of ``propose_among``.
+        can_pause: it has ``skip``: it may be left unasked while drafting does not pay.
+        copies_context: it proposes tokens that no LM head has scored, out of ``propose_among``; whether its
+            head drafts it decides itself, by ``draft_within``.
     """
 
     output_head: OutputHead
@@ -238,6 +235,13 @@ class Drafter(ABC):
 
         Args:
             are_active: returns for token ids whether each is active now [n] bool, on the device.
+        """
+
+    def draft_within(self, budget: Budget) -> None:  # noqa: B027 - optional
+        """Take what says how much is worth drafting; comes before a request where costs were measured.
+
+        A drafter that does not ask drafts what it always does; what is not worth its place is cut from its
+        trees all the same.
         """
 
     def sample_from(  # noqa: B027 - a drafter that takes the most likely tokens draws nothing

@@ -13,8 +13,9 @@ VERSION = version("specframe")
 
 Rejection = Literal["oov", "drafter_miss"]
 
-# What a controller has drafted over: the strategy's active set, a larger one, everything, or not at all.
-Arm = Literal["pruned", "grown", "full", "stopped"]
+# What a draft came from, where measured costs decide: the head over the active set or over the full
+# vocabulary, the context alone, or nothing at all.
+DraftKind = Literal["active", "full", "copied", "none"]
 
 
 @attrs.frozen(slots=True)
@@ -30,7 +31,7 @@ class StepStats:
         covered: emitted tokens that were in the active set when the step was drafted.
         rejection: why the path ended; None when it ended at a leaf of the tree.
         rows_fetched: LM-head rows fetched since the step before was drafted, or since the request began.
-        arm: what the controller chose; None without one.
+        draft: what the draft came from; None where no measured costs decide.
     """
 
     step: int
@@ -41,23 +42,23 @@ class StepStats:
     covered: int
     rejection: Rejection | None
     rows_fetched: int
-    arm: Arm | None = None
+    draft: DraftKind | None = None
 
 
 @attrs.frozen(slots=True)
-class PassesPerArm:
-    """How many target passes of a generation ran with each choice of the controller."""
+class PassesPerDraft:
+    """How many target passes of a generation had each kind of draft."""
 
-    pruned: int
-    grown: int
+    active: int
     full: int
-    stopped: int
+    copied: int
+    none: int
 
     @classmethod
-    def of(cls, steps: Iterable[StepStats]) -> PassesPerArm | None:
-        """Return the counts; None when no controller chose anything."""
-        counts = Counter(step.arm for step in steps if step.arm is not None)
-        return cls(**{arm: counts[arm] for arm in get_args(Arm)}) if counts else None
+    def of(cls, steps: Iterable[StepStats]) -> PassesPerDraft | None:
+        """Return the counts; None when no measured costs decided anything."""
+        counts = Counter(step.draft for step in steps if step.draft is not None)
+        return cls(**{kind: counts[kind] for kind in get_args(DraftKind)}) if counts else None
 
 
 FinishReason = Literal["eos", "stop", "length"]
@@ -78,7 +79,9 @@ class GenerationReport:
     depth d + 1. ``token_ids`` end with the token that ended the generation, ``text`` before it.
     ``unknown_ids`` counts the distinct ids that the strategy asked for and the drafter's own, reduced LM
     head has no row for. ``kept_tokens`` are the prompt tokens that an earlier turn had left in the caches.
-    ``controller`` counts the target passes by what the controller chose; None where none runs.
+    ``drafts`` counts the target passes by what their draft came from, ``costs`` is the name of the measured
+    costs that decided so (the same request has the same draft trees by the same costs), and ``cost_error`` is
+    how far they were from what a step took, as a share of it, in the median; None where no costs decide.
     ``fallback`` says which component failed where the rest was generated without drafting; None where none
     did.
     """
@@ -123,7 +126,9 @@ class GenerationReport:
     oov_rejections: int | None = None
     drafter_misses: int | None = None
     accept_by_depth: list[float] | None = None
-    controller: PassesPerArm | None = None
+    drafts: PassesPerDraft | None = None
+    costs: str | None = None
+    cost_error: float | None = None
     fallback: str | None = None
     peak_rss_bytes: int
     specframe_version: str

@@ -54,8 +54,8 @@ class DraftTree:
     def root_only(cls, root: int, device: torch.device | str = "cpu") -> DraftTree:
         """Return the tree that drafts nothing: a target pass over it is autoregressive decoding."""
         return cls(
-            token_ids=torch.tensor([root], device=device),
-            parents=torch.tensor([-1], device=device),
+            token_ids=torch.full((1,), root, device=device),
+            parents=torch.full((1,), -1, device=device),
             depths=torch.zeros(1, dtype=torch.int64, device=device),
             log_probs=torch.zeros(1, device=device),
         )

@@ -14,10 +14,11 @@ from specframe.contracts.kinds import Kind
 from specframe.contracts.protocols import Drafter, Eviction, GatherBackend, VocabularyBuilder
 from specframe.engine.drafting.active import ActiveDrafting
 from specframe.engine.drafting.autoregressive import Autoregressive
-from specframe.engine.drafting.controlled import ControlledDrafting
+from specframe.engine.drafting.planned import PlannedDrafting
 from specframe.engine.drafting.protocol import Drafting
 from specframe.engine.engine import Engine
 from specframe.engine.faults import checked, naming
+from specframe.engine.known_costs import KnownCosts
 from specframe.errors import UsageError, unknown_name
 from specframe.model.loading import open_pretrained
 from specframe.model.target import Target
@@ -26,6 +27,7 @@ from specframe.registry.choice import (
     check_supported,
     common_tree,
     setting_for,
+    wants_costs,
     wants_cuda_graph,
 )
 from specframe.registry.components import BuildContext
@@ -69,10 +71,11 @@ def build_engine(
         tree=common_tree(chosen) or "top-k",
         sampling=config.sampling,
         cuda_graph=wants_cuda_graph(config, target.device),
+        budgeted=wants_costs(config, target.device),
         data=shipped_data(manager),
     )
 
-    def make(kind: Kind) -> Any:
+    def make(kind: Kind, context: BuildContext = context) -> Any:
         component, options = chosen[kind]
         return checked(kind, lambda: component.factory(options, context))
 
@@ -80,7 +83,12 @@ def build_engine(
         verifier = make("verifier")
         drafting: Drafting = Autoregressive()
         if config.strategy != AUTOREGRESSIVE:
-            drafting = bind_drafting(make("drafter"), make("vocabulary"), lambda: make("gather"), config)
+            drafter, costs = make("drafter"), None
+            if context.budgeted:
+                costs = KnownCosts.of(config, target, drafter, chosen["drafter"][1], lambda: make("gather"))
+                context = attrs.evolve(context, costs=costs.model)
+            strategy = make("vocabulary", context)
+            drafting = bind_drafting(drafter, strategy, lambda: make("gather"), config, costs)
     setting = setting_for(config, target.device, target.dtype)
     return Engine(
         config,
@@ -105,14 +113,16 @@ def bind_drafting(
     strategy: VocabularyBuilder,
     make_backend: Callable[[], GatherBackend],
     config: RunConfig,
+    costs: KnownCosts | None = None,
 ) -> Drafting:
     """Bind strategy, store, gather backend and drafter to each other.
 
     Args:
         drafter: proposes the trees.
         strategy: fills the active set.
-        make_backend: returns a gather backend; a controller takes another one for the whole LM head.
+        make_backend: returns a gather backend; with costs, another one is for the whole LM head.
         config: what they were called.
+        costs: decide how much is drafted; without them trees have a fixed size.
 
     Raises:
         UsageError: the strategy's capacity, eviction or pinned ids do not fit.
@@ -123,9 +133,11 @@ def bind_drafting(
             f"gather backend {config.gather!r} cannot run in a CUDA graph; allowed: --no-cuda-graph"
         )
     drafting = ActiveDrafting(drafter, strategy, _vocabulary(drafter, strategy, backend, config))
-    if not strategy.controlled:
+    if costs is None:
         return drafting
-    return ControlledDrafting(drafting, WholeVocabulary(drafter.output_head, make_backend()))
+    prunes = strategy.capacity is not None
+    whole = WholeVocabulary(drafter.output_head, make_backend()) if prunes else None
+    return PlannedDrafting(drafting, whole, costs.model, costs.keep)
 
 
 def _vocabulary(

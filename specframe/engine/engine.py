@@ -125,6 +125,7 @@ class Engine:
                 with lock.paused(ticket):
                     yield chunk
                 clock.lap("consumer")
+            self.drafting.finish()
             self.steps = generation.recorder.steps()
             self.report = generation.recorder.report(
                 self.config,
@@ -211,7 +212,9 @@ class Engine:
         """Keep the accepted path in the target's cache; return the features at its positions [n, F]."""
         self.target.commit(verdict.path)
         self._prefix_cache.extend((root, *verdict.accepted_ids))
-        return target_pass.features[list(verdict.path)]
+        # An index of numbers would wait for the device.
+        path = torch.tensor(verdict.path).to(target_pass.features.device, non_blocking=True)
+        return target_pass.features[path]
 
     def _record(
         self, generation: Generation, drafting: Drafting, tree: DraftTree, verdict: Verdict, chunk: Chunk

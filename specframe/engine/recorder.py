@@ -12,7 +12,14 @@ from torch import Tensor
 
 from specframe.config import AUTOREGRESSIVE, RunConfig
 from specframe.contracts.clock import Phase, PhaseClock
-from specframe.contracts.report import VERSION, Arm, GenerationReport, PassesPerArm, Rejection, StepStats
+from specframe.contracts.report import (
+    VERSION,
+    DraftKind,
+    GenerationReport,
+    PassesPerDraft,
+    Rejection,
+    StepStats,
+)
 from specframe.contracts.tree import DraftTree, Verdict
 from specframe.engine.drafting.protocol import Drafting, Figures
 from specframe.request.output import Output
@@ -38,7 +45,7 @@ class _Pass:
     covered: Tensor
     active_size: Tensor
     rows_fetched: Tensor
-    arm: Arm | None
+    draft: DraftKind | None
 
 
 class GenerationRecorder:
@@ -65,7 +72,7 @@ class GenerationRecorder:
         """
         covered = figures.covered(verdict.emitted_ids)
         size, fetched = figures.active_size, figures.rows_fetched
-        self._passes.append(_Pass(len(tree), verdict, emitted, covered, size, fetched, figures.arm))
+        self._passes.append(_Pass(len(tree), verdict, emitted, covered, size, fetched, figures.draft))
 
     def last_step(self) -> StepStats:
         """Return the statistics of the last target pass; a few host reads."""
@@ -146,7 +153,9 @@ class GenerationRecorder:
                 sum(step.accepted >= depth for step in steps) / passes if passes else 0.0
                 for depth in range(1, drafting.demands.max_depth + 1)
             ],
-            controller=PassesPerArm.of(steps),
+            drafts=PassesPerDraft.of(steps),
+            costs=drafting.figures.costs,
+            cost_error=drafting.figures.cost_error,
             fallback=self.fallback,
             peak_rss_bytes=peak_rss_bytes(),
             specframe_version=VERSION,
@@ -174,7 +183,7 @@ def _stats(step: int, one: _Pass, covered: list[bool], active_size: int, rows_fe
         covered=sum(covered[: len(one.emitted)]),
         rejection=rejection,
         rows_fetched=rows_fetched,
-        arm=one.arm,
+        draft=one.draft,
     )
 
 

@@ -7,7 +7,7 @@ import json
 import attrs
 
 from specframe.config import AUTOREGRESSIVE
-from specframe.contracts.report import GenerationReport, PassesPerArm
+from specframe.contracts.report import GenerationReport, PassesPerDraft
 
 
 def to_json(report: GenerationReport) -> str:
@@ -51,8 +51,8 @@ def to_rows(report: GenerationReport, vocab_size: int) -> list[tuple[str, str]]:
                 f"{report.oov_rejections:,} OOV, {report.drafter_misses:,} drafter misses",
             ),
         ]
-    if report.controller is not None:
-        rows.append(("controller", _passes_per_arm(report.controller)))
+    if report.drafts is not None:
+        rows.append(("drafts", _passes_per_draft(report.drafts)))
     if report.fallback is not None:
         rows.append(("fallback", f"went on without drafting: {report.fallback}"))
     return rows + _time_rows(report, drafted)
@@ -70,17 +70,17 @@ def _unknown_row(report: GenerationReport) -> list[tuple[str, str]]:
     ]
 
 
-def _passes_per_arm(passes: PassesPerArm) -> str:
-    """Return the share of the target passes that ran with each choice of the controller."""
+def _passes_per_draft(passes: PassesPerDraft) -> str:
+    """Return the share of the target passes that had each kind of draft."""
     names = {
-        "pruned": "over the active set",
-        "grown": "over a larger one",
+        "active": "over the active set",
         "full": "over the full vocabulary",
-        "stopped": "without a draft",
+        "copied": "from the context alone",
+        "none": "without a draft",
     }
     counts: dict[str, int] = attrs.asdict(passes)
     total = sum(counts.values())
-    shares = [f"{count / total:.0%} {names[arm]}" for arm, count in counts.items() if count]
+    shares = [f"{count / total:.0%} {names[kind]}" for kind, count in counts.items() if count]
     return f"{', '.join(shares)}, of the target passes"
 
 

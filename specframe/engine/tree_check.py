@@ -43,7 +43,7 @@ class TreeCheck:
         Raises:
             ComponentError: it is no tree of int64 and float tensors [N] with 1 to ``max_nodes`` nodes.
         """
-        complaint = _misshapen(tree, self._nodes)
+        complaint = misshapen(tree, self._nodes)
         if complaint:
             raise ComponentError("drafter", f"drafted a malformed tree: {complaint}")
         nodes = self._nodes[: len(tree)]
@@ -110,7 +110,7 @@ class TreeCheck:
         return "a log-probability is positive, infinite or NaN"
 
 
-def _misshapen(tree: object, nodes: Tensor) -> str | None:
+def misshapen(tree: object, nodes: Tensor) -> str | None:
     """Return what is wrong with the form of a tree, from what the host knows; ``nodes`` [max_nodes]."""
     if not isinstance(tree, DraftTree):
         return f"it is of type {type(tree).__name__}; allowed: DraftTree"

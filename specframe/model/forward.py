@@ -1,28 +1,13 @@
-"""Which code runs the target's layers: the model's own, or the lean forward where it fits."""
+"""What runs the target's layers, whatever code it is."""
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 
-from specframe.contracts.kinds import ForwardName
 from specframe.errors import UsageError
-from specframe.model.lean.architecture import why_not
-from specframe.model.lean.forward import LeanForward
-from specframe.model.lean.parts import ModelParts
-from specframe.model.transformers_forward import TransformersForward
-
-if TYPE_CHECKING:
-    from transformers import PreTrainedModel
-
-# What `auto` spends on the lean forward's copy of the weights.
-_COPY_AT_MOST_BYTES = 4 << 30
-
-_log = logging.getLogger(__name__)
 
 
 class Forward(Protocol):
@@ -52,44 +37,6 @@ class Forward(Protocol):
 
     def commit(self, path: tuple[int, ...]) -> None:
         """Keep the nodes of ``path``, in order, and forget the other nodes run since the last commit."""
-
-
-def candidates(
-    model: PreTrainedModel, name: str, chosen: ForwardName
-) -> Iterator[tuple[ForwardName, Callable[[], Forward]]]:
-    """Yield the forwards to try for a model, the best first; the model's own comes last.
-
-    Args:
-        model: the model.
-        name: how users call it.
-        chosen: ``lean`` or ``transformers``; ``auto`` takes what is fastest here.
-
-    Raises:
-        UsageError: what was chosen cannot run this model, or its attention is unknown.
-    """
-    windows = attention_windows(model.config.get_text_config())
-    if chosen != "transformers":
-        reason = why_not(model)
-        if chosen == "lean":
-            if reason is not None:
-                raise UsageError(f"target forward 'lean' cannot run {name}: {reason}; allowed: transformers")
-            yield "lean", lambda: LeanForward(ModelParts(model), windows)
-            return
-        reason = reason or _why_not_by_default(model)
-        if reason is None:
-            yield "lean", lambda: LeanForward(ModelParts(model), windows)
-        else:
-            _log.info("target forward of %s: not lean, %s", name, reason)
-    yield "transformers", lambda: TransformersForward(model, windows)
-
-
-def _why_not_by_default(model: PreTrainedModel) -> str | None:
-    """Return why ``auto`` leaves a model alone that the lean forward could run."""
-    if model.device.type != "cpu":
-        return "which has not been measured on this device"
-    if sum(parameter.nbytes for parameter in model.parameters()) > _COPY_AT_MOST_BYTES:
-        return f"whose copy of the weights would take more than {_COPY_AT_MOST_BYTES >> 30} GiB"
-    return None
 
 
 def attention_windows(config: Any) -> dict[str, int | None]:

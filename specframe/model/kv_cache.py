@@ -102,8 +102,10 @@ class TreeCache(Cache):
     def commit(self, path: tuple[int, ...]) -> None:
         """Keep the nodes of ``path``, in order, and forget the others written since the last commit."""
         contiguous = path == tuple(range(len(path)))
-        device = self.tree_layers[0].keys.device if self.tree_layers[0].keys is not None else None
-        index = None if contiguous else torch.tensor(path, device=device)
+        keys = self.tree_layers[0].keys
+        index = None
+        if not contiguous and keys is not None:
+            index = torch.tensor(path).to(keys.device, non_blocking=True)
         for layer in self.tree_layers:
             layer.commit(index, len(path))
 

@@ -14,8 +14,8 @@ from specframe.contracts.kinds import ForwardName
 from specframe.contracts.lm_head import OutputHead
 from specframe.errors import UsageError
 from specframe.model.answer import Answer, text_ids
-from specframe.model.forward import Forward, append, attention_windows, candidates
-from specframe.model.lean.forward import LeanForward
+from specframe.model.candidates import build_forward, candidates
+from specframe.model.forward import Forward, append, attention_windows
 from specframe.model.loading import LoadedModel
 from specframe.model.stored import StoredModel, StoredParts
 
@@ -40,7 +40,7 @@ class LanguageModel:
         embed_tokens: its input embedding.
         output_head: its LM head.
         forward: runs its layers, one sequence at a time.
-        forward_name: which one: ``lean`` or ``transformers``.
+        forward_name: which one: ``lean``, ``openvino`` or ``transformers``.
         parameters: how many numbers its weights are.
         declared_eos: ids that its configs end a text with.
 
@@ -119,8 +119,8 @@ def _in_memory(model: PreTrainedModel, tokenizer: Any, name: str, chosen: Forwar
     head = _output_head(linear.weight, linear.bias, config)
     answer = Answer.of(model, text_ids(tokenizer, head.vocab_size, model.device), name)
     declared = getattr(model.generation_config, "eos_token_id", None)
-    for forward_name, build in candidates(model, name, chosen):
-        forward = build()
+    for build in candidates(model, name, chosen):
+        forward_name, forward = build()
         if _reproduces(answer, forward, head, name, forward_name):
             return _Running(
                 config=config,
@@ -141,7 +141,7 @@ def _in_memory(model: PreTrainedModel, tokenizer: Any, name: str, chosen: Forwar
 
 @torch.inference_mode()
 def _from_disk(stored: StoredModel, chosen: ForwardName) -> _Running | None:
-    """Return the lean forward over weights that are nowhere else in memory; None where it cannot be.
+    """Return a forward over weights that are nowhere else in memory; None where it cannot be.
 
     The head comes first: while it is packed there are two copies of it, and nothing else yet.
     """
@@ -150,8 +150,9 @@ def _from_disk(stored: StoredModel, chosen: ForwardName) -> _Running | None:
         return None
     head = _output_head(stored.head_rows(), None, record.config, stored.packed_head())
     parts = StoredParts(stored, record)
-    forward = LeanForward(parts, attention_windows(record.config))
-    if not _reproduces(record.answer, forward, head, stored.name, "lean"):
+    windows = attention_windows(record.config)
+    forward_name, forward = build_forward(parts, windows, chosen, stored.name)
+    if not _reproduces(record.answer, forward, head, stored.name, forward_name):
         return None
     return _Running(
         config=record.config,
@@ -159,7 +160,7 @@ def _from_disk(stored: StoredModel, chosen: ForwardName) -> _Running | None:
         dtype=stored.dtype,
         embed_tokens=parts.embed,
         output_head=head,
-        forward_name="lean",
+        forward_name=forward_name,
         forward=forward,
         parameters=stored.files.elements,
         declared_eos=frozenset(stored.eos_ids) | _ids(record.config.eos_token_id),

@@ -275,7 +275,7 @@ def _tokenizer(source: str, **rules: Any) -> PreTrainedTokenizerBase:
     from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
     generic: Any = PreTrainedTokenizerFast
-    converted = Path(source).parent == _cache_directory() / _CONVERTED
+    converted = Path(source).parent == cache_directory() / _CONVERTED
     kind = generic if converted or _declared_tokenizer(source) in _GENERIC_TOKENIZERS else AutoTokenizer
     tokenizer: PreTrainedTokenizerBase = kind.from_pretrained(source, **rules)
     return tokenizer
@@ -394,7 +394,7 @@ def _converted(name: str, key: str, locate: Callable[[Path], Path]) -> Path:
         key: names its content in the cache.
         locate: returns the GGUF file, given a directory where it may be put together.
     """
-    final = _cache_directory() / _CONVERTED / key
+    final = cache_directory() / _CONVERTED / key
     if final.is_dir():
         return final
     print(f"converting {name} once, into {final} ...", file=sys.stderr, flush=True)
@@ -445,10 +445,11 @@ def _dequantize(gguf: Path, directory: Path, name: str) -> None:
 
 def answer_directory() -> Path:
     """Return where it is kept what models on disk say."""
-    return _cache_directory() / "answers"
+    return cache_directory() / "answers"
 
 
-def _cache_directory() -> Path:
+def cache_directory() -> Path:
+    """Return the folder that keeps converted models and what was measured."""
     chosen = os.environ.get(CACHE_VARIABLE)
     if chosen:
         return Path(chosen).expanduser()

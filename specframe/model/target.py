@@ -75,7 +75,7 @@ class Target(LanguageModel):
         self._feature_layers: tuple[int, ...] = ()
         self.request_lock = RequestLock()
         self.begun = 0
-        if self.forward_name == "lean" and self.output_head.product is None:
+        if self.forward_name != "transformers" and self.output_head.product is None:
             self.output_head = self.output_head.packed()
 
     @property

@@ -10,7 +10,7 @@ import attrs
 import pluggy
 import torch
 
-from specframe.config import AUTO, AUTOREGRESSIVE, RunConfig
+from specframe.config import AUTO, AUTOREGRESSIVE, OFF, RunConfig
 from specframe.contracts.kinds import KINDS, TREE_KINDS, Kind, TreeKind
 from specframe.contracts.options import build_options
 from specframe.errors import UsageError, unknown_name
@@ -51,6 +51,7 @@ def check_config(
     if "drafter" in chosen and common_tree(chosen) is None:
         raise _no_common_tree(chosen, setting, registry)
     wants_cuda_graph(config, device)
+    wants_costs(config, device)
     return config, chosen
 
 
@@ -74,6 +75,25 @@ def wants_cuda_graph(config: RunConfig, device: torch.device) -> bool:
             f"--cuda-graph needs a CUDA or ROCm device; this is {device.type}; allowed: --no-cuda-graph"
         )
     return False
+
+
+def wants_costs(config: RunConfig, device: torch.device) -> bool:
+    """Return whether measured costs decide how much is drafted.
+
+    A captured draft step has fixed shapes, so on a GPU they have to be asked for.
+
+    Raises:
+        UsageError: they were asked for beside a CUDA graph.
+    """
+    if config.costs == OFF:
+        return False
+    captured = wants_cuda_graph(config, device)
+    if config.costs != AUTO and captured:
+        raise UsageError(
+            f"--costs {config.costs} lets the size of a draft depend on its content, and a CUDA graph has "
+            "fixed shapes; allowed: --no-cuda-graph, or --costs off"
+        )
+    return not captured
 
 
 def setting_for(config: RunConfig, device: torch.device, dtype: torch.dtype) -> Setting:

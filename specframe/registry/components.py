@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
+    from specframe.costs.model import CostModel
     from specframe.model.target import Target
 
 
@@ -50,6 +51,8 @@ class BuildContext:
         required_ids: ids every active set must keep [n] int64: EOS, end of turn, and the other special
             tokens that the target may emit.
         cuda_graph: whether a drafter that can should capture its draft step in a CUDA graph.
+        budgeted: measured costs decide how much is drafted.
+        costs: of the machine, for vocabulary builders; None where nothing was measured.
         tree: for drafters: the kind of draft trees to draw, one of the component's ``trees``.
         sampling: how the target is sampled; a request may have parameters of its own.
         data: what plugins ship for targets.
@@ -58,6 +61,8 @@ class BuildContext:
     target: Target
     required_ids: Tensor
     cuda_graph: bool = False
+    budgeted: bool = False
+    costs: CostModel | None = None
     tree: TreeKind = "top-k"
     sampling: SamplingParams = SamplingParams()
     data: ShippedData = attrs.field(factory=ShippedData)

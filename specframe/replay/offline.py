@@ -153,10 +153,6 @@ class OfflineStrategy:
         self._config, self._reach = config, header.max_depth
         with naming(config):
             strategy = checked("vocabulary", lambda: component.factory(built_options, context))
-            if strategy.controlled:
-                raise UsageError(
-                    "a replay measures nothing for a controller to go by; allowed: controller=off"
-                )
             _check_recorded(header, name, strategy)
             self._drafting = bind_drafting(TracedDrafter(header), strategy, Bookkeeping, config)
         self._pinned = int(self._drafting.figures.active_size)

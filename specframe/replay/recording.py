@@ -67,6 +67,10 @@ class TraceTap:
         asked = self.inner.demands.harvest_topk
         self.inner.learn(verdict, tree, topk_ids[:, :asked] if asked else None, clock)
 
+    def finish(self) -> None:
+        """End a request."""
+        self.inner.finish()
+
     def take(self, report: GenerationReport, steps: list[StepStats]) -> TracedRequest | None:
         """Return the request that was just finished, and forget it.
 

@@ -4,6 +4,7 @@ The checks feed awkward but legal inputs and raise ``AssertionError`` with a sen
 of ``specframe.contracts.protocols`` was broken. They need no model and no test framework.
 """
 
+from specframe.testing.budget import ScriptedBudget
 from specframe.testing.drafter import check_drafter
 from specframe.testing.exact_sampling import check_exact_sampling
 from specframe.testing.gather import check_gather_backend
@@ -13,6 +14,7 @@ from specframe.testing.vocabulary import check_vocabulary_builder
 
 __all__ = [
     "ReferenceGather",
+    "ScriptedBudget",
     "check_drafter",
     "check_exact_sampling",
     "check_gather_backend",

@@ -8,6 +8,7 @@ from torch import Tensor
 from specframe.contracts.clock import PhaseClock
 from specframe.contracts.protocols import Drafter, GatherBackend
 from specframe.contracts.tree import DraftTree
+from specframe.testing.budget import ScriptedBudget
 from specframe.testing.reference import (
     ReferenceGather,
     generator,
@@ -22,6 +23,8 @@ from specframe.vocabulary.store import VocabularyStore
 
 def check_drafter(drafter: Drafter, feature_size: int) -> None:
     """Check a drafter over the full vocabulary, over a small active set, and over one that is almost empty.
+
+    It is left within a budget that grants everything.
 
     Args:
         drafter: as its factory returns it.
@@ -48,10 +51,7 @@ def check_drafter(drafter: Drafter, feature_size: int) -> None:
         _drafts(drafter, gather, feature_size, allowed, prompt_length=1)
         again = _drafts(drafter, gather, feature_size, allowed, prompt_length=9)
         require(
-            all(
-                torch.equal(one.token_ids, other.token_ids) and torch.equal(one.parents, other.parents)
-                for one, other in zip(first, again, strict=True)
-            ),
+            all(map(_same, first, again)),
             "the same request drafted other trees than before: an earlier request leaked into it",
         )
         _check_resuming(drafter, gather, feature_size, allowed)
@@ -59,10 +59,16 @@ def check_drafter(drafter: Drafter, feature_size: int) -> None:
             _check_pausing(drafter, gather, feature_size, allowed)
         if drafter.copies_context:
             _check_copying(drafter, gather, feature_size, allowed)
+        _check_budget(drafter, gather, feature_size, allowed, first)
 
 
 def _drafts(
-    drafter: Drafter, gather: GatherBackend, feature_size: int, allowed: set[int], prompt_length: int
+    drafter: Drafter,
+    gather: GatherBackend,
+    feature_size: int,
+    allowed: set[int],
+    prompt_length: int,
+    budget: ScriptedBudget | None = None,
 ) -> list[DraftTree]:
     """Return the trees of one request of five target passes, each checked."""
     source, head, clock = generator(), drafter.output_head, PhaseClock()
@@ -77,8 +83,13 @@ def _drafts(
     drafter.start(prompt_ids.to(head.weight.device), prompt_features)
     committed, root, trees = prompt_features[-1:], 0, []
     for accept in (False, True, True, False, True):
+        if budget is not None:
+            budget.begin()
         tree = drafter.draft(root, committed, gather, clock)
         _check_tree(tree, root, drafter, allowed)
+        if budget is not None and budget.refused and not drafter.copies_context:
+            levels, depth = 1 + budget.granted, int(tree.depths.max())
+            require(depth <= levels, f"a budget granted {levels} levels, and the tree is {depth} deep")
         trees.append(tree)
         path = path_to(tree, last_node(tree)) if accept else (0,)
         root = int(torch.randint(head.vocab_size, (), generator=source))
@@ -123,8 +134,7 @@ def _check_resuming(drafter: Drafter, gather: GatherBackend, feature_size: int, 
             drafter.resume(prompt_ids, features[kept:], kept)
             tree = drafter.draft(root, features[-1:], gather, clock)
             require(
-                torch.equal(tree.token_ids, expected.token_ids)
-                and torch.equal(tree.parents, expected.parents),
+                _same(tree, expected),
                 f"after resume() with {kept} kept positions it drafts another tree than after start()",
             )
 
@@ -156,7 +166,7 @@ def _check_pausing(drafter: Drafter, gather: GatherBackend, feature_size: int, a
     expected, found = trees
     if expected.sampled_from is None:  # what is drawn depends on what was drawn before
         require(
-            torch.equal(found.token_ids, expected.token_ids) and torch.equal(found.parents, expected.parents),
+            _same(found, expected),
             "after skip() it drafts another tree than after drafts that were rejected",
         )
 
@@ -174,6 +184,54 @@ def _check_copying(drafter: Drafter, gather: GatherBackend, feature_size: int, a
         drafter.start(text[:length], features[:length])
         root = int(text[length])
         _check_tree(drafter.draft(root, features[length - 1 : length], gather, clock), root, drafter, allowed)
+
+
+def _check_budget(
+    drafter: Drafter, gather: GatherBackend, feature_size: int, allowed: set[int], alone: list[DraftTree]
+) -> None:
+    """Check what it drafts within budgets; ``alone`` are the trees of the same request without one."""
+    for widths in (((1,), (), (2, 1), (3,), (1, 1, 1)), ((2, 3), (1, 3), (0,), (1, 2, 3), (3, 3, 3))):
+        budget = ScriptedBudget(widths)
+        drafter.draft_within(budget)
+        for length in (9, 1):
+            _drafts(drafter, gather, feature_size, allowed, length, budget)
+    if drafter.copies_context:
+        _check_without_head(drafter, gather, feature_size, allowed)
+    drafter.draft_within(ScriptedBudget())
+    if not drafter.copies_context and alone[0].sampled_from is None:
+        require(
+            all(map(_same, alone, _drafts(drafter, gather, feature_size, allowed, 9))),
+            "within a budget that grants everything it drafts other trees than without one",
+        )
+
+
+def _check_without_head(
+    drafter: Drafter, gather: GatherBackend, feature_size: int, allowed: set[int]
+) -> None:
+    """Check that it drafts the same whether its head drafted in vain before, or did not draft."""
+    clock, last = PhaseClock(), []
+    clock.start()
+    for head in ([True] * 6, [True, False, True, False, False, True]):
+        budget, source = ScriptedBudget(head=head), generator()
+        text = _text_for(drafter, 14, source)
+        features = torch.randn(13, feature_size, generator=source).to(drafter.output_head.weight)
+        drafter.draft_within(budget)
+        _give_source(drafter, allowed)
+        drafter.start(text[:7], features[:7])
+        for step, root in enumerate(text[7:13].tolist()):
+            budget.begin()
+            tree = drafter.draft(root, features[6 + step : 7 + step], gather, clock)
+            _check_tree(tree, root, drafter, allowed)
+            drafter.commit(verdict_on(tree, (0,), int(text[8 + step])))
+        last.append(tree)
+    require(
+        _same(*last),
+        "after drafts without its head it drafts another tree than after rejected ones of its head",
+    )
+
+
+def _same(one: DraftTree, other: DraftTree) -> bool:
+    return torch.equal(one.token_ids, other.token_ids) and torch.equal(one.parents, other.parents)
 
 
 def _check_tree(tree: DraftTree, root: int, drafter: Drafter, allowed: set[int]) -> None:

@@ -90,7 +90,7 @@ def arguments(tiny_directory: Path, tiny_head: Path, task_file: Path) -> list[st
         *("bench", "--model", str(tiny_directory), "--dtype", "float32"),
         *("--max-new-tokens", str(NEW_TOKENS), "--tasks", str(task_file)),
         *("-o", f"drafter.checkpoint={tiny_head}"),
-        *("-o", "drafter.node_gain=0", "-o", "drafter.level_gain=0"),
+        *("--costs", "off"),
     ]
 
 
@@ -151,7 +151,9 @@ def test_the_rows_say_what_happened(bench: CommandLine, tmp_path: Path) -> None:
     # Pinned ids have their rows already; everything else that is active was fetched once.
     assert ours.steps.active_size[0] - ours.steps.rows_fetched[0] == 3
     assert {name for name, value in attrs.asdict(ours.report).items() if value is None} == {
-        "controller",
+        "drafts",
+        "costs",
+        "cost_error",
         "fallback",
     }
     assert ours.packed_bytes == 64 * 64 * 4

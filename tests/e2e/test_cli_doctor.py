@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
-from command_line import CommandLine
+from command_line import CommandLine, Outcome
+from paper_machines import IN_PROPORTION, paper_costs
 from stranger import install_plugin
 from tiny_models import tiny_model, tiny_target, tiny_tokenizer
 
+from specframe.engine.known_costs import KnownCosts
 from specframe_plugins.drafters.eagle.checkpoint import save_head
 from specframe_plugins.drafters.eagle.model import EagleConfig, EagleHead
 
@@ -105,3 +109,39 @@ def test_what_the_user_got_wrong_is_one_line_with_exit_code_2(
     assert outcome.exit_code == 2
     assert complaint in outcome.complaint
     assert outcome.out == ""
+
+
+@pytest.fixture
+def costs(cli: CommandLine, tiny_directory: Path) -> Callable[..., Outcome]:
+    """``specframe doctor --costs`` of the tiny model."""
+
+    def run(*more: object) -> Outcome:
+        arguments = ("--costs", "--model", tiny_directory, "--dtype", "float32", "--drafter", "lookup")
+        return cli("doctor", *arguments, *more)
+
+    return run
+
+
+def test_the_costs_of_a_model_are_tables_and_what_follows(costs: Callable[..., Outcome]) -> None:
+    outcome = costs()
+    assert outcome.exit_code == 0, outcome.err
+    for title in ("target pass (", "draft (lookup)", "head (torch)", "what follows, by how often"):
+        assert title in outcome.out
+    assert outcome.out.rstrip().splitlines()[-1].startswith("drafting pays where about ")
+
+
+def test_the_costs_of_a_model_are_values_too(costs: Callable[..., Outcome]) -> None:
+    found = json.loads(costs("--json").out)["costs"]
+    assert found["setup"]["drafter"] == "lookup"
+    assert len(found["forecast"]) == 5
+    assert {"pass_s", "level_s", "head_s", "machine"} <= found.keys()
+
+
+def test_where_no_draft_pays_the_last_line_says_so(
+    costs: Callable[..., Outcome], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def of(config: Any, target: Any, drafter: Any, options: Any, make_backend: Any) -> KnownCosts:
+        return KnownCosts(paper_costs(IN_PROPORTION))
+
+    monkeypatch.setattr(KnownCosts, "of", of)
+    assert "drafting does not pay here" in costs().out

@@ -88,8 +88,6 @@ def test_generations_follow_the_models_own_distribution(
                 "depth": 2,
                 "branching": 2,
                 "nodes": 5,
-                "node_gain": 0,
-                "level_gain": 0,
             },
         },
     )

@@ -9,15 +9,18 @@ from typing import Any
 
 import pytest
 import torch
-from kernel_device import DEVICE
-from tiny_models import tiny_target
+from kernel_device import DEVICE, NOT_INTERPRETED
+from tiny_models import tiny_model, tiny_target, tiny_tokenizer
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from specframe.config import RunConfig
+from specframe.contracts.kinds import ForwardName
 from specframe.engine.assembly import build_engine
 from specframe.engine.tree_check import TreeCheck
+from specframe.model.loading import LoadedModel
+from specframe.model.target import Target
 from specframe_kernels.launch import Launch
 from specframe_plugins.drafters.eagle.checkpoint import save_head
 from specframe_plugins.drafters.eagle.model import EagleConfig, EagleHead
@@ -39,6 +42,14 @@ PROMPT = torch.tensor([5, 17, 42, 8, 33, 12, 70, 64, 21, 9, 11])
 def selects(indices: list[Tensor | None]) -> bool:
     """Return whether an index is a mask, whose number of true entries decides the shape."""
     return any(index is not None and index.dtype == torch.bool for index in indices)
+
+
+def brings_numbers(name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
+    """Return whether numbers of the host go to the device while the host waits, as a list or in an index."""
+    if name == "tensor":
+        return kwargs.get("device") is not None
+    index = args[1] if name in ("__getitem__", "__setitem__") else None
+    return any(isinstance(one, list) for one in (index if isinstance(index, tuple) else (index,)))
 
 
 class HostReads:
@@ -77,8 +88,9 @@ class HostReads:
 
         class Functions(TorchFunctionMode):
             def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-                if getattr(func, "__name__", "") in READING_METHODS:
-                    reads.note(func.__name__)
+                name = getattr(func, "__name__", "")
+                if name in READING_METHODS or brings_numbers(name, args, kwargs or {}):
+                    reads.note(name)
                 return func(*args, **(kwargs or {}))
 
         class Operations(TorchDispatchMode):
@@ -102,32 +114,39 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.mark.skipif(DEVICE != "cpu", reason="Triton is not interpreting")
+@pytest.mark.skipif(DEVICE != "cpu", reason=NOT_INTERPRETED)
 @pytest.mark.parametrize(
-    ("model_type", "gather", "drafter"),
+    ("model_type", "forward", "gather", "drafter"),
     [
-        ("llama", "triton", "eagle"),
-        ("llama", "triton-indexed", "eagle"),
-        ("gemma3", "triton", "eagle"),
-        ("gemma3", "triton-indexed", "eagle"),
-        ("gemma3", "triton", "draft-model"),
+        ("llama", "lean", "triton", "eagle"),
+        # What runs the layers on a GPU.
+        ("llama", "transformers", "triton-indexed", "eagle"),
+        ("gemma3", "transformers", "triton", "eagle"),
+        ("gemma3", "lean", "triton-indexed", "eagle"),
+        ("gemma3", "transformers", "triton", "draft-model"),
     ],
 )
 def test_a_target_pass_waits_for_the_device_once(
-    model_type: str, gather: str, drafter: str, checkpoint: Path, monkeypatch: pytest.MonkeyPatch
+    model_type: str,
+    forward: ForwardName,
+    gather: str,
+    drafter: str,
+    checkpoint: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     needed = {"eagle": {"checkpoint": str(checkpoint)}, "draft-model": {"layers": 2}}[drafter]
     config = RunConfig(
         dtype="float32",
         gather=gather,
         drafter=drafter,
+        costs="off",  # as in a CUDA graph: trees of a fixed size
         options={
-            # The size of a GPU's trees, which reads nothing.
-            "drafter": {"node_gain": 0, "level_gain": 0, **needed},
+            "drafter": {"depth": 3, "branching": 4, "nodes": 12, "lookup": 0, **needed},
             "vocabulary": {"capacity": 40},
         },
     )
-    engine = build_engine(config, target=tiny_target(model_type))
+    loaded = LoadedModel(tiny_model(model_type), tiny_tokenizer(), "tiny")
+    engine = build_engine(config, target=Target(loaded, forward))
     reads, passes = HostReads(monkeypatch), []
     chunks = engine.stream(PROMPT, 12)
     # The first chunk comes from the prefill; with the second the drafter and the active set begin.
@@ -144,9 +163,19 @@ def test_a_target_pass_waits_for_the_device_once(
 
 @pytest.mark.parametrize(
     "read",
-    [int, bool, Tensor.tolist, Tensor.numpy, Tensor.unique, Tensor.nonzero, lambda one: one[one > 0]],
+    [
+        int,
+        bool,
+        Tensor.tolist,
+        Tensor.numpy,
+        Tensor.unique,
+        Tensor.nonzero,
+        lambda one: one[one > 0],
+        lambda one: one[[0]],
+        lambda one: torch.tensor([1], device=one.device),
+    ],
 )
-def test_a_read_on_the_host_is_noticed(read: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_waits_for_the_device_is_noticed(read: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     reads, one = HostReads(monkeypatch), torch.ones(1)
     with reads.counted():
         read(one)

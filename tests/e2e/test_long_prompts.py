@@ -14,6 +14,8 @@ from torch.utils._pytree import tree_leaves
 from specframe.engine.engine import Engine
 from specframe.model.target import Target
 
+pytestmark = pytest.mark.numbers
+
 CHUNK = 32
 
 

@@ -27,6 +27,8 @@ from specframe_plugins.gathers.torch import TorchGather
 from specframe_plugins.verifiers.greedy import GreedyVerifier
 from specframe_plugins.vocabularies.full import FullVocabulary
 
+pytestmark = pytest.mark.numbers
+
 PROMPT = torch.tensor([5, 17, 42, 8, 33, 12, 70, 64, 21, 9, 11])
 
 

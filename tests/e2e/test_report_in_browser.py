@@ -19,7 +19,7 @@ CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", 
 
 pytestmark = pytest.mark.skipif(
     CHROMIUM is None and not os.environ.get("CI"),
-    reason="Chromium is not installed; on Debian: apt install chromium",
+    reason="Chromium is not installed; where there is apt-get, .ci/browser installs it",
 )
 
 FINDING = CheckResult("nanospec", "isolation", False, "<b>left over</b> & more")

@@ -50,8 +50,7 @@ def config(model: PreTrainedModel, tmp_path_factory: pytest.TempPathFactory) -> 
     head = tmp_path_factory.mktemp("heads") / "head"
     torch.manual_seed(0)
     save_head(EagleHead(EagleConfig.for_target(model.config)), head)
-    drafter = {"checkpoint": str(head), "node_gain": 0, "level_gain": 0}
-    return RunConfig(options={"drafter": drafter, "vocabulary": {"capacity": 60}})
+    return RunConfig(options={"drafter": {"checkpoint": str(head)}, "vocabulary": {"capacity": 60}})
 
 
 class Every(LogitsProcessor):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from kernel_device import DEVICE
+from kernel_device import DEVICE, NOT_INTERPRETED
 from seven_prompts import SEVEN_PROMPTS
 
 from specframe.config import RunConfig
@@ -14,7 +14,7 @@ from specframe.request.prompts import encode_prompt
 KEYS = ("token_ids", "target_passes", "active_mean", "coverage", "accept_by_depth")
 
 
-@pytest.mark.skipif(DEVICE != "cpu", reason="Triton is not interpreting")
+@pytest.mark.skipif(DEVICE != "cpu", reason=NOT_INTERPRETED)
 @pytest.mark.parametrize("gather", ["triton", "triton-indexed"])
 def test_a_few_tokens_are_drafted_as_with_torch(smollm2: Target, gather: str) -> None:
     prompt_ids = encode_prompt(smollm2.tokenizer, SEVEN_PROMPTS["qa"])

@@ -53,7 +53,7 @@ def test_rows_of_the_head_are_read_in_128_bit_loads(compiled: Facts) -> None:
 
 @pytest.mark.skipif(
     triton.__version__ != COMMITTED["triton"],
-    reason=f"the committed registers are those of triton {COMMITTED['triton']}",
+    reason=f"the committed registers are those of triton {COMMITTED['triton']}; install it",
 )
 def test_registers_memory_and_loads_are_those_of_the_committed_table(compiled: Facts) -> None:
     """After a deliberate change: python -P -m specframe_kernels.aot > tests/kernels/compiled.json."""

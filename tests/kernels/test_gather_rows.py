@@ -8,6 +8,8 @@ from torch import Tensor
 from specframe_kernels.gather_rows import naive
 from specframe_kernels.gather_rows import triton as kernel
 
+pytestmark = pytest.mark.numbers
+
 VOCAB_SIZE, CAPACITY = 50, 20
 
 

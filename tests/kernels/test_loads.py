@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 from head_cases import HeadCase, head_case, poisoned_buffers
-from kernel_device import DEVICE
+from kernel_device import DEVICE, NOT_INTERPRETED
 from loads import Loads
 from torch import Tensor
 
@@ -17,7 +17,7 @@ from specframe_kernels.launch import Launch
 from specframe_kernels.sparse_head_topk.triton import launches as sparse_head_topk
 from specframe_kernels.sparse_head_topk.triton import logits_launches as sparse_head_logits
 
-pytestmark = pytest.mark.skipif(DEVICE != "cpu", reason="Triton is not interpreting")
+pytestmark = pytest.mark.skipif(DEVICE != "cpu", reason=NOT_INTERPRETED)
 counts = pytest.mark.parametrize("count", [0, 1, 31, 32, 45])
 
 

@@ -114,7 +114,9 @@ class ForgetsTheCount(TorchGather):
     """Takes the top-k over all rows, as the published code does."""
 
     def topk(self, hidden: Tensor, k: int) -> tuple[Tensor, Tensor]:
-        best = torch.nn.functional.linear(hidden, self._weight).float().log_softmax(-1).topk(k)
+        rows = self._weight
+        logits = torch.nn.functional.linear(hidden, rows).float().log_softmax(-1)
+        best = logits.topk(min(k, len(rows)))
         return best.values, self._token_ids(best.indices)
 
 

@@ -10,7 +10,7 @@ import torch
 from attrs import frozen
 from torch import Tensor
 
-from specframe.config import RunConfig
+from specframe.config import OFF, RunConfig
 from specframe.contracts.report import GenerationReport
 from specframe.engine.assembly import build_engine
 from specframe.model.target import Target
@@ -25,15 +25,14 @@ PROMPTS = "held-out prompts"
 
 # What the context said before says nothing about the head.
 _HEAD_ALONE = {"lookup": 0}
-_FIXED_SIZE = {"node_gain": 0, "level_gain": 0, **_HEAD_ALONE}
 SHAPES: dict[str, dict[str, int]] = {
     f"chain of {CHAIN_LENGTH}": {
         "depth": CHAIN_LENGTH,
         "branching": 1,
         "nodes": CHAIN_LENGTH + 1,
-        **_FIXED_SIZE,
+        **_HEAD_ALONE,
     },
-    "tree of 16 nodes": {"depth": 5, "branching": 4, "nodes": 16, **_FIXED_SIZE},
+    "tree of 16 nodes": {"depth": 5, "branching": 4, "nodes": 16, **_HEAD_ALONE},
     "default tree": _HEAD_ALONE,
 }
 
@@ -119,6 +118,7 @@ def decode(
             max_new_tokens=NEW_TOKENS,
             dtype=dtype,
             device=str(target.device),
+            costs=OFF,  # what a head drafts must not depend on the machine that trained it
             options={"drafter": {"checkpoint": checkpoint, **options}},
         )
         engine = build_engine(config, target=target)

@@ -1,15 +1,17 @@
 """One draft step as a function of buffers.
 
-As long as the tree's size does not follow the drafter's confidence, nothing is read on the host and no shape
-depends on data, so that a CUDA graph can hold it from the first level to the tree.
+Without a budget nothing is read on the host and no shape depends on data, so that a CUDA graph can hold it
+from the first level to the tree.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 from torch import Tensor
 
+from specframe.contracts.budget import Budget
 from specframe.contracts.clock import Phase
 from specframe.contracts.protocols import GatherBackend
 from specframe_plugins.trees.backbone import Backbone
@@ -30,13 +32,14 @@ class DraftStep:
         self._backbone, self._tree, self._depth, self._branching = backbone, tree, depth, branching
 
     def __call__(
-        self, gather: GatherBackend, lap: Callable[[Phase], None]
+        self, gather: GatherBackend, lap: Callable[[Phase], None], budget: Budget | None = None
     ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Return token ids, parents, depths and log-probabilities of the tree, each [N].
 
         Args:
             gather: log-softmax and top-k over the active set.
             lap: is told what has just been done.
+            budget: says which levels to draft, and how wide; a host read each. None drafts all.
         """
         backbone, tree = self._backbone, self._tree
         hidden = backbone.read()
@@ -48,9 +51,13 @@ class DraftStep:
             tree.add_candidates(log_probs, token_ids)
             if level == self._depth:
                 break
-            beams = tree.select_beams()
-            if not tree.worth_extending():
+            width = None
+            if budget is not None:
+                likely = [one for one in tree.best().tolist() if one > -math.inf]  # the rest is padding
+                width = min(budget.beams(likely), len(likely)) if likely else 0
+            if width == 0:
                 break
+            beams = tree.select_beams(width)
             lap("draft_tree")
             hidden = backbone.extend(beams.token_ids, beams.rows, level)
             lap("draft_backbone")

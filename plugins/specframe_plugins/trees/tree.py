@@ -1,13 +1,11 @@
 """The dynamic draft tree of EAGLE-2 (arXiv 2406.16858, section 4): expand, then keep the best nodes.
 
-All levels are written into the same buffers. Without gains to reach, all shapes follow from the options and
-nothing is read on the host: a CUDA graph can hold it.
+All levels are written into the same buffers. As long as every level is as wide as it may be, all shapes
+follow from the options and nothing is read on the host: a CUDA graph can hold it.
 Shapes: b beams, k candidates of each, C candidates of all levels and the root, N tree nodes.
 """
 
 from __future__ import annotations
-
-import math
 
 import attrs
 import torch
@@ -43,16 +41,13 @@ class DynamicTree:
     is a topological order, and its first entries, however many, contain the parent of each.
 
     Args:
-        shape: how large trees may be, and the gains below which they stay smaller.
+        shape: how large trees may be.
         device: where the drafter's candidates are.
     """
 
     def __init__(self, shape: TreeShape, device: torch.device) -> None:
         branching, depth = shape.branching, shape.levels
         self._branching = branching
-        self._level_gain = shape.level_gain
-        self._free_nodes = shape.free_nodes
-        self._least_score = math.log(shape.node_gain) if shape.node_gain else None
         self._nodes = torch.arange(shape.largest, device=device)
         widths = [1] * bool(depth) + [branching] * (depth - 1)
         total = 1 + branching * sum(widths)
@@ -97,38 +92,40 @@ class DynamicTree:
             log_probs: of each candidate given its beam [b, k] float32; -inf for padding.
             token_ids: [b, k] int64; anything for padding.
         """
-        level = self._levels[self._grown]
+        level, beams = self._levels[self._grown], len(log_probs)
         self._grown += 1
-        self._candidates = level.first + level.flat_scores.shape[0]
+        self._candidates = level.first + beams * self._branching
         # Rounding may lift a certain token above zero. NaN would sort before the root.
-        torch.clamp(log_probs, max=0.0, out=level.log_probs)
-        level.log_probs.nan_to_num_(nan=-torch.inf, neginf=-torch.inf)
-        torch.add(self._beam_scores, level.log_probs, out=level.scores)
-        level.token_ids.copy_(token_ids)
-        level.parents.copy_(self._beam_numbers)
+        torch.clamp(log_probs, max=0.0, out=level.log_probs[:beams])
+        level.log_probs[:beams].nan_to_num_(nan=-torch.inf, neginf=-torch.inf)
+        torch.add(self._beam_scores, level.log_probs[:beams], out=level.scores[:beams])
+        level.token_ids[:beams].copy_(token_ids)
+        level.parents[:beams].copy_(self._beam_numbers)
+        level.scores[beams:].fill_(-torch.inf)
 
-    def select_beams(self) -> Beams:
-        """Keep the best candidates of the last level as its beams."""
+    def best(self) -> Tensor:
+        """Return the log-probabilities of the paths to the best candidates of the last level, falling [b]."""
+        self._best = self._levels[self._grown - 1].flat_scores.topk(self._branching)
+        return self._best.values
+
+    def select_beams(self, width: int | None = None) -> Beams:
+        """Keep the best candidates of the last level as its beams, as many as may be or ``width``."""
         level = self._levels[self._grown - 1]
-        scores, best = level.flat_scores.topk(self._branching)
+        scores, best = self.best(), self._best.indices
+        if width is not None:
+            scores, best = scores[:width], best[:width]
         self._beam_scores = scores[:, None]
         self._beam_numbers = (best + level.first)[:, None]
         return Beams(level.flat_token_ids[best].clamp_(min=0), best // self._branching)
 
-    def worth_extending(self) -> bool:
-        """Return whether the level below the selected beams may gain enough; a host read if gains matter."""
-        return not self._level_gain or float(self._beam_scores.exp().sum()) >= self._level_gain
-
     def build(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Return token ids, parents, depths and log-probabilities of the N best candidates, each [N].
 
-        Those that gain too little are left out. Otherwise N is fixed as long as all levels were added, and
-        copies of the root whose parent is -1 stand for candidates that are padding.
+        N is fixed as long as all levels were added as wide as may be, and copies of the root whose parent is
+        -1 stand for candidates that are padding.
         """
         best, order = self._scores[: self._candidates].sort(descending=True, stable=True)
         best = best[: len(self._nodes)]
-        if self._least_score is not None:
-            best = best[: max(int((best >= self._least_score).sum()), self._free_nodes)]
         order = order[: len(best)]
         self._node_of.index_copy_(0, order, self._nodes[: len(best)])
         padding = best == -torch.inf

@@ -7,6 +7,7 @@ from collections.abc import Callable
 import torch
 from torch import Generator, Tensor
 
+from specframe.contracts.budget import Budget
 from specframe.contracts.clock import PhaseClock
 from specframe.contracts.lm_head import OutputHead
 from specframe.contracts.protocols import Drafter, GatherBackend
@@ -49,11 +50,16 @@ class TreeDrafter(Drafter):
         self.branching = shape.branching if sampling is None else 1
         self.max_depth = shape.levels
         self.max_nodes = shape.largest if sampling is None else sampling.shape.max_nodes
+        self._budget: Budget | None = None
         self._sampled_step: SampledStep | None = None
         if sampling is not None:
             self._sampled_step = SampledStep(backbone, sampling)
             return
         self._step = DraftStep(backbone, DynamicTree(shape, device), self.max_depth, self.branching)
+
+    def draft_within(self, budget: Budget) -> None:
+        """Take what says how much is worth drafting; what is drawn is drawn whole."""
+        self._budget = budget
 
     def sample_from(self, generator: Generator, active_ids: Callable[[int], Tensor]) -> None:
         """Take what trees are drawn from; trees of the most likely tokens draw nothing.
@@ -70,6 +76,6 @@ class TreeDrafter(Drafter):
         if self._sampled_step is not None:
             tree = self._sampled_step(gather, root, clock.lap)
         else:
-            tree = DraftTree(*self._step(gather, clock.lap))
+            tree = DraftTree(*self._step(gather, clock.lap, self._budget))
         clock.lap("draft_tree")
         return tree

@@ -15,24 +15,31 @@ from torch import Tensor
 from specframe.contracts.options import option
 from specframe.contracts.protocols import Eviction, VocabularyBuilder
 from specframe.contracts.tree import DraftTree, Verdict
-from specframe.engine.drafting.controller import controller_option
 from specframe.errors import UsageError
 from specframe.registry.components import BuildContext, Component
-from specframe_plugins.vocabularies.frequencies import find_shipped, token_frequencies
+from specframe_plugins.vocabularies.frequencies import TokenFrequencies, find_shipped, token_frequencies
 
-# A core keeps more of tau for its rows than a deeper harvest does (docs/strategies.md): 512 of 3,072 slots.
+# Slots of the paper, and those that are left beside a larger core for what turns up.
+_CAPACITY, _BESIDE_CORE = 3072, 2560
+# A core keeps more of tau for its rows than a deeper harvest does (docs/strategies.md): without measured
+# costs 512 of 3,072 slots, with them one of these.
 _CORE_SHARE = 6
-# Of the slots beside the core, what a larger active set may fill: in effect a core of 2,000 of 3,072 tokens.
-_SPARE_SHARE = 0.6
+_CORES = (256, 512, 1024, 2048, 4096, 8192)
+# A token outside the core is outside the active set in so many of ten cases (on a trace of SmolLM2 a core of
+# 512 left 4.6 % of the text uncovered, one of 2,048 2.7 %), and then a pass loses so many tokens.
+_UNCOVERED, _LOST = 0.2, 0.6
+# Of a pass, as far as the core is concerned: head calls, hidden states of each, and paths that are drafted.
+_CALLS, _STATES, _LIKELY = 2.5, 2, (0.6, 0.35, 0.2, 0.12, 0.1)
 
 
 @attrs.frozen(slots=True)
 class NanospecOptions:
     """Options of ``nanospec``."""
 
-    capacity: int = option(
-        3072,
-        help="slots of the packed head, at most the vocabulary",
+    capacity: int | None = option(
+        None,
+        help=f"slots of the packed head, at most the vocabulary; none: {_CAPACITY}, and more beside a core "
+        "that leaves too few",
         unit="tokens",
         minimum=1,
         tune=(192, 256, 384, 512, 768, 1024, 1536, 2048, 3072, 6144),
@@ -61,8 +68,8 @@ class NanospecOptions:
     )
     core: int | None = option(
         None,
-        help=f"most frequent tokens that are always active; none: 1 in {_CORE_SHARE} of the capacity where "
-        "frequencies are given or ship for the target, 0 elsewhere",
+        help="most frequent tokens that are always active; none: where frequencies are given or ship for the "
+        f"target, what the measured costs favour, or 1 in {_CORE_SHARE} of the capacity; 0 elsewhere",
         unit="tokens",
         minimum=0,
         tune=(0, 32, 64, 128, 256, 512, 1024, 2048, 4096),
@@ -71,7 +78,6 @@ class NanospecOptions:
         None, help="token frequencies for core: safetensors or JSON; none for those shipped with specframe"
     )
     text: Path | None = option(None, help="text to count token frequencies for core in")
-    controller: bool = controller_option()
 
     def __attrs_post_init__(self) -> None:
         if not (self.use_context or self.use_extension or self.core):
@@ -79,15 +85,15 @@ class NanospecOptions:
         if (self.frequencies or self.text) and self.core == 0:
             raise ValueError("frequencies and text decide which tokens form the core; set core above 0")
 
-    def core_size(self, context: BuildContext) -> int:
-        """Return how many tokens form the core for a target."""
-        if self.core is not None:
-            return self.core
-        capacity = min(self.capacity, context.target.vocab_size)
-        return capacity // _CORE_SHARE if self.knows_frequencies(context) else 0
+    def slots(self, core: int, vocab_size: int) -> int:
+        """Return how many slots the packed head has beside and for a core of so many tokens."""
+        wanted = max(_CAPACITY, core + _BESIDE_CORE) if self.capacity is None else self.capacity
+        return min(wanted, vocab_size)
 
-    def knows_frequencies(self, context: BuildContext) -> bool:
-        """Return whether frequencies were given or ship for a target."""
+    def wants_core(self, context: BuildContext) -> bool:
+        """Return whether any tokens form a core for a target."""
+        if self.core is not None:
+            return self.core > 0
         return bool(self.frequencies or self.text or find_shipped(context.target, context.data))
 
 
@@ -100,23 +106,16 @@ class NanospecVocabulary(VocabularyBuilder):
         options: of the strategy.
         pinned_ids: the core and the required ids [n] int64.
         vocab_size: V.
-        spare_ids: the next frequent tokens, for a controller that wants a larger active set [n] int64.
+        core: how many tokens form the core.
     """
 
-    def __init__(
-        self,
-        options: NanospecOptions,
-        pinned_ids: Tensor,
-        vocab_size: int,
-        spare_ids: Tensor | None = None,
-    ) -> None:
-        self.capacity = min(options.capacity, vocab_size)
+    def __init__(self, options: NanospecOptions, pinned_ids: Tensor, vocab_size: int, core: int = 0) -> None:
+        self.capacity = options.slots(core, vocab_size)
         self.harvest_topk = min(options.harvest_topk, vocab_size) if options.use_extension else 0
         self.prompt_window = options.prompt_window if options.use_extension else 0
         self.eviction = options.eviction
         self.keeps_active_set = options.keep_between_turns
         self.pinned_ids = pinned_ids
-        self.controlled, self.spare_ids = options.controller, spare_ids
         self._use_context = options.use_context
         self._use_extension = options.use_extension
         if len(pinned_ids) >= self.capacity < vocab_size:
@@ -149,20 +148,39 @@ class NanospecVocabulary(VocabularyBuilder):
         return torch.cat(admitted) if admitted else tree.token_ids[:0]
 
 
+def core_size(options: NanospecOptions, context: BuildContext, frequencies: TokenFrequencies) -> int:
+    """Return how many tokens form the core: as asked, or what its head calls cost against what it spares.
+
+    Args:
+        options: of the strategy.
+        context: has the costs, or none.
+        frequencies: of the target's tokens.
+    """
+    if options.core is not None:
+        return options.core
+    vocab_size, costs, counts = context.target.vocab_size, context.costs, frequencies.counts
+    most = options.slots(_CORES[-1], vocab_size) // 2
+    if costs is None or counts is None or most < _CORES[0]:
+        return options.slots(0, vocab_size) // _CORE_SHARE
+    covered = counts.double().cumsum(0) / counts.sum()
+    price = costs.speed(_LIKELY, costs.draft([_STATES], _CORES[0]), costs.context)
+
+    def loss(core: int) -> float:
+        """Return the tokens that a pass loses, to rejections and to time."""
+        outside = 1 - float(covered[min(core, len(covered)) - 1])
+        return _UNCOVERED * outside * _CALLS * _LOST + price * _CALLS * costs.head(_STATES, core)
+
+    return min((core for core in _CORES if core <= most), key=loss)
+
+
 def _build(options: NanospecOptions, context: BuildContext) -> NanospecVocabulary:
-    target, pinned_ids, spare_ids = context.target, context.required_ids, None
-    size = options.core_size(context)
-    grows = options.controller and options.knows_frequencies(context)
-    if size or grows:
-        frequent = token_frequencies(context, options.frequencies, options.text).token_ids.to(
-            pinned_ids.device
-        )
-        pinned_ids = torch.unique(torch.cat([pinned_ids, frequent[:size]]))
-        if grows:
-            room = min(options.capacity, target.vocab_size) - len(pinned_ids)
-            spare_ids = frequent[size : size + max(int(_SPARE_SHARE * room), 0)]
-            spare_ids = spare_ids[~torch.isin(spare_ids, pinned_ids)]
-    return NanospecVocabulary(options, pinned_ids, target.vocab_size, spare_ids)
+    target, pinned_ids, core = context.target, context.required_ids, 0
+    if options.wants_core(context):
+        frequencies = token_frequencies(context, options.frequencies, options.text)
+        core = core_size(options, context, frequencies)
+        frequent = frequencies.token_ids[:core].to(pinned_ids.device)
+        pinned_ids = torch.unique(torch.cat([pinned_ids, frequent]))
+    return NanospecVocabulary(options, pinned_ids, target.vocab_size, core)
 
 
 COMPONENT = Component(

@@ -16,7 +16,6 @@ from torch import Tensor
 
 from specframe.contracts.options import option
 from specframe.contracts.protocols import VocabularyBuilder
-from specframe.engine.drafting.controller import controller_option
 from specframe.errors import UsageError
 from specframe.registry.components import BuildContext, Component, DoctorRequest, Finding
 from specframe_plugins.vocabularies.frequencies import (
@@ -60,7 +59,6 @@ class StaticOptions:
         None, help="token frequencies: safetensors or JSON; none for those shipped with specframe"
     )
     text: Path | None = option(None, help="text to count token frequencies in, with the target's tokenizer")
-    controller: bool = controller_option()
 
     def __attrs_post_init__(self) -> None:
         _parse_size(self.size)
@@ -71,11 +69,10 @@ class StaticVocabulary(VocabularyBuilder):
 
     Args:
         ids: what is active [n] int64.
-        controlled: a controller chooses when to draft over them.
     """
 
-    def __init__(self, ids: Tensor, controlled: bool = False) -> None:
-        self.pinned_ids, self.capacity, self.controlled = ids, len(ids), controlled
+    def __init__(self, ids: Tensor) -> None:
+        self.pinned_ids, self.capacity = ids, len(ids)
 
 
 def select_ids(
@@ -120,7 +117,7 @@ def _build(options: StaticOptions, context: BuildContext) -> StaticVocabulary:
     frequencies = token_frequencies(context, options.frequencies, options.text)
     required_ids = context.required_ids
     ids = select_ids(_parse_size(options.size), frequencies, required_ids.cpu(), context.target.vocab_size)
-    return StaticVocabulary(ids.to(required_ids.device), options.controller)
+    return StaticVocabulary(ids.to(required_ids.device))
 
 
 def _diagnose(request: DoctorRequest) -> Iterator[Finding]:

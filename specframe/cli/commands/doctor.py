@@ -16,10 +16,19 @@ def doctor(options: DoctorOptions, json: JsonOption = False) -> None:
     """
     from specframe.ops.tables import print_table
 
-    findings = examine(options)
+    findings, costs = examine(options), None
+    if options.costs and not is_broken(findings):
+        from specframe.cli.cost_tables import known_costs, to_tables, verdict
+
+        costs = known_costs(options)
     if json:
-        print(to_json(findings))
+        print(to_json(findings, costs))
     else:
         print_table(to_rows(findings), headers=("", "what", "finding"))
+    if costs is not None and not json:
+        for title, headers, rows in to_tables(costs):
+            print()
+            print_table(rows, headers, title)
+        print(f"\n{verdict(costs)}")
     if is_broken(findings):
         raise typer.Exit(1)

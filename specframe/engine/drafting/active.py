@@ -9,7 +9,7 @@ from torch import Generator, Tensor
 from specframe.contracts.clock import PhaseClock
 from specframe.contracts.faults import ComponentError, blaming
 from specframe.contracts.protocols import Drafter, VocabularyBuilder
-from specframe.contracts.report import Arm
+from specframe.contracts.report import DraftKind
 from specframe.contracts.tree import DraftTree, Verdict
 from specframe.engine.drafting.protocol import Demands
 from specframe.model.target import Prefill
@@ -26,15 +26,19 @@ class ActiveFigures:
 
     Attributes:
         filled: what the strategy fills.
-        over: what drafts go over now; ``filled``, unless a controller chose something else.
+        over: what drafts go over now; ``filled``, unless measured costs decide otherwise.
         others: what else takes memory.
-        arm: what a controller chose for the last draft; None without one.
+        draft: what the last draft came from; None where no measured costs decide.
+        costs: their name.
+        cost_error: how far they were from what the last request's steps took, in the median.
     """
 
     filled: DraftVocabulary
     over: DraftVocabulary = attrs.field(default=attrs.Factory(lambda self: self.filled, takes_self=True))
     others: tuple[DraftVocabulary, ...] = ()
-    arm: Arm | None = None
+    draft: DraftKind | None = None
+    costs: str | None = None
+    cost_error: float | None = None
 
     @property
     def active_size(self) -> Tensor:
@@ -124,6 +128,9 @@ class ActiveDrafting:
         clock.lap("draft_backbone")
         self.observe(verdict, tree, topk_ids)
         clock.lap("vocabulary")
+
+    def finish(self) -> None:
+        """End a request; the next one starts afresh."""
 
     def observe(self, verdict: Verdict, tree: DraftTree, topk_ids: Tensor | None) -> None:
         """Admit what the strategy learns from a target pass: the place where a verdict becomes ids."""

@@ -14,7 +14,7 @@ from specframe.model.target import Prefill
 class NoFigures:
     """The ``Figures`` of no draft: no token is active."""
 
-    arm = None
+    draft = costs = cost_error = None
     active_size = rows_fetched = torch.tensor(0)
     unknown_ids = 0
 
@@ -48,3 +48,6 @@ class Autoregressive:
 
     def learn(self, verdict: Verdict, tree: DraftTree, topk_ids: Tensor | None, clock: PhaseClock) -> None:
         """Learn nothing."""
+
+    def finish(self) -> None:
+        """End nothing."""

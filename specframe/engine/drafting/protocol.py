@@ -9,7 +9,7 @@ from torch import Generator, Tensor
 
 from specframe.contracts.clock import PhaseClock
 from specframe.contracts.protocols import Drafter, VocabularyBuilder
-from specframe.contracts.report import Arm
+from specframe.contracts.report import DraftKind
 from specframe.contracts.tree import DraftTree, Verdict
 from specframe.model.target import Prefill
 from specframe.vocabulary.memory import MemoryUse
@@ -54,8 +54,18 @@ class Figures(Membership, Protocol):
     """What is read of a draft for statistics."""
 
     @property
-    def arm(self) -> Arm | None:
-        """What a controller chose for the last draft; None without one."""
+    def draft(self) -> DraftKind | None:
+        """What the last draft came from; None where no measured costs decide."""
+        ...
+
+    @property
+    def costs(self) -> str | None:
+        """Name of the costs that decide over this request; None where none do."""
+        ...
+
+    @property
+    def cost_error(self) -> float | None:
+        """How far the costs were from what the last request's steps took; None where none decide."""
         ...
 
     def memory_use(self) -> MemoryUse | None:
@@ -114,4 +124,8 @@ class Drafting(Protocol):
 
     def learn(self, verdict: Verdict, tree: DraftTree, topk_ids: Tensor | None, clock: PhaseClock) -> None:
         """Take over the accepted path and the target's top ids after every node [N, harvest_topk]."""
+        ...
+
+    def finish(self) -> None:
+        """End a request that was generated to its end."""
         ...

@@ -58,6 +58,6 @@ class LeanCache:
         """Keep the nodes of ``path``, in order, and forget the others written since the last commit."""
         start, end = self.committed, self.committed + len(path)
         if path != tuple(range(len(path))):
-            source = torch.tensor(path, device=self.data.device) + start
+            source = torch.tensor(path).to(self.data.device, non_blocking=True) + start
             self.data[:, :, :, start:end] = self.data[:, :, :, source]
         self.committed = end

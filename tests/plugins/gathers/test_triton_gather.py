@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 import triton
-from kernel_device import DEVICE
+from kernel_device import DEVICE, NOT_INTERPRETED
 from scripted import ScriptedDrafter
 from tiny_models import tiny_target
 from torch import Tensor
@@ -38,8 +38,10 @@ from specframe_plugins.gathers.triton.side_stream import SideStream
 from specframe_plugins.vocabularies.nanospec import NanospecOptions, NanospecVocabulary
 
 NOTHING = torch.empty(0, dtype=torch.int64)
-interpreted = pytest.mark.skipif(DEVICE != "cpu", reason="Triton is not interpreting")
+interpreted = pytest.mark.skipif(DEVICE != "cpu", reason=NOT_INTERPRETED)
 PROMPT = torch.tensor([5, 17, 42, 8, 33, 12, 70, 64, 21, 9, 11])
+# Of a fixed size, as on a GPU; the interpreter takes milliseconds for every row and rank.
+SMALL_TREES = {"depth": 3, "branching": 4, "nodes": 12}
 
 both_backends = pytest.mark.parametrize("make_gather", [PackedGather, IndexedGather])
 both_components = pytest.mark.parametrize("component", [PACKED, INDEXED], ids=lambda c: c.name)
@@ -280,8 +282,9 @@ def config(checkpoint: Path, gather: str, **options: Any) -> RunConfig:
         strategy=options.pop("strategy", "nanospec"),
         dtype="float32",
         gather=gather,
+        costs="off",
         options={
-            "drafter": {"checkpoint": str(checkpoint), "node_gain": 0, "level_gain": 0},
+            "drafter": {"checkpoint": str(checkpoint), **SMALL_TREES},
             "vocabulary": options,
         },
     )

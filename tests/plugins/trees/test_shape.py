@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import pytest
 import torch
 
-from specframe.errors import UsageError
 from specframe_plugins.trees.shape import TreeOptions
 
 
@@ -16,17 +14,17 @@ def test_given_options_win_over_the_defaults_of_the_device() -> None:
     assert on_cpu.nodes < on_gpu.nodes
 
 
-def test_trees_follow_the_confidence_where_reading_it_is_free_and_nothing_is_drawn() -> None:
-    options, cpu = TreeOptions(), torch.device("cpu")
-    assert options.shape(cpu).follows_confidence
-    assert not options.shape(cpu, "without-replacement").follows_confidence
-    assert not options.shape(torch.device("cuda"), cuda_graph=True).follows_confidence
+def test_within_a_budget_trees_may_be_larger_and_the_budget_says_how_large() -> None:
+    cpu = torch.device("cpu")
+    fixed, most = TreeOptions().shape(cpu), TreeOptions().shape(cpu, budgeted=True)
+    assert (most.depth, most.nodes) > (fixed.depth, fixed.nodes)
 
 
-def test_a_gain_is_refused_for_sampled_trees_and_inside_a_graph() -> None:
-    options = TreeOptions(node_gain=0.1)
-    with pytest.raises(UsageError, match="drawn ones keep what was drawn"):
-        options.shape(torch.device("cpu"), "chain")
-    with pytest.raises(UsageError, match="a CUDA graph has fixed shapes; allowed: 0, or --no-cuda-graph"):
-        options.shape(torch.device("cuda"), cuda_graph=True)
-    assert options.shape(torch.device("cuda")).follows_confidence
+def test_what_is_drawn_is_as_large_with_a_budget_as_without() -> None:
+    cpu = torch.device("cpu")
+    assert TreeOptions().shape(cpu, "paths", budgeted=True) == TreeOptions().shape(cpu, "paths")
+
+
+def test_given_options_are_the_most_within_a_budget() -> None:
+    shape = TreeOptions(depth=2, nodes=5).shape(torch.device("cpu"), budgeted=True)
+    assert (shape.depth, shape.nodes) == (2, 5)

@@ -25,8 +25,8 @@ def most_nodes(branching: int, depth: int) -> int:
     return 1 + branching + (depth - 1) * branching**2
 
 
-def make_tree(branching: int, depth: int, nodes: int, *, level_gain: float = 0.0) -> DynamicTree:
-    tree = DynamicTree(TreeShape(depth, branching, nodes, level_gain=level_gain), torch.device("cpu"))
+def make_tree(branching: int, depth: int, nodes: int) -> DynamicTree:
+    tree = DynamicTree(TreeShape(depth, branching, nodes), torch.device("cpu"))
     tree.begin(torch.tensor([ROOT]))
     return tree
 
@@ -44,7 +44,6 @@ def build(tree: DynamicTree) -> DraftTree:
     )
 
 
-GAINS = st.sampled_from([0.0, 1e-6, 0.02, math.exp(-0.5), 0.9, 1.0])
 Levels = list[list[list[float]]]
 
 
@@ -55,21 +54,23 @@ class Drafted:
     tree: DraftTree
     shape: TreeShape
     levels: Levels
-
-    def with_shape(self, **changes: float) -> DraftTree:
-        """Return the tree of another shape from the same probabilities."""
-        return draft(attrs.evolve(self.shape, **changes), self.levels)
+    widths: list[int]
 
 
-def draft(shape: TreeShape, levels: Levels) -> DraftTree:
-    """Grow a tree as the drafter does, from the log-probabilities of every level's candidates."""
+def draft(shape: TreeShape, levels: Levels, widths: list[int]) -> DraftTree:
+    """Grow a tree as the drafter does, from the log-probabilities of every level's candidates.
+
+    Args:
+        shape: of the tree at most.
+        levels: by beam; those beyond the level's width are left out.
+        widths: beams of the levels below the first; the tree ends with the last of them.
+    """
     tree = DynamicTree(shape, torch.device("cpu"))
     tree.begin(torch.tensor([ROOT]))
-    for log_probs in levels[: shape.levels]:
-        grow(tree, log_probs)
-        tree.select_beams()
-        if not tree.worth_extending():
-            break
+    grow(tree, levels[0])
+    for width, log_probs in zip(widths[: shape.levels - 1], levels[1:], strict=False):
+        tree.select_beams(width)
+        grow(tree, log_probs[:width])
     return build(tree)
 
 
@@ -77,12 +78,13 @@ def draft(shape: TreeShape, levels: Levels) -> DraftTree:
 def drafted_trees(draw: st.DrawFn) -> Drafted:
     branching, depth = draw(st.integers(1, 4)), draw(st.integers(1, 5))
     nodes = draw(st.integers(2, most_nodes(branching, depth)))
-    shape = TreeShape(depth, branching, nodes, draw(st.integers(1, 6)), draw(GAINS), draw(GAINS))
+    shape = TreeShape(depth, branching, nodes)
+    widths = draw(st.lists(st.integers(1, branching), max_size=depth - 1))
     row = st.lists(LOG_PROBS, min_size=branching, max_size=branching).map(lambda r: sorted(r)[::-1])
     levels = [
         draw(st.lists(row, min_size=beams, max_size=beams)) for beams in [1] + [branching] * (depth - 1)
     ]
-    return Drafted(draft(shape, levels), shape, levels)
+    return Drafted(draft(shape, levels, widths), shape, levels, widths)
 
 
 def drafts() -> st.SearchStrategy[DraftTree]:
@@ -180,48 +182,64 @@ def test_no_tree_has_more_nodes_than_its_budget(drafted: Drafted) -> None:
 
 @unhurried
 @given(drafted_trees())
-def test_a_tree_with_gains_is_a_part_of_the_one_without(drafted: Drafted) -> None:
-    everything = drafted.with_shape(node_gain=0.0, level_gain=0.0, nodes=10**6)
-    assert set(paths(drafted.tree)) <= set(paths(everything))
+def test_a_tree_is_no_deeper_than_the_levels_that_were_drafted(drafted: Drafted) -> None:
+    assert int(drafted.tree.depths.max()) <= min(1 + len(drafted.widths), drafted.shape.levels)
 
 
 @unhurried
 @given(drafted_trees())
-def test_the_node_gain_keeps_the_likely_paths_and_those_that_are_free(drafted: Drafted) -> None:
-    unpruned, gain = drafted.with_shape(node_gain=0.0), drafted.shape.node_gain
-    likelihoods = [math.exp(score) for score in scores(unpruned)]
-    free = min(drafted.shape.free_nodes, len(unpruned))
-    kept = len(drafted.tree)
-    assert kept >= max(free, sum(likelihood > gain + 1e-6 for likelihood in likelihoods))
-    assert kept <= max(free, sum(likelihood > gain - 1e-6 for likelihood in likelihoods))
-    assert paths(drafted.tree) == paths(unpruned)[:kept]
+def test_no_more_nodes_have_children_than_the_width_of_their_level(drafted: Drafted) -> None:
+    tree = drafted.tree
+    parents = {(int(tree.depths[parent]), parent) for parent in tree.parents.tolist()[1:]}
+    for level, width in enumerate(drafted.widths, start=1):
+        assert sum(depth == level for depth, _ in parents) <= width
 
 
 @unhurried
 @given(drafted_trees())
-def test_below_paths_that_are_unlikely_together_no_level_is_drafted(drafted: Drafted) -> None:
-    beams, depth = [0.0], 1
-    for log_probs in drafted.levels[: drafted.shape.levels - 1]:
-        candidates = [score + one for score, row in zip(beams, log_probs, strict=True) for one in row]
-        beams = sorted(candidates, reverse=True)[: drafted.shape.branching]
-        if sum(map(math.exp, beams)) < drafted.shape.level_gain - 1e-5:
-            break
-        depth += 1
-    assert int(drafted.tree.depths.max()) <= depth
+def test_levels_of_any_width_keep_the_best_of_their_candidates(drafted: Drafted) -> None:
+    beams, everything = [0.0], [0.0]
+    for width, log_probs in zip([1, *drafted.widths], drafted.levels[: drafted.shape.levels], strict=False):
+        beams = sorted(beams, reverse=True)[:width]
+        rows = zip(beams, log_probs, strict=False)
+        beams = [beam + one for beam, row in rows for one in row]
+        everything += beams
+    best = [one for one in sorted(everything, reverse=True) if one > -math.inf][: drafted.shape.largest]
+    assert scores(drafted.tree) == pytest.approx(best, abs=1e-5)
 
 
 def test_a_level_that_was_not_drafted_leaves_nothing_of_the_tree_before() -> None:
-    tree = make_tree(1, 2, 3, level_gain=0.5)
+    tree = make_tree(1, 2, 3)
     grow(tree, [[-0.1]], [[11]])
     tree.select_beams()
-    assert tree.worth_extending()
     grow(tree, [[-0.1]], [[12]])
     assert build(tree).token_ids.tolist() == [ROOT, 11, 12]
     tree.begin(torch.tensor([ROOT]))
     grow(tree, [[-3.0]], [[21]])
-    tree.select_beams()
-    assert not tree.worth_extending()
     assert build(tree).token_ids.tolist() == [ROOT, 21]
+
+
+def test_a_narrow_level_leaves_nothing_of_a_wide_one_before() -> None:
+    tree = make_tree(2, 2, 7)
+    for _ in range(2):
+        tree.begin(torch.tensor([ROOT]))
+        grow(tree, [[-0.1, -0.2]], [[11, 12]])
+        tree.select_beams()
+        grow(tree, [[-0.1, -0.2], [-0.3, -0.4]], [[21, 22], [23, 24]])
+        assert len(build(tree)) == 7
+        tree.begin(torch.tensor([ROOT]))
+        grow(tree, [[-0.1, -0.2]], [[31, 32]])
+        tree.select_beams(1)
+        grow(tree, [[-0.1, -0.2]], [[41, 42]])
+        assert sorted(build(tree).token_ids.tolist()) == [ROOT, 31, 32, 41, 42]
+
+
+@unhurried
+@given(st.lists(LOG_PROBS, min_size=3, max_size=3))
+def test_the_best_paths_are_told_before_a_level_is_chosen(log_probs: list[float]) -> None:
+    tree = make_tree(3, 2, 9)
+    grow(tree, [log_probs])
+    assert tree.best().tolist() == pytest.approx(sorted((min(one, 0.0) for one in log_probs), reverse=True))
 
 
 def test_branching_one_drafts_a_chain() -> None:

@@ -3,7 +3,6 @@ from __future__ import annotations
 import torch
 from tiny_models import tiny_target
 
-from specframe.contracts.options import describe
 from specframe.registry.components import BuildContext
 from specframe_plugins.vocabularies.full import COMPONENT
 
@@ -24,7 +23,3 @@ def test_it_asks_the_target_for_nothing() -> None:
 def test_it_admits_nothing() -> None:
     builder = COMPONENT.factory(COMPONENT.options(), None)
     assert builder.start(torch.tensor([1, 2]), None).numel() == 0
-
-
-def test_a_controller_can_be_asked_for() -> None:
-    assert [option.name for option in describe(COMPONENT.options)] == ["controller"]

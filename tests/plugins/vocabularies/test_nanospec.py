@@ -1,10 +1,12 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
+from paper_machines import paper_costs
 from tiny_models import VOCAB_SIZE, tiny_target
 from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensorMode
@@ -12,13 +14,20 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from specframe.contracts.lm_head import OutputHead
 from specframe.contracts.options import build_options
 from specframe.contracts.tree import DraftTree, Verdict
+from specframe.costs.model import CostModel
 from specframe.errors import UsageError
 from specframe.model.target import Target
 from specframe.registry.components import BuildContext
 from specframe.registry.manager import create_plugin_manager, shipped_data
 from specframe.testing import ReferenceGather
 from specframe.vocabulary.store import VocabularyStore
-from specframe_plugins.vocabularies.nanospec import COMPONENT, NanospecVocabulary
+from specframe_plugins.vocabularies.frequencies import TokenFrequencies
+from specframe_plugins.vocabularies.nanospec import (
+    COMPONENT,
+    NanospecOptions,
+    NanospecVocabulary,
+    core_size,
+)
 
 REQUIRED = torch.tensor([0, 1, 2])
 
@@ -106,16 +115,38 @@ def test_shipped_frequencies_make_a_core(smollm2: Target) -> None:
     assert len(without) == len(smollm2.required_ids)
 
 
-def test_a_controlled_active_set_can_grow_by_the_tokens_after_the_core(
-    target: Target, tmp_path: Path
-) -> None:
-    frequencies = tmp_path / "ids.json"
-    frequencies.write_text(str([1, *range(40, 90)]))
-    options = {"capacity": 25, "core": 3, "frequencies": str(frequencies)}
-    builder = build(target, controller="on", **options)
-    assert builder.pinned_ids.tolist() == [0, 1, 2, 40, 41]
-    assert builder.spare_ids.tolist() == [*range(42, 54)]
-    assert build(target, **options).spare_ids is None
+def core_by(costs: CostModel | None, **options: Any) -> int:
+    """Return how many of 49,152 tokens, whose counts fall as 1 / rank, form the core."""
+    counts = (10**7 / torch.arange(1, 49153)).long().clamp(min=1)
+    frequencies = TokenFrequencies(torch.arange(49152), counts, "made up")
+    target = SimpleNamespace(vocab_size=49152)
+    context = SimpleNamespace(target=target, costs=costs)
+    return core_size(NanospecOptions(**options), context, frequencies)  # type: ignore[arg-type]
+
+
+CHEAP_ROWS, DEAR_ROWS = paper_costs(head={512: 0.1, 8192: 0.12}), paper_costs(head={512: 2.0, 8192: 32.0})
+
+
+def test_a_core_grows_where_rows_of_the_head_are_cheap_and_shrinks_where_they_are_dear() -> None:
+    assert core_by(CHEAP_ROWS) > 2 * core_by(None) > 2 * core_by(DEAR_ROWS)
+
+
+def test_without_costs_a_core_is_in_proportion_to_the_capacity() -> None:
+    assert core_by(None) == 3072 // 6
+
+
+def test_a_core_that_was_asked_for_is_what_was_asked_for() -> None:
+    assert {core_by(costs, core=700) for costs in (None, CHEAP_ROWS, DEAR_ROWS)} == {700}
+
+
+def test_a_core_leaves_at_least_half_of_a_capacity_that_was_asked_for() -> None:
+    for capacity in (150, 300, 1100, 5000):
+        assert core_by(CHEAP_ROWS, capacity=capacity) <= capacity // 2
+
+
+def test_a_large_core_leaves_room_for_what_turns_up() -> None:
+    core = core_by(CHEAP_ROWS)
+    assert NanospecOptions().slots(core, 49152) >= core + 2000
 
 
 def test_the_capacity_is_at_most_the_vocabulary(target: Target) -> None:

@@ -99,7 +99,7 @@ def test_every_setting_is_an_option_of_what_runs_an_engine(cli: CommandLine, com
         (["run", "--dtype", "float23"], "unknown dtype 'float23'; did you mean 'float32'"),
         (["run", "--device", "gpu"], "device 'gpu' is not available; available: auto, cpu"),
         (["run", "-o", "vocabulary.capacty=9"], "did you mean 'capacity'"),
-        (["run", "-o", "vocabulary.capacity=none"], "option capacity of strategy 'nanospec'"),
+        (["run", "-o", "vocabulary.capacity=few"], "option capacity of strategy 'nanospec'"),
         (["run", "--model", "no/such/model"], "no such model file or directory: no/such/model"),
     ],
 )

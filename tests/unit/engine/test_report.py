@@ -7,7 +7,7 @@ import json
 import attrs
 import pytest
 
-from specframe.contracts.report import GenerationReport, PassesPerArm
+from specframe.contracts.report import GenerationReport, PassesPerDraft
 from specframe.engine.report import to_json, to_rows
 from specframe.ops.tables import plain_table, print_table
 
@@ -52,7 +52,9 @@ KEYS = [
     "oov_rejections",
     "drafter_misses",
     "accept_by_depth",
-    "controller",
+    "drafts",
+    "costs",
+    "cost_error",
     "fallback",
     "peak_rss_bytes",
     "specframe_version",
@@ -159,13 +161,14 @@ def test_the_table_says_what_a_turn_kept_and_what_failed() -> None:
     assert "fallback" not in rows()
 
 
-def test_the_table_says_what_a_controller_chose() -> None:
-    chosen = attrs.evolve(REPORT, controller=PassesPerArm(pruned=30, grown=0, full=2, stopped=8))
-    assert rows(chosen)["controller"] == (
-        "75% over the active set, 5% over the full vocabulary, 20% without a draft, of the target passes"
+def test_the_table_says_what_was_drafted_where_costs_decided() -> None:
+    chosen = attrs.evolve(REPORT, drafts=PassesPerDraft(active=28, full=2, copied=2, none=8))
+    assert rows(chosen)["drafts"] == (
+        "70% over the active set, 5% over the full vocabulary, 5% from the context alone, "
+        "20% without a draft, of the target passes"
     )
-    assert json.loads(to_json(chosen))["controller"] == {"pruned": 30, "grown": 0, "full": 2, "stopped": 8}
-    assert "controller" not in rows()
+    assert json.loads(to_json(chosen))["drafts"] == {"active": 28, "full": 2, "copied": 2, "none": 8}
+    assert "drafts" not in rows()
 
 
 def test_an_autoregressive_table_is_silent_about_drafting() -> None:

@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 import torch
+from decoders import IDS, append, path_to, random_tree, tree_of_levels
 from lean_models import VARIANTS, model_of
 from tiny_models import MODEL_TYPES, tiny_model, tiny_target, tiny_tokenizer
 from torch import Tensor
 
-from specframe.contracts.tree import DraftTree
 from specframe.errors import UsageError
 from specframe.model.forward import attention_windows, causal_mask
 from specframe.model.lean.architecture import why_not
@@ -21,7 +21,7 @@ from specframe.model.loading import LoadedModel
 from specframe.model.target import Target
 from specframe.model.transformers_forward import TransformersForward
 
-IDS = torch.randint(3, 101, (40,), generator=torch.Generator().manual_seed(5))
+pytestmark = pytest.mark.numbers
 
 
 @pytest.fixture(params=[*MODEL_TYPES, "mistral", *VARIANTS])
@@ -35,34 +35,6 @@ def forwards(model: Any, capacity: int) -> tuple[LeanForward, TransformersForwar
     for forward in pair:
         forward.begin(capacity)
     return pair
-
-
-def append(forward: Any, ids: Tensor) -> Tensor:
-    positions = forward.committed + torch.arange(len(ids))
-    hidden: Tensor = forward.run(ids, positions, causal_mask(len(ids), ids.device))[0]
-    forward.commit(tuple(range(len(ids))))
-    return hidden
-
-
-def random_tree(nodes: int, seed: int) -> DraftTree:
-    generator = torch.Generator().manual_seed(seed)
-    parents, depths = [-1], [0]
-    for node in range(1, nodes):
-        parents.append(int(torch.randint(max(0, node - 4), node, (), generator=generator)))
-        depths.append(depths[parents[-1]] + 1)
-    return DraftTree(
-        token_ids=torch.randint(3, 101, (nodes,), generator=generator),
-        parents=torch.tensor(parents),
-        depths=torch.tensor(depths),
-        log_probs=torch.zeros(nodes),
-    )
-
-
-def path_to(tree: DraftTree, node: int) -> tuple[int, ...]:
-    path = [node]
-    while path[0]:
-        path.insert(0, int(tree.parents[path[0]]))
-    return tuple(path)
 
 
 def test_every_layer_turns_the_models_hidden_states_into_the_models_next(model: Any) -> None:
@@ -103,20 +75,6 @@ def test_trees_and_committed_paths_give_what_the_transformers_forward_gives(mode
         for forward in pair:
             forward.commit(path_to(tree, len(tree) - 1))
     assert pair[0].committed == pair[1].committed > 17
-
-
-def tree_of_levels(depth: int, width: int) -> DraftTree:
-    """Return a tree of the root and ``depth`` levels of ``width`` nodes, level by level."""
-    parents = torch.randint(width, (depth, width), generator=torch.Generator().manual_seed(2))
-    parents += torch.arange(depth)[:, None] * width - width + 1
-    parents[0] = 0
-    depths = torch.arange(1, depth + 1).repeat_interleave(width)
-    return DraftTree(
-        token_ids=torch.randint(3, 101, (1 + depth * width,), generator=torch.Generator().manual_seed(3)),
-        parents=torch.cat((torch.tensor([-1]), parents.flatten())),
-        depths=torch.cat((torch.tensor([0]), depths)),
-        log_probs=torch.zeros(1 + depth * width),
-    )
 
 
 def test_a_tree_run_level_by_level_is_the_tree_run_at_once(model: Any) -> None:

@@ -5,6 +5,8 @@ import torch
 
 from specframe.ops.packed_linear import PackedLinear, can_pack
 
+pytestmark = pytest.mark.numbers
+
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 @pytest.mark.parametrize("shape", [(1, 64), (5, 64), (2, 3, 64)])

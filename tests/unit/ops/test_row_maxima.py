@@ -7,6 +7,8 @@ import torch
 
 from specframe.ops.row_maxima import row_max, row_topk
 
+pytestmark = pytest.mark.numbers
+
 # Plain: too narrow, or no whole number of blocks. The others are searched by blocks.
 WIDTHS = (101, 256, 5000, 2048, 8192)
 

@@ -19,6 +19,7 @@ from specframe.registry.choice import (
     resolve_gather,
     resolve_verifier,
     setting_for,
+    wants_costs,
 )
 from specframe.registry.components import Component, Setting
 from specframe.registry.manager import create_plugin_manager
@@ -151,3 +152,21 @@ def test_every_kind_is_chosen_by_its_setting() -> None:
         config = RunConfig(**{kind.setting: "nobody"})
         with pytest.raises(UsageError, match=f"unknown {kind.label} 'nobody'"):
             check_config(config, built_in())
+
+
+CUDA, CPU = torch.device("cuda"), torch.device("cpu")
+
+
+def test_costs_decide_unless_a_graph_holds_the_draft_step() -> None:
+    assert wants_costs(RunConfig(), CPU)
+    assert not wants_costs(RunConfig(), CUDA)
+    assert wants_costs(RunConfig(cuda_graph=False), CUDA)
+
+
+def test_costs_that_are_off_decide_nothing() -> None:
+    assert not wants_costs(RunConfig(costs="off"), CPU)
+
+
+def test_pinned_costs_are_refused_beside_a_graph() -> None:
+    with pytest.raises(UsageError, match="fixed shapes; allowed: --no-cuda-graph, or --costs off"):
+        wants_costs(RunConfig(costs="costs.json"), CUDA)

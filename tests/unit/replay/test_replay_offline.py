@@ -120,7 +120,6 @@ def test_a_strategy_that_needs_the_model_is_told_so(trace: Trace) -> None:
         ("nanospec:prompt_window=65", r"wants 65 prompt positions, .* holds 64; .*--record-window 65"),
         ("nanospec:capacity=0", "option capacity of strategy 'nanospec'"),
         ("nanospec:drafter.nodes=4", "sets more than the strategy"),
-        ("nanospec:controller=on", "measures nothing for a controller to go by; allowed: controller=off"),
         ("nanospec:capacity=3", "leaves no slot beside the 3 pinned ids"),
     ],
 )

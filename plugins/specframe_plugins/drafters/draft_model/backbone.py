@@ -34,7 +34,7 @@ class ModelBackbone:
         self._largest_id = int(embedding.weight.shape[0]) - 1
         self._capacity = 0
         self._drafted = beams * levels
-        self._depths = torch.arange(levels, device=self.device).repeat_interleave(beams)
+        self._depths = torch.empty(0, dtype=torch.int64, device=self.device)
         self._eye = torch.eye(beams, dtype=torch.bool, device=self.device)
         self._ids = torch.zeros(1, dtype=torch.int64, device=self.device)
 
@@ -62,7 +62,7 @@ class ModelBackbone:
     def emit(self, ids: Sequence[int]) -> None:
         """Take the tokens emitted since the last step, at least one, for the next one to read."""
         self._reserve(len(ids) + self._drafted)
-        self._ids = torch.tensor(ids, device=self.device)
+        self._ids = torch.tensor(ids).to(self.device, non_blocking=True)
 
     @property
     def root(self) -> Tensor:
@@ -72,14 +72,15 @@ class ModelBackbone:
     def read(self) -> Tensor:
         """Read and commit what was emitted; return the last hidden state [1, H]."""
         hidden = self.commit(self._ids)
-        self._mask = self._eye[:1, :0]
+        self._mask, self._depths = self._eye[:1, :0], self._depths[:0]
         return hidden[-1:]
 
     def extend(self, token_ids: Tensor, rows: Tensor, level: int) -> Tensor:
         """Read a level of drafted nodes [b], as in ``Backbone``; return their hidden states [b, H]."""
-        self._mask = torch.cat((self._mask.index_select(0, rows), self._eye), dim=1)
-        positions = self.committed + self._depths[: self._mask.shape[1]]
-        hidden, _ = self._forward.run(self._known(token_ids), positions, self._mask)
+        width = len(token_ids)
+        self._mask = torch.cat((self._mask.index_select(0, rows), self._eye[:width, :width]), dim=1)
+        self._depths = torch.cat((self._depths, torch.full_like(token_ids, level - 1)))
+        hidden, _ = self._forward.run(self._known(token_ids), self.committed + self._depths, self._mask)
         return hidden
 
     def _known(self, ids: Tensor) -> Tensor:

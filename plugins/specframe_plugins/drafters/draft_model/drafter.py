@@ -116,7 +116,7 @@ def create(options: DraftModelOptions, context: BuildContext) -> Drafter:
     target = context.target
     model = load(options.model, options.layers, target)
     warn_unless_it_predicts(SUBJECT, predictor(model), target, why=WHY)
-    shape = options.shape(target.device, context.tree)
+    shape = options.shape(target.device, context.tree, budgeted=context.budgeted)
     drafter = DraftModelDrafter(model, shape, options.sampling(context))
     return with_lookup(drafter, options.lookup_length(context))
 

@@ -149,7 +149,7 @@ class CachedLayer(ABC):
         if self._ordinary < self._groups:
             self._induction_keys.index_copy_(1, columns + 1, key[self._ordinary :])
             self._following = self._induction_keys.index_select(1, inputs.committed)
-        self._pairs = inputs.pairs
+        self._pairs, self._drafted_from = inputs.pairs, self.front
         return self._predict(
             x.index_select(0, inputs.last), query.index_select(0, inputs.last), self.front, self._mask[:1]
         )
@@ -163,8 +163,8 @@ class CachedLayer(ABC):
             rows: each node's parent as a row of the level before [b] int64; not looked at for the first.
             level: 1 for the children of the last committed pair.
         """
-        beams, end = self._beams, self.front - (level - 1) * self._beams
-        first = end - beams
+        beams, end = len(embeddings), self._drafted_from
+        first = self._drafted_from = end - beams
         rotation = self._step_rotations[self._pairs + level - 1]
         x, query, key, value = self._project(embeddings, features, rotation)
         self._values[:, first:end] = value
@@ -175,9 +175,9 @@ class CachedLayer(ABC):
             self._following = key[self._ordinary :]
         if level > 1:
             ancestors = self._mask[:, 0, end : self.front].index_select(0, rows)
-            self._mask[:, :, end : self.front] = ancestors[:, None]
-        self._mask[:, :, first:end] = self._eye
-        return self._predict(x, query, first, self._mask)
+            self._mask[:beams, :, end : self.front] = ancestors[:, None]
+        self._mask[:beams, :, first:end] = self._eye[:beams, :, :beams]
+        return self._predict(x, query, first, self._mask[:beams])
 
     def _project(
         self, embeddings: Tensor, features: Tensor, rotations: Tensor

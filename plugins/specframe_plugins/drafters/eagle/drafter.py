@@ -131,7 +131,8 @@ class EagleDrafter(TreeDrafter):
         self._inputs.fill(ids, features, self._head.front + self._head.length)
         self._head.length += len(ids)
         span = self._backbone.span = span_of(self._head.length)
-        if self._graphs is None or self._sampled_step is not None or not head.capturable:
+        captured = self._budget is None and self._sampled_step is None and head.capturable
+        if self._graphs is None or not captured:
             return self._grow(root, head, clock)
         if moved:
             self._graphs.forget()
@@ -189,7 +190,7 @@ def assemble(
         context: of the drafter.
         feature_layers: layers of the target whose inputs are the features.
     """
-    shape = options.shape(context.target.device, context.tree, cuda_graph=context.cuda_graph)
+    shape = options.shape(context.target.device, context.tree, budgeted=context.budgeted)
     sampling = options.sampling(context)
     beams = shape.branching if sampling is None else sampling.shape.beams
     drafter = EagleDrafter(

@@ -1,8 +1,8 @@
 """The drafter ``lookup``, and what lets others use it: drafts what the context has said before.
 
 A path of the tokens that followed the last time is grafted onto the tree of another drafter, and stands alone
-where it is likely enough that more would not pay. Source: prompt lookup decoding (Saxena 2023); SAM decoding
-(arXiv 2411.10666) chooses between the two by the length of the match, where here its measured rate decides.
+where a head would not pay beside it. Source: prompt lookup decoding (Saxena 2023); SAM decoding (arXiv
+2411.10666) chooses between the two by the length of the match, where here its measured rate decides.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import attrs
 import torch
 from torch import Tensor
 
+from specframe.contracts.budget import Budget
 from specframe.contracts.clock import PhaseClock
 from specframe.contracts.lm_head import OutputHead
 from specframe.contracts.options import option
@@ -27,8 +28,10 @@ from specframe_plugins.drafters.lookup.rates import RepetitionRates
 
 # A path that is less likely is not worth its node in a target pass.
 _LEAST_LIKELY = 0.05
-# Another drafter's tree is not worth its time where the path's first token is likelier than this.
+# Without a budget, another drafter's tree is left out where the path's first token is likelier than this.
 _LIKELY_ENOUGH = 0.6
+# Tokens that the other drafter is told of at once, while its head does not draft: bounds the features kept.
+_TOLD_AT_ONCE = 64
 
 
 class LookupDrafter(Drafter):
@@ -60,7 +63,14 @@ class LookupDrafter(Drafter):
         self.feature_layers = inner.feature_layers
         self._are_active: Callable[[tuple[int, ...]], Tensor] | None = None
         self._accepted_ids: tuple[int, ...] = ()
+        self._budget: Budget | None = None
+        self._uncommitted: Verdict | None = None
         self._begin([])
+
+    def draft_within(self, budget: Budget) -> None:
+        """Take what says whether a head pays beside the path; the other drafter does so too."""
+        self._budget = budget
+        self._inner.draft_within(budget)
 
     def propose_among(self, are_active: Callable[[tuple[int, ...]], Tensor]) -> None:
         """Take what says which tokens may be proposed, as in ``Drafter``."""
@@ -74,6 +84,7 @@ class LookupDrafter(Drafter):
     @property
     def remembered(self) -> int:
         """How much the other drafter remembers."""
+        self._tell()
         return self._inner.remembered
 
     def resume(self, prompt_ids: Tensor, features: Tensor, kept: int) -> None:
@@ -83,7 +94,8 @@ class LookupDrafter(Drafter):
 
     def skip(self, token_ids: Tensor, features: Tensor) -> None:
         """Take over tokens [n] that were emitted without a draft, as in ``Drafter``."""
-        self._inner.skip(token_ids, features)
+        self._leave_untold(tuple(token_ids.tolist()), features)
+        self._tell()
         ids, pending = token_ids.tolist(), len(self._accepted_ids) + 1
         self._read(ids[:pending])
         for token_id in ids[pending:]:
@@ -98,27 +110,58 @@ class LookupDrafter(Drafter):
         self._read(emitted)
         token_ids, log_probs = self._path(self._continuation)
         clock.lap("draft_tree")
-        if log_probs and log_probs[0] >= math.log(_LIKELY_ENOUGH):
-            self._inner.skip(torch.tensor(emitted, device=features.device), features)
+        if self._wants_head(log_probs):
+            self._tell()
+            tree = self._inner.draft(root, features, head, clock)
+        else:
+            self._leave_untold(emitted, features)
+            if sum(len(ids) for ids, _ in self._untold) >= _TOLD_AT_ONCE:
+                self._tell()
             clock.lap("draft_backbone")
             clock.lap("draft_head")  # nothing: only a captured step has no time of its head
             tree = DraftTree.root_only(root, features.device)
-        else:
-            tree = self._inner.draft(root, features, head, clock)
         tree = graft(tree, token_ids, log_probs) if token_ids else tree
         clock.lap("draft_tree")
         return tree
 
     def commit(self, verdict: Verdict) -> None:
-        """Take over the accepted path; the other drafter does so too."""
-        self._inner.commit(verdict)
+        """Take over the accepted path; the other drafter does so as soon as it knows all before it."""
         self._accepted_ids = verdict.accepted_ids
+        if self._untold:
+            self._uncommitted = verdict
+        else:
+            self._inner.commit(verdict)
 
     def _begin(self, prompt_ids: list[int]) -> None:
         """Forget all that earlier requests said."""
+        self._untold: list[tuple[tuple[int, ...], Tensor]] = []
+        self._uncommitted = None
         self._text, self._rates = TextIndex(prompt_ids), RepetitionRates()
         self._accepted_ids = ()
         self._continuation = Continuation(0)
+
+    def _wants_head(self, path: list[float]) -> bool:
+        """Return whether the other drafter drafts beside a path of these log-probabilities."""
+        if self._budget is not None:
+            return self._budget.wants_head(path)
+        return not path or path[0] < math.log(_LIKELY_ENOUGH)
+
+    def _leave_untold(self, emitted: tuple[int, ...], features: Tensor) -> None:
+        """Note what the other drafter has to read before its next draft."""
+        self._untold.append((emitted, features))
+        self._uncommitted = None
+
+    def _tell(self) -> None:
+        """Let the other drafter read what was emitted while its head did not draft."""
+        if not self._untold:
+            return
+        ids = [token_id for emitted, _ in self._untold for token_id in emitted]
+        features = torch.cat([features for _, features in self._untold])
+        self._untold = []
+        self._inner.skip(torch.tensor(ids, device=features.device), features)
+        if self._uncommitted is not None:
+            self._inner.commit(self._uncommitted)
+            self._uncommitted = None
 
     def _read(self, token_ids: Sequence[int]) -> None:
         """Add what one target pass emitted, and learn from it how far the text repeated itself."""

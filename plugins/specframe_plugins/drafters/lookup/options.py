@@ -45,7 +45,8 @@ class GraftOptions(SizeOptions):
             return self.lookup
         # The path costs no draft, but the host has to read the tree.
         on_cpu = context.target.device.type == "cpu"
-        return LONGEST if on_cpu and not sampled and self.shape(context.target.device).levels else 0
+        shape = self.shape(context.target.device, budgeted=context.budgeted)
+        return LONGEST if on_cpu and not sampled and shape.levels else 0
 
 
 def sweep(setting: Setting) -> Sequence[str]:

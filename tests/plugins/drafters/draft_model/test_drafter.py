@@ -159,7 +159,9 @@ def test_the_drafter_keeps_its_promises(llama: LanguageModel, shape: tuple[int, 
     check_drafter(DraftModelDrafter(llama, TreeShape(*shape)), 8)
 
 
-def engine_for(target: Target, tmp_path: Path, strategy: str = "full", **drafter: Any) -> Engine:
+def engine_for(
+    target: Target, tmp_path: Path, strategy: str = "full", *, costs: str = "off", **drafter: Any
+) -> Engine:
     vocabulary: dict[str, Any] = {"nanospec": {"capacity": 40, "prompt_window": 4}, "full": {}}.get(
         strategy, {}
     )
@@ -167,8 +169,10 @@ def engine_for(target: Target, tmp_path: Path, strategy: str = "full", **drafter
         frequencies = tmp_path / "by-falling-frequency.json"
         frequencies.write_text(json.dumps(list(range(VOCAB_SIZE))))
         vocabulary = {"size": 60, "frequencies": str(frequencies)}
-    options = {"drafter": {"node_gain": 0, "level_gain": 0, "lookup": 0, **drafter}, "vocabulary": vocabulary}
-    config = RunConfig(strategy=strategy, drafter="draft-model", dtype="float32", options=options)
+    options = {"drafter": {"lookup": 0, **drafter}, "vocabulary": vocabulary}
+    config = RunConfig(
+        strategy=strategy, drafter="draft-model", dtype="float32", costs=costs, options=options
+    )
     return build_engine(config, target=target)
 
 
@@ -181,8 +185,8 @@ def saved(path: Path, *, rows: int = VOCAB_SIZE, tokens: int = VOCAB_SIZE, **ove
 
 @pytest.mark.parametrize(
     "tree",
-    [{}, {"branching": 1, "depth": 4}, {"node_gain": 0.02, "level_gain": 0.3}, {"lookup": 8}],
-    ids=["tree", "chain", "confident", "lookup"],
+    [{}, {"branching": 1, "depth": 4}, {"costs": "auto"}, {"costs": "auto", "lookup": 8}],
+    ids=["tree", "chain", "what pays", "lookup"],
 )
 @pytest.mark.parametrize("strategy", ["full", "static", "nanospec"])
 @pytest.mark.parametrize("model_type", MODEL_TYPES)

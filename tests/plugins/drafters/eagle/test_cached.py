@@ -11,6 +11,8 @@ from specframe_plugins.drafters.eagle.cached import CachedHead, span_of
 from specframe_plugins.drafters.eagle.inputs import StepInputs
 from specframe_plugins.drafters.eagle.model import EagleConfig, EagleHead
 
+pytestmark = pytest.mark.numbers
+
 HIDDEN = 16
 VARIANTS = {
     "own": {},

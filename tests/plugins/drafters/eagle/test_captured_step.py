@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 import torch
-from kernel_device import DEVICE
+from kernel_device import DEVICE, NOT_INTERPRETED
 from recorded_graph import RecordedGraph, record_graphs
 from tiny_models import tiny_target
 from torch import Tensor
@@ -32,7 +32,7 @@ from specframe_plugins.gathers.triton.indexed import IndexedGather
 from specframe_plugins.gathers.triton.packed import PackedGather
 from specframe_plugins.vocabularies.nanospec import NanospecOptions, NanospecVocabulary
 
-interpreted = pytest.mark.skipif(DEVICE != "cpu", reason="Triton is not interpreting")
+interpreted = pytest.mark.skipif(DEVICE != "cpu", reason=NOT_INTERPRETED)
 
 
 @pytest.fixture(scope="module")

@@ -18,7 +18,8 @@ from specframe.engine.assembly import build_engine
 from specframe.errors import UsageError
 from specframe.model.target import Target
 from specframe.registry.components import BuildContext, Setting
-from specframe.testing import ReferenceGather, check_drafter
+from specframe.testing import ReferenceGather, ScriptedBudget, check_drafter
+from specframe.testing.reference import last_node
 from specframe_plugins.drafters.eagle.cached import CachedHead
 from specframe_plugins.drafters.eagle.checkpoint import save_head
 from specframe_plugins.drafters.eagle.drafter import COMPONENT, EagleDrafter, EagleOptions
@@ -27,8 +28,6 @@ from specframe_plugins.drafters.lookup.options import sweep
 from specframe_plugins.trees.shape import TreeShape
 
 PROMPT = torch.tensor([5, 17, 42, 8, 33, 12, 70, 64, 21, 9, 11])
-# Low enough for a random head, which hardly prefers any token.
-LOW_GAINS = (0.02, 0.3)
 
 
 def random_head(target: Target) -> EagleHead:
@@ -49,10 +48,8 @@ def drafter_for(
     depth: int = 4,
     branching: int = 3,
     nodes: int = 12,
-    node_gain: float = 0.0,
-    level_gain: float = 0.0,
 ) -> EagleDrafter:
-    shape = TreeShape(depth, branching, nodes, node_gain=node_gain, level_gain=level_gain)
+    shape = TreeShape(depth, branching, nodes)
     return EagleDrafter(
         CachedHead(random_head(target), beams=shape.branching, levels=shape.drafted_levels),
         target.embed_tokens,
@@ -118,7 +115,7 @@ def target(request: pytest.FixtureRequest) -> Target:
 def assert_tree_follows_the_head(tree: DraftTree, history: History) -> None:
     tokens, parents = tree.token_ids.tolist(), tree.parents.tolist()
     paths: list[list[int]] = [[]]
-    for node in range(1, len(tree)):
+    for node in range(1, last_node(tree) + 1):
         expected = history.log_probs_after(paths[parents[node]])[tokens[node]]
         torch.testing.assert_close(tree.log_probs[node], expected, rtol=1e-3, atol=1e-4)
         paths.append([*paths[parents[node]], tokens[node]])
@@ -160,21 +157,28 @@ def test_the_drafter_keeps_its_promises(target: Target, shape: tuple[int, int, i
     check_drafter(drafter_for(target, *shape), target.hidden_size)
 
 
-@pytest.mark.parametrize("gains", [LOW_GAINS, (0.9, 0.9)])
-def test_a_drafter_with_gains_to_reach_keeps_them_too(target: Target, gains: tuple[float, float]) -> None:
-    check_drafter(drafter_for(target, 4, 4, 12, *gains), target.hidden_size)
+@pytest.mark.parametrize("widths", [(), (1,), (4, 1, 2), (2, 4, 4), (1, 1, 1)], ids=str)
+@torch.inference_mode()
+def test_levels_of_any_width_follow_the_head_and_leave_nothing_behind(
+    target: Target, widths: tuple[int, ...]
+) -> None:
+    drafter, budget = drafter_for(target, 4, 4, 60), ScriptedBudget([widths, (4, 4, 4), widths])
+    drafter.draft_within(budget)
+    history = History(target, drafter)
+    for root in (50, 51, 52):
+        tree = history.draft(root)
+        assert_tree_follows_the_head(tree, history)
+        history.commit(tree, leaf=last_node(tree), next_token=root + 1)
+        budget.begin()
 
 
 @torch.inference_mode()
-def test_the_size_of_a_tree_follows_the_confidence_and_its_paths_the_head(target: Target) -> None:
-    fixed, confident = drafter_for(target, 4, 4, 40), drafter_for(target, 4, 4, 40, *LOW_GAINS)
-    whole = History(target, fixed).draft(root=50)
-    history = History(target, confident)
-    tree = history.draft(root=50)
-    assert 1 < len(tree) < len(whole)
-    assert_tree_follows_the_head(tree, history)
-    history.commit(tree, leaf=1, next_token=51)
-    assert_tree_follows_the_head(history.draft(root=51), history)
+def test_a_tree_has_the_levels_that_the_budget_grants(target: Target) -> None:
+    for widths in ((), (2,), (1, 3)):
+        drafter = drafter_for(target, 4, 4, 60)
+        drafter.draft_within(ScriptedBudget([widths]))
+        tree = History(target, drafter).draft(root=50)
+        assert tree.depths.tolist().count(len(widths) + 1) == 4 * (widths[-1] if widths else 1)
 
 
 @pytest.mark.parametrize(("depth", "nodes"), [(0, 12), (4, 1)])
@@ -203,37 +207,31 @@ def run_config(
     strategy: str,
     capacity: int | None,
     branching: int = 4,
-    gains: tuple[float, float] = (0, 0),
+    costs: str = "auto",
 ) -> RunConfig:
     return RunConfig(
         strategy=strategy,
         dtype="float32",
         gather="torch",
+        costs=costs,
         options={
-            "drafter": {
-                "checkpoint": str(checkpoint),
-                "branching": branching,
-                "node_gain": gains[0],
-                "level_gain": gains[1],
-            },
+            "drafter": {"checkpoint": str(checkpoint), "branching": branching},
             "vocabulary": {"capacity": capacity} if capacity else {},
         },
     )
 
 
-@pytest.mark.parametrize("gains", [(0, 0), LOW_GAINS])
+@pytest.mark.parametrize("costs", ["auto", "off"])
 @pytest.mark.parametrize(("strategy", "capacity"), [("full", None), ("nanospec", 40)])
 @pytest.mark.parametrize("model_type", MODEL_TYPES)
 def test_the_output_is_the_one_of_transformers(
-    tmp_path: Path, model_type: str, strategy: str, capacity: int | None, gains: tuple[float, float]
+    tmp_path: Path, model_type: str, strategy: str, capacity: int | None, costs: str
 ) -> None:
     target = tiny_target(model_type)
     save_head(random_head(target), tmp_path / "head")
-    config = run_config(tmp_path / "head", strategy, capacity, gains=gains)
+    config = run_config(tmp_path / "head", strategy, capacity, costs=costs)
     engine = build_engine(config, target=target)
     assert engine.generate(PROMPT, 30).token_ids == reference_greedy(target.model, PROMPT, 30)
-    if any(gains):
-        assert len({step.tree_nodes for step in engine.steps}) > 1, "no tree followed the confidence"
 
 
 def test_a_capacity_below_the_branching_is_an_error(tmp_path: Path) -> None:
@@ -266,7 +264,7 @@ def test_every_shape_that_a_sweep_compares_is_allowed(device: str) -> None:
     )
     for configuration in offered:
         options = build_options(EagleOptions, configuration.options["drafter"], "drafter 'eagle'")
-        options.shape(setting.device, cuda_graph=device == "cuda")
+        assert options.shape(setting.device, budgeted=device == "cpu").largest > 1
 
 
 @pytest.mark.parametrize("value", ["depth=-1", "branching=0", "nodes=0", "nodes=many"])

@@ -129,8 +129,7 @@ def run_config(checkpoint: Path, strategy: str, tmp_path: Path) -> RunConfig:
         frequencies = tmp_path / "by-falling-frequency.json"
         frequencies.write_text(json.dumps(list(range(VOCAB_SIZE))))
         vocabulary = {"size": 60, "frequencies": str(frequencies)}
-    drafter = {"checkpoint": str(checkpoint), "node_gain": 0, "level_gain": 0}
-    options = {"drafter": drafter, "vocabulary": vocabulary}
+    options = {"drafter": {"checkpoint": str(checkpoint)}, "vocabulary": vocabulary}
     return RunConfig(strategy=strategy, drafter="eagle3", dtype="float32", gather="torch", options=options)
 
 

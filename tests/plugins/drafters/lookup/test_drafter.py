@@ -168,7 +168,7 @@ def test_a_path_alone_takes_no_time_of_the_head_but_says_so(target: Target) -> N
     request = Request(alone(target), TWICE)
     request.draft(PROMPT[0])
     seconds = request.clock.seconds
-    assert seconds["draft_head"] < seconds["draft_backbone"], "a controller takes the backbone for the head"
+    assert seconds["draft_head"] < seconds["draft_backbone"], "costs take the backbone for the head"
 
 
 def test_a_path_is_as_likely_as_paths_after_matches_of_its_length_were(target: Target) -> None:

@@ -1,0 +1,116 @@
+"""Cost curves as tables, and what follows from them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import attrs
+
+from specframe.cli.examination import DoctorOptions
+from specframe.config import DEFAULT_DRAFTER, RunConfig
+from specframe.costs.model import CostModel
+from specframe.engine.assembly import build_engine
+from specframe.engine.drafting.forecast import Forecast, forecast
+from specframe.engine.drafting.planned import PlannedDrafting
+from specframe.model.loading import default_model
+
+Table = tuple[str, tuple[str, ...], list[tuple[str, ...]]]
+
+_NODES = (1, 2, 4, 8, 16, 32)
+_ROWS = (512, 2048, 8192)
+# A drafter that is right so often is a good one; where not even that pays, nothing does.
+_GOOD = 0.8
+_WORTH = 1.02
+
+
+def known_costs(options: DoctorOptions) -> CostModel:
+    """Return the costs of a target with its drafter, measured where they are not known.
+
+    Raises:
+        UsageError: there is no such model or drafter, or no drafter for the model.
+    """
+    checkpoint = {} if options.checkpoint is None else {"checkpoint": str(options.checkpoint)}
+    config = RunConfig(
+        model=options.model or default_model(),
+        drafter=options.drafter or DEFAULT_DRAFTER,
+        device=options.device,
+        dtype=options.dtype,
+        cuda_graph=False,
+        options={"drafter": checkpoint},
+    )
+    drafting = build_engine(config).drafting
+    assert isinstance(drafting, PlannedDrafting)
+    return drafting.costs
+
+
+def to_tables(costs: CostModel) -> Iterator[Table]:
+    """Yield title, headers and rows of every table."""
+    setup, machine = costs.setup, costs.machine
+    where = f"{setup.model}, {setup.dtype} on {setup.device}, {setup.forward}, {machine.threads} threads"
+    yield (
+        f"target pass ({where}; {costs.context} tokens of context)",
+        ("nodes", "ms", "times one node", "ms per 1,000 tokens of context"),
+        [
+            (
+                str(nodes),
+                f"{_ms(costs.pass_s(nodes))}",
+                f"{costs.pass_s(nodes) / costs.pass_s(1):.2f}",
+                f"{_ms(1000 * costs.context_s(nodes))}",
+            )
+            for nodes in _NODES
+        ],
+    )
+    levels: list[tuple[str, ...]] = [("first level, without the head", _ms(costs.draft_s))]
+    levels += [
+        (f"further level of {width} nodes, likewise", _ms(costs.level_s(width)))
+        for width in sorted({1, costs.width})
+    ]
+    yield f"draft ({setup.drafter})", ("part", "ms"), levels
+    yield (
+        f"head ({setup.gather})",
+        ("active rows", "ms for 1 state", f"ms for {costs.width} states"),
+        [
+            *((f"{rows:,}", _ms(costs.head(1, rows)), _ms(costs.head(costs.width, rows))) for rows in _ROWS),
+            ("all", _ms(costs.head(1, None)), _ms(costs.head(costs.width, None))),
+        ],
+    )
+    yield (
+        "what follows, by how often the drafter's best token is the target's",
+        ("accepted", "passes with a draft", "levels", "nodes", "tau", "speed / no drafts"),
+        [_row(one) for one in forecast(costs)],
+    )
+
+
+def verdict(costs: CostModel) -> str:
+    """Return in one line whether drafting pays here."""
+    good = forecast(costs, (_GOOD,))[0]
+    if good.speed < _WORTH:
+        return (
+            f"drafting does not pay here even if {_GOOD:.0%} of the drafter's best tokens are accepted: a "
+            f"target pass of 4 nodes takes {costs.pass_s(4) / costs.pass_s(1):.1f} times as long as one of 1"
+        )
+    least = min(one.acceptance for one in [good, *forecast(costs)] if one.speed >= _WORTH)
+    return (
+        f"drafting pays where about {least:.0%} or more of the drafter's best tokens are accepted; at "
+        f"{_GOOD:.0%} it makes decoding {good.speed:.1f} times as fast"
+    )
+
+
+def to_values(costs: CostModel) -> dict[str, object]:
+    """Return the same as values of a JSON object."""
+    return {**attrs.asdict(costs), "forecast": [attrs.asdict(one) for one in forecast(costs)]}
+
+
+def _row(one: Forecast) -> tuple[str, ...]:
+    return (
+        f"{one.acceptance:.0%}",
+        f"{one.drafted:.0%}",
+        f"{one.levels:.1f}",
+        f"{one.nodes:.1f}",
+        f"{one.tau:.2f}",
+        f"{one.speed:.2f}",
+    )
+
+
+def _ms(seconds: float) -> str:
+    return f"{1000 * seconds:.2f}"

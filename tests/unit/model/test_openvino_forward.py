@@ -1,0 +1,151 @@
+"""The forward ``openvino`` computes what transformers computes; ``auto`` takes it where it is the fastest."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from decoders import IDS, append, path_to, random_tree, tree_of_levels
+from lean_models import VARIANTS, model_of
+from tiny_models import MODEL_TYPES, tiny_tokenizer
+
+from specframe.errors import UsageError
+from specframe.model import candidates
+from specframe.model.forward import Forward, attention_windows
+from specframe.model.lean.forward import LeanForward
+from specframe.model.lean.parts import ModelParts
+from specframe.model.loading import CACHE_VARIABLE, LoadedModel
+from specframe.model.openvino.forward import OpenVinoForward
+from specframe.model.target import Target
+from specframe.model.transformers_forward import TransformersForward
+
+pytestmark = pytest.mark.numbers
+
+
+@pytest.fixture(params=[*MODEL_TYPES, "mistral", *VARIANTS])
+def model(request: pytest.FixtureRequest) -> Any:
+    return model_of(request.param)
+
+
+def forwards(model: Any, capacity: int) -> tuple[OpenVinoForward, TransformersForward]:
+    windows = attention_windows(model.config)
+    pair = OpenVinoForward(ModelParts(model), windows), TransformersForward(model, windows)
+    for forward in pair:
+        forward.begin(capacity)
+    return pair
+
+
+def test_trees_and_committed_paths_give_what_the_transformers_forward_gives(model: Any) -> None:
+    pair = forwards(model, 200)
+    for forward in pair:
+        append(forward, IDS[:5])
+    for step in range(6):
+        tree = random_tree(1 + 2 * step, seed=step)
+        one, plain = (
+            forward.run(tree.token_ids, forward.committed + tree.depths, tree.ancestor_mask())[0]
+            for forward in pair
+        )
+        torch.testing.assert_close(one, plain, rtol=1e-3, atol=1e-3)
+        for forward in pair:
+            forward.commit(path_to(tree, len(tree) - 1))
+    assert pair[0].committed == pair[1].committed > 10
+
+
+@pytest.mark.parametrize("name", ["llama", "gemma3"])
+def test_a_tree_run_level_by_level_is_the_tree_run_at_once(name: str) -> None:
+    tree = tree_of_levels(depth=12, width=3)  # deeper than the sliding windows are wide
+    path, mask = path_to(tree, len(tree) - 1), tree.ancestor_mask()
+    forward, _ = forwards(model_of(name), 200)
+    append(forward, IDS[:20])
+    positions = forward.committed + tree.depths
+    at_once = forward.run(tree.token_ids, positions, mask)[0]
+    forward.commit(path)
+    after = append(forward, IDS[20:])
+    forward.begin(200, 20)
+    levels = []
+    for level in torch.arange(len(tree)).split([1, *[3] * 12]):
+        end = int(level[-1]) + 1
+        levels.append(forward.run(tree.token_ids[level], positions[:end], mask[level, :end])[0])
+    torch.testing.assert_close(torch.cat(levels), at_once, rtol=1e-3, atol=1e-3)
+    forward.commit(path)
+    torch.testing.assert_close(append(forward, IDS[20:]), after, rtol=1e-3, atol=1e-3)
+
+
+def test_a_context_of_many_windows_stays_exact_while_the_cache_grows() -> None:
+    pair = forwards(model_of("gemma3"), 1500)
+    ids = torch.randint(3, 101, (1400,), generator=torch.Generator().manual_seed(1))
+    for forward in pair:
+        for part in ids.split(512):
+            append(forward, part)
+    got, expected = (append(forward, IDS) for forward in pair)
+    torch.testing.assert_close(got, expected, rtol=1e-3, atol=1e-3)
+
+
+def test_a_conversation_that_outgrows_the_cache_goes_on_from_what_was_kept() -> None:
+    pair = forwards(model_of("gemma3"), 300)
+    for forward in pair:
+        append(forward, IDS.repeat(7))
+        forward.begin(700, keep=250)
+    got, expected = (append(forward, IDS.repeat(4)) for forward in pair)
+    torch.testing.assert_close(got, expected, rtol=1e-3, atol=1e-3)
+
+
+def test_a_request_after_a_long_one_sees_nothing_of_it() -> None:
+    forward, _ = forwards(model_of("qwen3"), 8)
+    short = append(forward, IDS[:8])
+    forward.begin(1400)
+    append(forward, IDS.repeat(30))
+    forward.begin(8)
+    torch.testing.assert_close(append(forward, IDS[:8]), short, rtol=1e-5, atol=1e-5)
+
+
+def test_inputs_of_layers_are_returned_side_by_side() -> None:
+    pair = forwards(model_of("llama"), 40)
+    layers = (1, 0, 2)
+    ids = torch.arange(10)
+    mask = torch.ones(10, 10, dtype=torch.bool).tril()
+    got, expected = (forward.run(IDS[:10], ids, mask, layers)[1] for forward in pair)
+    torch.testing.assert_close(got, expected, rtol=1e-4, atol=1e-4)
+
+
+def test_it_can_be_chosen() -> None:
+    target = Target(LoadedModel(model_of("llama"), tiny_tokenizer(), "tiny"), "openvino")
+    assert target.forward_name == "openvino"
+
+
+def test_another_dtype_is_refused_in_one_line() -> None:
+    with pytest.raises(
+        UsageError, match="'openvino' cannot run tiny: it runs in float32, and the model is in bf"
+    ):
+        Target(LoadedModel(model_of("llama").bfloat16(), tiny_tokenizer(), "tiny"), "openvino")
+
+
+def test_where_it_is_not_installed_the_message_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(
+        UsageError, match=r"not installed; install it with: pip install 'specframe\[openvino\]'"
+    ):
+        Target(LoadedModel(model_of("llama"), tiny_tokenizer(), "tiny"), "openvino")
+
+
+@pytest.mark.parametrize(("lean_s", "openvino_s", "fastest"), [(1.0, 2.0, "lean"), (2.0, 1.0, "openvino")])
+def test_auto_takes_what_was_faster_and_measures_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, lean_s: float, openvino_s: float, fastest: str
+) -> None:
+    measured: list[Forward] = []
+
+    def seconds(forward: Forward) -> float:
+        measured.append(forward)
+        return lean_s if isinstance(forward, LeanForward) else openvino_s
+
+    monkeypatch.setenv(CACHE_VARIABLE, str(tmp_path))
+    monkeypatch.setattr(candidates, "_seconds", seconds)
+    parts = ModelParts(model_of("llama"))
+    names = [candidates.build_forward(parts, {"": None}, "auto", "tiny")[0] for _ in range(2)]
+    assert (names, len(measured)) == ([fastest, fastest], 2)
+    (kept,) = (tmp_path / "forwards").iterdir()
+    assert json.loads(kept.read_text())["fastest"] == fastest
