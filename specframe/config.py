@@ -73,8 +73,8 @@ class RunConfig:
     sampling: SamplingParams = attrs.field(factory=SamplingParams)
     target_forward: ForwardName = option(
         "auto",
-        help="What runs the target's layers: `transformers`, or on a CPU, faster, `lean` or `openvino` (an "
-        "extra, in float32); `auto` takes the fastest that reproduces the model, measured once.",
+        help="What runs the target's layers: `transformers`; `lean`, faster, which `auto` takes on a CPU "
+        "where it reproduces the model; or `openvino` (an extra; in float32 on a CPU).",
         metavar="NAME",
     )
     cuda_graph: bool | None = option(

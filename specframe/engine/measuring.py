@@ -179,7 +179,7 @@ class _Head:
         one, wide = {}, {}
         for rows in sorted({min(rows, capacity) for rows in _ROWS}, reverse=True):
             self.store.reset()
-            self.store.admit(everything[:: max(len(everything) // rows, 1)][:rows])
+            self.store.admit(everything[:rows])
             one[rows], wide[rows] = (timed(self.store.head, states) for states in (1, self.width))
         self.one, self.wide = Curve.of(one), Curve.of(wide)  # the fewest rows came last and are active now
         backend = WholeVocabulary(head, make_backend()).head

@@ -1,30 +1,21 @@
-"""Which forward runs a model: the one that was asked for, or the fastest here, measured once."""
+"""Which forward runs a model: the one that was asked for, or the fastest that fits."""
 
 from __future__ import annotations
 
-import contextlib
-import hashlib
 import importlib.util
-import json
 import logging
 from collections.abc import Callable, Iterator, Mapping
-from importlib.metadata import version
-from time import perf_counter
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-import attrs
 import torch
 
 from specframe.contracts.kinds import ForwardName
-from specframe.contracts.records import write_whole
-from specframe.errors import SpecframeError, UsageError
-from specframe.model.forward import Forward, append, attention_windows, causal_mask
+from specframe.errors import UsageError
+from specframe.model.forward import Forward, attention_windows
 from specframe.model.lean.architecture import why_not
 from specframe.model.lean.forward import LeanForward
 from specframe.model.lean.parts import DecoderParts, ModelParts
-from specframe.model.loading import cache_directory
 from specframe.model.transformers_forward import TransformersForward
-from specframe.ops.machine import Machine
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -85,36 +76,20 @@ def build_forward(
     Args:
         parts: of the decoder.
         windows: the sliding window per layer type.
-        chosen: ``lean`` or ``openvino``; ``auto`` takes the faster one.
+        chosen: ``lean``, which ``auto`` takes too, or ``openvino``.
         name: how users call the model.
 
     Raises:
         UsageError: ``openvino`` was asked for and cannot run it.
     """
+    if chosen != "openvino":
+        return "lean", LeanForward(parts, windows)
     reason = why_not_openvino(parts)
-    if chosen == "openvino":
-        if reason is not None:
-            raise UsageError(f"target forward 'openvino' cannot run {name}: {reason}")
-        return "openvino", _openvino(parts, windows)
-    if chosen == "lean" or reason is not None:
-        return "lean", LeanForward(parts, windows)
-    path = cache_directory() / "forwards" / f"{_key(parts)}.json"
-    with contextlib.suppress(OSError, ValueError, KeyError):
-        if json.loads(path.read_text(encoding="utf-8"))["fastest"] == "openvino":
-            return "openvino", _openvino(parts, windows)
-        return "lean", LeanForward(parts, windows)
-    built: dict[ForwardName, Forward] = {"lean": LeanForward(parts, windows)}
-    seconds: dict[ForwardName, float] = {"lean": _seconds(built["lean"])}
-    if seconds["lean"] < _WORTH_A_LOOK:
-        return "lean", built["lean"]
-    built["openvino"] = _openvino(parts, windows)
-    seconds["openvino"] = _seconds(built["openvino"])
-    fastest = min(seconds, key=lambda one: seconds[one])
-    _log.info("forwards of %s, ms for passes of 1, 4 and 8 tokens: %s", name, _told(seconds))
-    with contextlib.suppress(OSError, SpecframeError):  # then it is measured again
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_whole(path, json.dumps({"fastest": fastest, "seconds": seconds}).encode())
-    return fastest, built[fastest]
+    if reason is not None:
+        raise UsageError(f"target forward 'openvino' cannot run {name}: {reason}")
+    from specframe.model.openvino.forward import OpenVinoForward
+
+    return "openvino", OpenVinoForward(parts, windows)
 
 
 def why_not_openvino(parts: DecoderParts) -> str | None:
@@ -126,49 +101,3 @@ def why_not_openvino(parts: DecoderParts) -> str | None:
     if parts.dtype != torch.float32:
         return f"it runs in float32, and the model is in {str(parts.dtype).removeprefix('torch.')}"
     return None
-
-
-def _openvino(parts: DecoderParts, windows: Mapping[str, int | None]) -> Forward:
-    from specframe.model.openvino.forward import OpenVinoForward
-
-    return OpenVinoForward(parts, windows)
-
-
-@torch.inference_mode()
-def _seconds(forward: Forward) -> float:
-    """Return the seconds of one pass of each size, of several the fastest."""
-    forward.begin(_CONTEXT + max(_NODES))
-    append(forward, torch.arange(_CONTEXT))
-    return sum(min(_pass(forward, nodes) for _ in range(_RUNS)) for nodes in _NODES)
-
-
-def _pass(forward: Forward, nodes: int) -> float:
-    ids = torch.arange(nodes)
-    began = perf_counter()
-    forward.run(ids, forward.committed + ids, causal_mask(nodes, ids.device))
-    spent = perf_counter() - began
-    forward.commit(())
-    return spent
-
-
-def _key(parts: DecoderParts) -> str:
-    """Return what names a decoder of this size on this machine."""
-    config: Any = parts.config
-    sizes = [
-        getattr(config, one, None)
-        for one in (
-            "model_type",
-            "num_hidden_layers",
-            "hidden_size",
-            "intermediate_size",
-            "num_attention_heads",
-            "num_key_value_heads",
-        )
-    ]
-    machine = attrs.asdict(Machine.of(parts.device))
-    about = json.dumps([sizes, parts.facts.head_dim, str(parts.dtype), machine, version("openvino")])
-    return hashlib.sha256(about.encode()).hexdigest()[:16]
-
-
-def _told(seconds: Mapping[ForwardName, float]) -> str:
-    return ", ".join(f"{one} {1000 * spent:.1f}" for one, spent in seconds.items())

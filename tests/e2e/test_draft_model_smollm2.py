@@ -25,7 +25,9 @@ def test_the_output_is_the_targets(
     strategy: str, tree: dict[str, Any], smollm2: Target, smollm2_greedy: Callable[[Tensor, int], list[int]]
 ) -> None:
     options = {"drafter": {"layers": 26, **tree}}
-    config = RunConfig(strategy=strategy, drafter="draft-model", dtype="float32", options=options)
+    config = RunConfig(
+        strategy=strategy, drafter="draft-model", dtype="float32", costs="off", options=options
+    )
     prompt_ids = encode_prompt(smollm2.tokenizer, SEVEN_PROMPTS["qa"])
     report = build_engine(config, target=smollm2).generate(prompt_ids, NEW_TOKENS)
     assert report.token_ids == smollm2_greedy(prompt_ids, NEW_TOKENS)

@@ -15,6 +15,8 @@ from specframe.ops.packed_linear import can_pack
 from specframe.ops.weight_files import SUPPORTED
 
 MODEL = "smollm2-135m"
+USUAL_IMPORTS = 260_000_000  # bytes, of the 400 MB
+PEAK = "print(1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)"
 
 pytestmark = pytest.mark.skipif(
     not SUPPORTED or sys.platform != "linux", reason="peaks are counted as Linux counts them"
@@ -43,7 +45,10 @@ def test_a_run_takes_1_4_times_its_weights_and_400_mb(dtype: str) -> None:
     if not can_pack(torch.empty(0, dtype=getattr(torch, dtype))):
         pytest.skip(f"oneDNN has no {dtype} here")
     weights = 134_515_008 * getattr(torch, dtype).itemsize
-    finding = memory_finding(MODEL, dtype, "cpu", weights)
+    # How many pages of the libraries count differs from machine to machine by as much as a head.
+    imports = int(run(f"import specframe.engine.assembly, resource; {PEAK}"))
+    more = max(imports - USUAL_IMPORTS, 0)
+    finding = memory_finding(MODEL, dtype, "cpu", weights + round(more / 1.4))
     assert finding.ok, finding.message
 
 

@@ -1,10 +1,8 @@
-"""The forward ``openvino`` computes what transformers computes; ``auto`` takes it where it is the fastest."""
+"""The forward ``openvino`` computes what transformers computes; it runs where it is asked for."""
 
 from __future__ import annotations
 
 import importlib.util
-import json
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,11 +12,9 @@ from lean_models import VARIANTS, model_of
 from tiny_models import MODEL_TYPES, tiny_tokenizer
 
 from specframe.errors import UsageError
-from specframe.model import candidates
-from specframe.model.forward import Forward, attention_windows
-from specframe.model.lean.forward import LeanForward
+from specframe.model.forward import attention_windows
 from specframe.model.lean.parts import ModelParts
-from specframe.model.loading import CACHE_VARIABLE, LoadedModel
+from specframe.model.loading import LoadedModel
 from specframe.model.openvino.forward import OpenVinoForward
 from specframe.model.target import Target
 from specframe.model.transformers_forward import TransformersForward
@@ -132,20 +128,5 @@ def test_where_it_is_not_installed_the_message_says_how_to_get_it(monkeypatch: p
         Target(LoadedModel(model_of("llama"), tiny_tokenizer(), "tiny"), "openvino")
 
 
-@pytest.mark.parametrize(("lean_s", "openvino_s", "fastest"), [(1.0, 2.0, "lean"), (2.0, 1.0, "openvino")])
-def test_auto_takes_what_was_faster_and_measures_once(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, lean_s: float, openvino_s: float, fastest: str
-) -> None:
-    measured: list[Forward] = []
-
-    def seconds(forward: Forward) -> float:
-        measured.append(forward)
-        return lean_s if isinstance(forward, LeanForward) else openvino_s
-
-    monkeypatch.setenv(CACHE_VARIABLE, str(tmp_path))
-    monkeypatch.setattr(candidates, "_seconds", seconds)
-    parts = ModelParts(model_of("llama"))
-    names = [candidates.build_forward(parts, {"": None}, "auto", "tiny")[0] for _ in range(2)]
-    assert (names, len(measured)) == ([fastest, fastest], 2)
-    (kept,) = (tmp_path / "forwards").iterdir()
-    assert json.loads(kept.read_text())["fastest"] == fastest
+def test_auto_leaves_it_to_those_who_ask() -> None:
+    assert Target(LoadedModel(model_of("llama"), tiny_tokenizer(), "tiny")).forward_name == "lean"
