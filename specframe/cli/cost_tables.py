@@ -60,8 +60,10 @@ def to_tables(costs: CostModel, forwards: ForwardTimes | None = None) -> Iterato
     """Yield title, headers and rows of every table."""
     setup, machine = costs.setup, costs.machine
     if forwards is not None:
+        taken = f"--target-forward auto takes {forwards.taken} from now on"
+        busy = "other programs ran, so --target-forward auto stays as it is"
         yield (
-            f"target pass by forward, ms; --target-forward auto takes {forwards.fastest} from now on",
+            f"target pass by forward, ms; {taken if forwards.is_quiet else busy}",
             ("nodes", *forwards.seconds),
             [
                 (str(nodes), *(_ms(seconds) for seconds in row))
@@ -77,7 +79,7 @@ def to_tables(costs: CostModel, forwards: ForwardTimes | None = None) -> Iterato
                 str(nodes),
                 f"{_ms(costs.pass_s(nodes))}",
                 f"{costs.pass_s(nodes) / costs.pass_s(1):.2f}",
-                f"{_ms(1000 * costs.context_s(nodes))}",
+                _ms(1000 * costs.context_s(nodes)) if any(costs.context_s.seconds) else "not measured",
             )
             for nodes in _NODES
         ],

@@ -9,6 +9,9 @@ from typing import Self
 
 import attrs
 
+# What no machine takes, and no vocabulary has.
+LONGEST, _LARGEST = 1e6, 1 << 40
+
 
 @attrs.frozen(slots=True)
 class Curve:
@@ -27,8 +30,12 @@ class Curve:
             raise ValueError("a curve needs as many sizes as seconds, and at least one")
         if any(a >= b for a, b in zip(self.sizes, self.sizes[1:], strict=False)):
             raise ValueError("sizes of a curve must rise")
-        if not all(0 <= value < float("inf") for value in self.seconds):
-            raise ValueError("seconds of a curve must be 0 or more")
+        if not 0 <= self.sizes[0] <= self.sizes[-1] <= _LARGEST:
+            raise ValueError(f"sizes of a curve must be 0 to {_LARGEST}")
+        if not all(0 <= value <= LONGEST for value in self.seconds):
+            raise ValueError(f"seconds of a curve must be 0 to {LONGEST:g}")
+        if any(a > b for a, b in zip(self.seconds, self.seconds[1:], strict=False)):
+            raise ValueError("seconds of a curve must not fall")
 
     @classmethod
     def of(cls, measured: Mapping[int, float] | Iterable[tuple[int, float]]) -> Self:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from statistics import median
@@ -12,8 +13,10 @@ from specframe.costs.model import CostModel
 
 # Steps that say something about a machine, and how far their median must be from what was expected.
 _ENOUGH, _DRIFT = 24, 0.15
-# Drafts that were misjudged grossly are hardly made any more: a few of them count, if off so many times.
+# Drafts that were misjudged grossly are hardly made any more: a few of them count, if so many times too dear.
 _ENOUGH_DRAFTS, _GROSS = 4, 2.0
+# What is off by more says something about the clock.
+_MOST = 32.0
 # Passes over one number of nodes that are believed for themselves, and how far they move the curve at once.
 _ENOUGH_OF_A_SIZE, _SHARE = 4, 0.5
 
@@ -30,6 +33,7 @@ class Observed:
         draft_s: seconds of the draft.
         expected_draft_s: by the cost model.
         head_drafted: the LM head drafted; otherwise the context alone, or nothing.
+        caught_up: the drafter first had to read what several passes had emitted without it.
     """
 
     nodes: int
@@ -39,12 +43,14 @@ class Observed:
     draft_s: float
     expected_draft_s: float
     head_drafted: bool
+    caught_up: bool = False
 
     @property
     def error(self) -> float:
         """How far the step was from what was expected, as a share of what it took."""
         took = self.pass_s + self.draft_s
-        return abs(self.expected_pass_s + self.expected_draft_s - took) / took if took else 0.0
+        expected = self.expected_pass_s + self.expected_draft_s
+        return abs(expected - took) / took if 0 < took < math.inf else 0.0
 
 
 def refined(costs: CostModel, steps: Sequence[Observed]) -> CostModel | None:
@@ -57,10 +63,12 @@ def refined(costs: CostModel, steps: Sequence[Observed]) -> CostModel | None:
         return None
     by_nodes: dict[int, list[float]] = defaultdict(list)
     for step in steps:
-        if step.pass_s > 0:
+        if 0 < step.pass_s < math.inf:
             by_nodes[step.nodes].append(step.pass_s / step.expected_pass_s)
     seen = {nodes: median(ratios) for nodes, ratios in by_nodes.items() if len(ratios) >= _ENOUGH_OF_A_SIZE}
     passes = median([ratio for ratios in by_nodes.values() for ratio in ratios] or [1.0])
+    if not 1 / _MOST < passes < _MOST:
+        return None
     drafts = _scale_of(step for step in steps if step.head_drafted)
     skips = _scale_of(step for step in steps if not step.head_drafted)
     keeps = all(abs(ratio - 1) <= _DRIFT for ratio in (passes, drafts, *seen.values()))
@@ -82,7 +90,11 @@ def refined(costs: CostModel, steps: Sequence[Observed]) -> CostModel | None:
 
 def _scale_of(drafts: Iterable[Observed]) -> float:
     """Return how many times as long as expected drafts of one kind took in the median; 1 for too few."""
-    ratios = [draft.draft_s / draft.expected_draft_s for draft in drafts if draft.expected_draft_s > 0]
+    ratios = [
+        draft.draft_s / draft.expected_draft_s
+        for draft in drafts
+        if draft.expected_draft_s > 0 and 0 < draft.draft_s < math.inf and not draft.caught_up
+    ]
     scale = median(ratios or [1.0])
-    gross = not 1 / _GROSS < scale < _GROSS
-    return scale if len(ratios) >= (_ENOUGH_DRAFTS if gross else _ENOUGH) else 1.0
+    enough = _ENOUGH_DRAFTS if scale < 1 / _GROSS else _ENOUGH
+    return min(max(scale, 1 / _MOST), _MOST) if len(ratios) >= enough else 1.0

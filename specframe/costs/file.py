@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
+import os
 from pathlib import Path
 
 import attrs
@@ -31,7 +33,7 @@ def read_costs(path: Path) -> CostModel:
         return structure(CostModel, json.loads(path.read_text(encoding="utf-8")))
     except OSError as error:
         raise UsageError(f"cannot read {path}: {error.strerror}") from None
-    except ValueError as error:
+    except (ValueError, OverflowError, RecursionError) as error:
         raise UsageError(f"{path} holds no measured costs ({error})") from None
 
 
@@ -60,14 +62,25 @@ def read_cached(path: Path) -> CostModel | None:
         return None
 
 
+def check_writable(path: Path) -> None:
+    """Make the folder of a file where it is missing, before long work goes into what the file is to hold.
+
+    Raises:
+        SpecframeError: the folder cannot be made, or nothing can be written into it.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise SpecframeError(f"cannot write {path}: {error.strerror}") from None
+    if not os.access(path.parent, os.W_OK):
+        raise SpecframeError(f"cannot write {path}: {os.strerror(errno.EACCES)}")
+
+
 def write_costs(path: Path, costs: CostModel) -> None:
     """Write a file, and its folder where it is missing.
 
     Raises:
         SpecframeError: it cannot be written.
     """
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise SpecframeError(f"cannot write {path}: {error.strerror}") from None
+    check_writable(path)
     write_whole(path, (json.dumps(attrs.asdict(costs), indent=1) + "\n").encode())

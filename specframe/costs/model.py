@@ -8,8 +8,10 @@ from collections.abc import Sequence
 
 import attrs
 
-from specframe.costs.curve import Curve
+from specframe.costs.curve import LONGEST, Curve
 from specframe.ops.machine import Machine
+
+_SHORTEST, _WIDEST = 1e-9, 4096
 
 
 @attrs.frozen(slots=True, kw_only=True)
@@ -70,12 +72,14 @@ class CostModel:
     skip_s: float
 
     def __attrs_post_init__(self) -> None:
-        if not self.pass_s(1) > 0:
-            raise ValueError("a target pass of one node must take more than 0 seconds")
-        if self.width < 1:
-            raise ValueError("width must be 1 or more")
-        if not all(0 <= seconds < float("inf") for seconds in (self.draft_s, self.skip_s)):
-            raise ValueError("draft_s and skip_s must be 0 or more")
+        if not self.pass_s(1) >= _SHORTEST:
+            raise ValueError(f"a target pass of one node must take {_SHORTEST:g} seconds or more")
+        if not 1 <= self.width <= _WIDEST:
+            raise ValueError(f"width must be 1 to {_WIDEST}")
+        if self.context < 0:
+            raise ValueError("context must be 0 or more")
+        if not all(0 <= seconds <= LONGEST for seconds in (self.draft_s, self.skip_s)):
+            raise ValueError(f"draft_s and skip_s must be 0 to {LONGEST:g}")
 
     @property
     def name(self) -> str:

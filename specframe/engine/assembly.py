@@ -19,6 +19,7 @@ from specframe.engine.drafting.protocol import Drafting
 from specframe.engine.engine import Engine
 from specframe.engine.faults import checked, naming
 from specframe.engine.known_costs import KnownCosts
+from specframe.engine.measuring import POSITIONS
 from specframe.errors import UsageError, unknown_name
 from specframe.model.loading import open_pretrained
 from specframe.model.target import Target
@@ -71,7 +72,8 @@ def build_engine(
         tree=common_tree(chosen) or "top-k",
         sampling=config.sampling,
         cuda_graph=wants_cuda_graph(config, target.device),
-        budgeted=wants_costs(config, target.device),
+        # A context too short to measure in has no room for large trees either.
+        budgeted=wants_costs(config, target.device) and target.max_positions >= POSITIONS,
         data=shipped_data(manager),
     )
 

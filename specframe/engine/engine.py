@@ -120,12 +120,14 @@ class Engine:
         with lock.enter() as ticket, self._prefix_cache.unless_it_fails(), naming(self.config):
             self._observers.generation_started(self.config)
             clock.start()
-            for chunk in self._chunks(generation):
-                clock.lap("other")
-                with lock.paused(ticket):
-                    yield chunk
-                clock.lap("consumer")
-            self.drafting.finish()
+            try:
+                for chunk in self._chunks(generation):
+                    clock.lap("other")
+                    with lock.paused(ticket):
+                        yield chunk
+                    clock.lap("consumer")
+            finally:  # of one that its consumer leaves, too
+                self.drafting.finish()
             self.steps = generation.recorder.steps()
             self.report = generation.recorder.report(
                 self.config,

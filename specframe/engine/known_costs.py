@@ -16,13 +16,13 @@ import torch
 
 from specframe.config import AUTO, RunConfig
 from specframe.contracts.protocols import Drafter, GatherBackend
-from specframe.costs.file import cached_path, read_cached, read_pinned, write_costs
+from specframe.costs.file import cached_path, check_writable, read_cached, read_pinned, write_costs
 from specframe.costs.model import CostModel, Setup
 from specframe.engine.measuring import measure_costs
-from specframe.errors import SpecframeError
+from specframe.errors import SpecframeError, UsageError
 from specframe.model.loading import cache_directory
 from specframe.model.target import Target
-from specframe.ops.contention import watch_contention
+from specframe.ops.contention import ContentionWatch
 from specframe.ops.machine import Machine
 
 _log = logging.getLogger(__name__)
@@ -67,7 +67,7 @@ class KnownCosts:
             make_backend: returns a gather backend of the run.
 
         Raises:
-            UsageError: the file is of something else.
+            UsageError: the file is of something else, or missing and not called .json.
             SpecframeError: it cannot be written.
         """
         setup = setup_of(config, target, drafter, options)
@@ -75,7 +75,15 @@ class KnownCosts:
             path = Path(config.costs)
             if os.path.lexists(path):
                 return cls(read_pinned(path, setup))
-            measured = _measured(target, drafter, make_backend, setup)
+            if path.suffix != ".json":
+                raise UsageError(
+                    f"there is no file of costs {config.costs!r}; allowed: auto, off, or a file, which is "
+                    "written where it is missing and its name ends in .json"
+                )
+            check_writable(path)
+            measured = _measured(target, drafter, make_backend, setup, path)
+            if os.path.lexists(path):  # another run was faster: both go by its costs
+                return cls(read_pinned(path, setup))
             write_costs(path, measured.costs)
             return cls(measured.costs)
         path = cached_path(cache_directory(), setup, Machine.of(target.device))
@@ -114,15 +122,25 @@ def setup_of(config: RunConfig, target: Target, drafter: Drafter, options: Any) 
 
 
 def _measured(
-    target: Target, drafter: Drafter, make_backend: Callable[[], GatherBackend], setup: Setup
+    target: Target,
+    drafter: Drafter,
+    make_backend: Callable[[], GatherBackend],
+    setup: Setup,
+    path: Path | None = None,
 ) -> _Measured:
-    began = perf_counter()
-    with watch_contention() as contention:
-        costs = measure_costs(target, drafter, make_backend, setup)
-    how = "while other programs ran, so not for good" if contention.found else "once"
+    """Return costs measured now, and say so in a line; ``path`` is where the user pins them."""
+    began, watch, threads = perf_counter(), ContentionWatch(), torch.get_num_threads()
+    costs = measure_costs(target, drafter, make_backend, setup)
+    is_quiet = not watch.found
+    if is_quiet:
+        how = "once"
+    elif path is None:
+        how = "while other programs ran, so not for good"
+    else:
+        how = f"while other programs ran; without {path} it is measured again"
     print(
-        f"specframe: measured what {setup.model} costs in {setup.dtype} on {torch.get_num_threads()} threads "
-        f"({perf_counter() - began:.1f} s, {how})",
+        f"specframe: measured what {setup.model} costs in {setup.dtype} on {threads} "
+        f"thread{'s' if threads > 1 else ''} ({perf_counter() - began:.1f} s, {how})",
         file=sys.stderr,
     )
-    return _Measured(costs, not contention.found)
+    return _Measured(costs, is_quiet)

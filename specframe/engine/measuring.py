@@ -26,11 +26,14 @@ MOST_SECONDS = 2.0
 # Numbers of nodes to measure, the most telling first.
 _NODES = (1, 8, 4, 16, 2, 32, 6, 12, 3, 24)
 _ROWS = (512, 2048, 8192)
-_SHORT, _LONG = 32, 224
+# Tokens of context, and how many more to read: the most that there is time for.
+_SHORT, _MORE_TOKENS = 32, (192, 96)
 # A token of a prefill against one more node of a draft tree: without the LM head, and in larger products.
 _OF_A_NODE = 0.6
 _RUNS = 4
 _LEVELS = 2
+# Positions that all of it takes.
+POSITIONS = _SHORT + max(_MORE_TOKENS) + max(_NODES)
 # A made-up text repeats these tokens, so that there is a path of the context to draft.
 _PATTERN = torch.arange(16) * 31
 
@@ -90,7 +93,7 @@ def measure_costs(
     with target.request_lock.enter():
         deadline = _Deadline(MOST_SECONDS)
         ids = _PATTERN[torch.arange(_SHORT) % len(_PATTERN)].to(target.device) % target.vocab_size
-        target.begin(_LONG + _NODES[-1] + max(_NODES), feature_layers=drafter.feature_layers)
+        target.begin(POSITIONS, feature_layers=drafter.feature_layers)
         features = target.prefill(ids).features
         head = _Head(drafter, make_backend, _Deadline(MOST_SECONDS * 0.2))
         drafts = _Drafts(drafter, head.store, ids, features)
@@ -123,8 +126,9 @@ def _passes(target: Target, most: int, drafts: _Drafts, deadline: _Deadline) -> 
     _timed_pass(target, 1)
     for run in range(_RUNS):
         for nodes in sizes:
-            known = found.get(nodes) or found.get(8) or [0.0]
-            if (run or len(found) >= 2) and min(known) > deadline.left:
+            # Of a number that was never tried: a pass of fewer nodes says how long it may take.
+            known = min(found.get(nodes) or [min(found.get(8, [0.0])) * max(nodes / 8, 1)])
+            if (run or len(found) >= 2) and known > deadline.left:
                 continue
             found.setdefault(nodes, []).append(_timed_pass(target, nodes))
             drafts.measure_next()
@@ -134,7 +138,9 @@ def _passes(target: Target, most: int, drafts: _Drafts, deadline: _Deadline) -> 
 def _timed_pass(target: Target, nodes: int) -> float:
     """Return the seconds of one target pass over a chain of nodes, of which nothing is kept."""
     index = torch.arange(nodes, device=target.device)
-    tree = DraftTree(index + 1, index - 1, index, torch.zeros(nodes, device=target.device))
+    tree = DraftTree(
+        (index + 1) % target.vocab_size, index - 1, index, torch.zeros(nodes, device=target.device)
+    )
     spent = _seconds(lambda: target.tree_pass(tree), target.device)
     target.commit(())
     return spent
@@ -143,14 +149,16 @@ def _timed_pass(target: Target, nodes: int) -> float:
 def _context(target: Target, pass_s: Curve, deadline: _Deadline) -> Curve:
     """Return what a token of context adds to a pass by nodes, as far as time is left to read more of it."""
     sizes = [1, 8]
-    prefill = _OF_A_NODE * (_LONG - _SHORT) / 8 * (pass_s(16) - pass_s(8)) + pass_s(8)
-    if deadline.left < prefill + 2 * sum(pass_s(nodes) for nodes in sizes):
+    token = _OF_A_NODE / 8 * (pass_s(16) - pass_s(8))
+    known = 2 * sum(pass_s(nodes) for nodes in sizes) + pass_s(8)
+    more = next((tokens for tokens in _MORE_TOKENS if known + tokens * token < deadline.left), 0)
+    if not more:
         return Curve.of({1: 0.0})
-    target.prefill(torch.arange(_LONG - _SHORT, device=target.device) * 37 % target.vocab_size)
+    target.prefill(torch.arange(more, device=target.device) * 37 % target.vocab_size)
     added = {}
     for nodes in sizes:
         spent = min(_timed_pass(target, nodes) for _ in range(_RUNS if deadline.left > 0 else 2))
-        added[nodes] = max(spent - pass_s(nodes), 0.0) / (_LONG - _SHORT)
+        added[nodes] = max(spent - pass_s(nodes), 0.0) / more
     return Curve.of(added)
 
 
@@ -174,7 +182,8 @@ class _Head:
         capacity = min(_ROWS[-1], head.vocab_size)
         nothing = torch.empty(0, dtype=torch.int64, device=device)
         self.store = VocabularyStore(head, make_backend(), capacity=capacity, pinned_ids=nothing)
-        hidden = torch.randn(self.width, head.hidden_size, device=device).to(head.dtype)
+        source = torch.Generator().manual_seed(0)
+        hidden = torch.randn(self.width, head.hidden_size, generator=source).to(device, head.dtype)
 
         def timed(backend: GatherBackend, states: int) -> float:
             def call() -> object:

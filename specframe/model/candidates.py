@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from specframe.contracts.kinds import ForwardName
-from specframe.errors import UsageError
+from specframe.errors import UsageError, one_line
 from specframe.model.fastest import remembered
 from specframe.model.forward import Forward, attention_windows
 from specframe.model.lean.architecture import why_not
@@ -82,15 +82,22 @@ def build_forward(
         UsageError: ``openvino`` was asked for and cannot run it.
     """
     reason = None if chosen == "lean" else why_not_openvino(parts)
-    if chosen == "auto" and reason is None:
+    by_measurement = chosen == "auto"
+    if by_measurement and reason is None:
         chosen = remembered(parts.config, parts.dtype) or chosen
     if chosen != "openvino":
         return "lean", LeanForward(parts, windows)
     if reason is not None:
         raise UsageError(f"target forward 'openvino' cannot run {name}: {reason}")
-    from specframe.model.openvino.forward import OpenVinoForward
+    try:
+        from specframe.model.openvino.forward import OpenVinoForward
 
-    return "openvino", OpenVinoForward(parts, windows)
+        return "openvino", OpenVinoForward(parts, windows)
+    except Exception as error:  # a library of its own may fail in any way
+        if not by_measurement:
+            raise UsageError(f"target forward 'openvino' cannot run {name}: {one_line(error)}") from error
+        _log.warning("target forward 'openvino' does not run %s, lean does: %s", name, one_line(error))
+        return "lean", LeanForward(parts, windows)
 
 
 def why_not_openvino(parts: DecoderParts) -> str | None:

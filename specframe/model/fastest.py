@@ -37,8 +37,8 @@ def remember(config: Any, dtype: torch.dtype, forward: ForwardName) -> None:
         dtype: of its weights.
         forward: the fastest.
     """
-    path = _path(config, dtype)
     with contextlib.suppress(OSError, SpecframeError):
+        path = _path(config, dtype)
         path.parent.mkdir(parents=True, exist_ok=True)
         write_whole(path, (json.dumps({"forward": forward}) + "\n").encode())
 
@@ -47,7 +47,7 @@ def remembered(config: Any, dtype: torch.dtype) -> ForwardName | None:
     """Return what ``remember`` was told of such decoders on this machine, or None."""
     try:
         forward = json.loads(_path(config, dtype).read_text(encoding="utf-8"))["forward"]
-    except (OSError, ValueError, TypeError, KeyError):
+    except Exception:  # a file of a cache can be broken in any way, and so can the installation
         return None
     return forward if forward in get_args(ForwardName) else None
 

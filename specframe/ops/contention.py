@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import resource
-from collections.abc import Iterator
-from contextlib import contextmanager
 from time import perf_counter
 
-import attrs
 import torch
 
 # How often in a second a thread has to give way where nothing else runs, at most: there it is some 15 times,
@@ -15,24 +12,17 @@ import torch
 QUIET = 50
 
 
-@attrs.define
-class Contention:
-    """What is known once the time is over.
+class ContentionWatch:
+    """Tells whether other programs wanted the CPU since it began, by how often this process gave way."""
 
-    Attributes:
-        found: other programs wanted the CPU.
-    """
+    def __init__(self) -> None:
+        self._began, self._before = perf_counter(), _switches()
 
-    found: bool = False
-
-
-@contextmanager
-def watch_contention() -> Iterator[Contention]:
-    """Tell whether other programs want the CPU during a block of code, by how often it has to give way."""
-    began, before, contention = perf_counter(), _switches(), Contention()
-    yield contention
-    seconds = max(perf_counter() - began, 0.1)
-    contention.found = _switches() - before > QUIET * torch.get_num_threads() * seconds
+    @property
+    def found(self) -> bool:
+        """Whether they did, so far."""
+        seconds = max(perf_counter() - self._began, 0.1)
+        return _switches() - self._before > QUIET * torch.get_num_threads() * seconds
 
 
 def _switches() -> int:

@@ -14,7 +14,7 @@ import torch
 from command_line import CommandLine
 from paper_machines import FLAT, IN_PROPORTION, paper_costs
 from tiny_engines import PROMPT, endless_target, repetitive_target
-from tiny_models import reference_greedy
+from tiny_models import reference_greedy, tiny_model, tiny_tokenizer
 
 from specframe.config import RunConfig
 from specframe.contracts.clock import PhaseClock
@@ -25,6 +25,7 @@ from specframe.engine.assembly import build_engine
 from specframe.engine.drafting.planned import PlannedDrafting
 from specframe.engine.engine import Engine
 from specframe.errors import SpecframeError, UsageError
+from specframe.model.loading import LoadedModel
 from specframe.model.target import Target
 from specframe.ops import contention
 from specframe_plugins.drafters.eagle.checkpoint import save_head
@@ -171,6 +172,33 @@ def test_a_request_that_waits_for_its_consumer_does_not_go_on_over_a_measurement
         next(chunks)
 
 
+@pytest.mark.parametrize("drafter", ["draft-model", "lookup"])
+def test_a_tiny_vocabulary_is_measured_too(measured: Path, drafter: str) -> None:
+    target = Target(LoadedModel(tiny_model("llama", vocab_size=5), tiny_tokenizer(5), "five"))
+    options = {"drafter": {"layers": 1}} if drafter == "draft-model" else {}
+    engine = build_engine(RunConfig(dtype="float32", drafter=drafter, options=options), target=target)
+    assert planned(engine).costs.pass_s(1) > 0
+
+
+def test_a_measurement_leaves_random_numbers_as_they_are(head: Path, measured: Path) -> None:
+    target = repetitive_target()
+    torch.manual_seed(7)
+    expected = torch.rand(3)
+    torch.manual_seed(7)
+    engine_for(head, target)
+    assert torch.equal(torch.rand(3), expected)
+
+
+def test_a_request_that_drafts_nothing_says_nothing_of_the_costs_of_one_that_was_left(head: Path) -> None:
+    engine = engine_for(head, endless_target())
+    chunks = engine.stream(PROMPT, 40)
+    for _ in range(8):
+        next(chunks)
+    chunks.close()
+    report = engine.generate(PROMPT, 1)
+    assert (report.costs, report.cost_error) == (None, None)
+
+
 class SlowTime:
     """A clock that hardly moves unless a test moves it."""
 
@@ -268,6 +296,15 @@ def test_a_pinned_file_of_something_else_is_refused(head: Path, tmp_path: Path) 
     write_costs(path := tmp_path / "costs.json", paper_costs())
     with pytest.raises(UsageError, match="was measured with model paper, and this run has tiny-llama"):
         engine_for(head, costs=str(path))
+
+
+@pytest.mark.parametrize("name", ["of", "sometimes/", "costs.txt"])
+def test_a_file_that_is_not_there_and_not_called_json_is_refused(
+    head: Path, tmp_path: Path, measured: Path, name: str
+) -> None:
+    with pytest.raises(UsageError, match=r"there is no file of costs .*allowed: auto, off, or a file"):
+        engine_for(head, costs=f"{tmp_path}/{name}")
+    assert not measured.exists()
 
 
 def test_without_costs_trees_have_a_fixed_size_and_nothing_is_measured(

@@ -212,6 +212,19 @@ def test_a_request_goes_by_the_costs_that_its_report_names(llama: Target) -> Non
     assert report.drafts == PassesPerDraft(active=0, full=0, copied=0, none=report.target_passes)
 
 
+def test_drafts_that_had_to_catch_up_are_told_from_others(
+    llama: Target, decide: Callable[[Any], None]
+) -> None:
+    decide(forced(["active", "none", "none", "active"]))
+    drafting = planned_drafting(llama)
+    drafting._keep = lambda costs: None
+    engine = planned_engine(llama)
+    engine.drafting = drafting
+    engine.generate(PROMPT, 9)
+    seen = [(step.head_drafted, step.caught_up) for step in drafting._seen]
+    assert seen[:5] == [(True, False), (False, False), (False, False), (True, True), (True, False)]
+
+
 def test_a_turn_that_ends_without_drafts_can_be_gone_on_from(
     llama: Target, decide: Callable[[Any], None]
 ) -> None:

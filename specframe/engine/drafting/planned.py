@@ -19,6 +19,7 @@ from specframe.engine.drafting.active import ActiveDrafting
 from specframe.engine.drafting.step_budget import StepBudget
 from specframe.engine.tree_check import misshapen
 from specframe.model.target import Prefill
+from specframe.ops.contention import ContentionWatch
 from specframe.vocabulary.protocol import DraftVocabulary
 
 # Passes without a draft that drafter and strategy are told of at once: bounds the features that are kept.
@@ -82,7 +83,7 @@ class PlannedDrafting:
         self._filled = inner.figures.filled
         inner.figures.others = () if whole is None else (whole,)
         self._can_stop = self.drafter.can_pause and not self.drafter.copies_context
-        self._paused = False
+        self._paused = self._begun = False
         self._accepted: tuple[int, ...] = ()
         self._untold = _Untold()
         # Of this request, and since the costs last changed.
@@ -92,8 +93,9 @@ class PlannedDrafting:
         self._begin(0)
 
     def _begin(self, context: int) -> None:
-        self._length, self._observed = context, []
+        self._length, self._observed, self._watch = context, [], ContentionWatch()
         self._accepted, self._untold = (), _Untold()
+        self._behind = False  # the drafter has not read what the last pass emitted
         self.budget = StepBudget(self.costs, context, self.demands.max_depth)
         with blaming("drafter"):
             self.drafter.draft_within(self.budget)
@@ -111,6 +113,7 @@ class PlannedDrafting:
         self.figures.draft, self.figures.over = None, self._filled
         self.figures.costs = self.costs.name
         self._begin(len(prompt_ids))
+        self._begun = True
         self._inner.start(prompt_ids, prefill, generator, clock, kept)
         clock.split()  # what the prompt took says nothing about passes
 
@@ -157,6 +160,10 @@ class PlannedDrafting:
     def finish(self) -> None:
         """End a request: costs that its steps did not keep to are measured by them."""
         observed, self._observed = self._observed, []
+        if not self._begun:  # a request without a draft step
+            self.figures.costs = self.figures.cost_error = None
+            return
+        self._begun = False
         self.figures.cost_error = median(step.error for step in observed) if observed else None
         if self._keep is not None:
             self._seen += observed
@@ -164,7 +171,8 @@ class PlannedDrafting:
             if better is not None:
                 self.costs = better
                 self._seen.clear()
-                self._keep(better)
+                if not self._watch.found:
+                    self._keep(better)
 
     def _active(self, verdict: Verdict) -> list[bool]:
         active: list[bool] = self._filled.covered(verdict.emitted_ids).tolist()
@@ -175,6 +183,7 @@ class PlannedDrafting:
         seconds, budget = clock.split(), self.budget
         drafted = sum(seconds.get(phase, 0.0) for phase in ("draft_backbone", "draft_head", "draft_tree"))
         expected = budget.pass_s(nodes)
+        head_drafted = budget.kind in ("active", "full")
         self._observed.append(
             Observed(
                 nodes,
@@ -183,9 +192,11 @@ class PlannedDrafting:
                 expected,
                 0.0 if self._paused else drafted,
                 budget.expected_draft_s,
-                budget.kind in ("active", "full"),
+                head_drafted,
+                caught_up=head_drafted and self._behind,
             )
         )
+        self._behind = not head_drafted
 
     def _tell_drafter(self) -> None:
         """Let the drafter read what was emitted without it."""

@@ -51,6 +51,10 @@ def broken(**changes: Any) -> str:
         broken(pass_s={"sizes": [1], "seconds": [0.0]}),
         broken(draft_s=-1.0),
         broken(width=0),
+        broken(width=10**400),
+        broken(draft_s=10**400),
+        broken(pass_s={"sizes": [1], "seconds": [5e-324]}),
+        "[" * 100_000,
         broken(unheard=1),
     ],
 )

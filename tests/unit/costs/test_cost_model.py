@@ -61,10 +61,11 @@ def test_costs_are_called_by_what_they_say() -> None:
 @pytest.mark.parametrize(
     ("changes", "complaint"),
     [
-        ({"pass_s": paper_costs().pass_s.scaled(0.0)}, "more than 0"),
-        ({"width": 0}, "width must be 1 or more"),
-        ({"draft_s": -1.0}, "0 or more"),
-        ({"skip_s": float("nan")}, "0 or more"),
+        ({"pass_s": paper_costs().pass_s.scaled(0.0)}, "1e-09 seconds or more"),
+        ({"width": 0}, "width must be 1 to 4096"),
+        ({"draft_s": -1.0}, "draft_s and skip_s must be 0 to 1e"),
+        ({"skip_s": float("nan")}, "draft_s and skip_s must be 0 to 1e"),
+        ({"context": -1}, "context must be 0 or more"),
     ],
 )
 def test_costs_that_no_machine_has_are_refused(changes: dict[str, object], complaint: str) -> None:

@@ -83,9 +83,11 @@ def test_sizes_that_were_not_seen_give_way_to_those_that_were() -> None:
         ((1, 2), (1.0,), "as many sizes as seconds"),
         ((2, 1), (1.0, 2.0), "must rise"),
         ((1, 1), (1.0, 2.0), "must rise"),
-        ((1,), (-1.0,), "0 or more"),
-        ((1,), (math.nan,), "0 or more"),
-        ((1,), (math.inf,), "0 or more"),
+        ((1,), (-1.0,), "0 to 1e"),
+        ((1,), (math.nan,), "0 to 1e"),
+        ((1,), (math.inf,), "0 to 1e"),
+        ((-1, 1), (1.0, 1.0), "sizes of a curve must be 0 to"),
+        ((1, 2), (2.0, 1.0), "must not fall"),
     ],
 )
 def test_what_is_no_curve_is_refused(

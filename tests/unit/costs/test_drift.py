@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Callable
 
+import attrs
 import pytest
 from paper_machines import SLOPED, paper_costs
 
@@ -132,6 +133,28 @@ def test_a_few_drafts_tell_that_they_were_misjudged_grossly() -> None:
 
 def test_a_few_drafts_that_are_off_by_less_say_nothing() -> None:
     assert refined(COSTS, [*copies(48, 0.0005, 0.0005), *steps(4, drafts=0.6)]) is None
+
+
+def test_a_few_drafts_that_were_thought_far_too_cheap_say_nothing() -> None:
+    assert refined(COSTS, [*copies(48, 0.0005, 0.0005), *steps(4, drafts=4.0)]) is None
+
+
+def test_drafts_that_had_to_catch_up_say_nothing() -> None:
+    late = [attrs.evolve(step, caught_up=True) for step in steps(48, drafts=3.0)]
+    assert refined(COSTS, late) is None
+
+
+@pytest.mark.parametrize("seconds", [-1.0, 0.0, float("inf"), float("nan")])
+def test_a_clock_that_is_broken_says_nothing(seconds: float) -> None:
+    broken = [attrs.evolve(step, pass_s=seconds, draft_s=seconds) for step in steps(48)]
+    assert refined(COSTS, broken) is None
+    assert broken[0].error >= 0
+
+
+def test_costs_are_never_scaled_to_nothing() -> None:
+    found = refined(COSTS, steps(48, drafts=1e-9))
+    assert found is not None
+    assert found.draft_s == pytest.approx(COSTS.draft_s / 32)
 
 
 def test_the_error_of_a_step_is_a_share_of_what_it_took() -> None:

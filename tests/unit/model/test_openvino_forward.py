@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from tiny_models import MODEL_TYPES, tiny_tokenizer
 
 from specframe.contracts.tree import DraftTree
 from specframe.engine import forwards as forwards_module
-from specframe.engine.forwards import compare_forwards
+from specframe.engine.forwards import ForwardTimes, compare_forwards
 from specframe.errors import UsageError
 from specframe.model.fastest import remember
 from specframe.model.forward import attention_windows
@@ -23,6 +24,7 @@ from specframe.model.loading import CACHE_VARIABLE, LoadedModel, load_pretrained
 from specframe.model.openvino.forward import OpenVinoForward
 from specframe.model.target import Target, TreePass
 from specframe.model.transformers_forward import TransformersForward
+from specframe.ops import contention
 
 pytestmark = pytest.mark.numbers
 
@@ -173,29 +175,42 @@ def test_a_broken_note_counts_as_none(own_cache: Path, content: str) -> None:
     assert taken_by_auto() == "lean"
 
 
-@pytest.mark.parametrize("slow", ["lean", "openvino"])
-def test_the_forward_with_the_shorter_passes_is_the_fastest(
-    own_cache: Path, monkeypatch: pytest.MonkeyPatch, slow: str
-) -> None:
-    time, tree_pass = [0.0], Target.tree_pass
-
-    def timed(self: Target, tree: DraftTree) -> TreePass:
-        time[0] += 2.0 if self.forward_name == slow else 1.0
-        return tree_pass(self, tree)
-
-    monkeypatch.setattr(forwards_module, "perf_counter", lambda: time[0])
-    monkeypatch.setattr(Target, "tree_pass", timed)
-    folder = own_cache / "model"
+@pytest.fixture
+def compared(own_cache: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[float], tuple[ForwardTimes, str]]:
+    """Compare forwards where a pass of openvino takes so many times as long, and say what auto takes then."""
+    time, tree_pass, folder = [0.0], Target.tree_pass, own_cache / "model"
     model_of("llama").save_pretrained(folder)
     tiny_tokenizer().save_pretrained(folder)
-    found = compare_forwards(str(folder), torch.float32)
-    assert found is not None
-    assert found.fastest != slow
-    assert {name: set(seconds) for name, seconds in found.seconds.items()} == {
-        slow: {2.0},
-        found.fastest: {1.0},
-    }
-    assert Target(load_pretrained(str(folder), torch.float32)).forward_name == found.fastest
+    monkeypatch.setattr(forwards_module, "perf_counter", lambda: time[0])
+    monkeypatch.setattr(contention, "QUIET", float("inf"))
+
+    def run(openvino: float) -> tuple[ForwardTimes, str]:
+        def timed(self: Target, tree: DraftTree) -> TreePass:
+            time[0] += openvino if self.forward_name == "openvino" else 1.0
+            return tree_pass(self, tree)
+
+        monkeypatch.setattr(Target, "tree_pass", timed)
+        times = compare_forwards(str(folder), torch.float32)
+        assert times is not None
+        return times, Target(load_pretrained(str(folder), torch.float32)).forward_name
+
+    return run
+
+
+@pytest.mark.parametrize(("openvino", "taken"), [(0.5, "openvino"), (0.95, "lean"), (2.0, "lean")])
+def test_auto_takes_it_from_then_on_where_it_is_clearly_faster(
+    compared: Callable[[float], tuple[ForwardTimes, str]], openvino: float, taken: str
+) -> None:
+    times, now_taken = compared(openvino)
+    assert times.seconds["openvino"] == pytest.approx([openvino] * 5)
+    assert times.taken == now_taken == taken
+
+
+def test_a_comparison_beside_other_programs_changes_nothing(
+    compared: Callable[[float], tuple[ForwardTimes, str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(contention, "QUIET", -1.0)
+    assert compared(0.5)[1] == "lean"
 
 
 def test_one_forward_alone_is_not_compared(own_cache: Path) -> None:

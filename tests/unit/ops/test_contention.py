@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from specframe.ops import contention
-from specframe.ops.contention import watch_contention
+from specframe.ops.contention import ContentionWatch
 
 
 @pytest.mark.parametrize(("a_second", "found"), [(0, False), (40, False), (150, True)])
@@ -16,9 +16,9 @@ def test_giving_way_often_means_that_other_programs_run(
     now = [0.0]
     monkeypatch.setattr(contention, "perf_counter", lambda: now[0])
     monkeypatch.setattr(contention, "_switches", lambda: int(now[0] * a_second * torch.get_num_threads()))
-    with watch_contention() as watched:
-        now[0] = 2.0
-    assert watched.found is found
+    watch = ContentionWatch()
+    now[0] = 2.0
+    assert watch.found is found
 
 
 def test_the_system_counts_how_often_a_process_gave_way() -> None:
