@@ -27,7 +27,7 @@ def _settings_come_from_the_test(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(scope="session")
 def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A random Llama of two layers whose heads two ranks can share, with a tokenizer of words."""
+    """A random Llama whose heads two ranks can share, with a tokenizer of words."""
     return save_target(tmp_path_factory.mktemp("models") / "tiny")
 
 
