@@ -6,10 +6,12 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import attrs
+from specframe_vllm import metrics
 
 SCRIPT = Path(__file__).with_name("run_engine.py")
 
@@ -42,7 +44,7 @@ def answer_in_a_process(
     given.write_text(json.dumps(config), encoding="utf-8")
     done = subprocess.run(
         [sys.executable, str(SCRIPT), str(given), str(found)],
-        env=os.environ | environment,
+        env=_without_ours(os.environ) | environment,
         capture_output=True,
         text=True,
         timeout=timeout,
@@ -51,3 +53,8 @@ def answer_in_a_process(
     log = done.stdout + done.stderr
     assert done.returncode == 0, log[-4000:]
     return ProcessOutcome(**json.loads(found.read_text(encoding="utf-8")), log=log)
+
+def _without_ours(environment: Mapping[str, str]) -> dict[str, str]:
+    """Return an environment without the metrics of this process, which a child would add to its own."""
+    return {name: value for name, value in environment.items() if name != metrics.VARIABLE}
+
