@@ -55,8 +55,10 @@ CONFIGURATIONS = (
     Configuration("no drafting", drafts=False),
     Configuration("full vocabulary", drafts=True),
     Configuration("nanospec", drafts=True, settings={"strategy": "nanospec"}),
-    Configuration("nanospec per request", drafts=True, settings={"strategy": "nanospec", "scope": "request"}),
-    Configuration("static 8192", drafts=True, settings={"strategy": "static", "options": {"size": "8192"}}),
+    Configuration(
+        "nanospec per request", drafts=True, settings={"strategy": "nanospec", "sets": "per_request"}
+    ),
+    Configuration("static 8192", drafts=True, settings={"strategy": "static", "size": "8192"}),
 )
 
 
@@ -71,8 +73,8 @@ class Measurement:
         tokens: emitted by all requests.
         seconds: for all of them.
         tau: tokens per target pass and request; 1 without drafting.
-        head_ms: of the drafting head per call; None where the plugin is not in it.
-        active: rows of the active set at the end; likewise.
+        head_ms: of the choice of drafted tokens per step of a chain; None without drafting.
+        active: tokens that were active at the last step, per request; None without the plugin.
         texts: ids of every request, to compare.
     """
 
@@ -112,6 +114,8 @@ def serve(connection: Connection, configuration: Configuration, arguments: argpa
         **chosen,
     )
     sampling = SamplingParams(temperature=0, max_tokens=arguments.tokens, ignore_eos=True)
+    if configuration.drafts:
+        llm.collective_rpc(_time_head)
     connection.send("loaded")
     while (asked := connection.recv()) is not None:
         chats = [[{"role": "user", "content": prompt}] for prompt in asked]
@@ -125,11 +129,29 @@ def serve(connection: Connection, configuration: Configuration, arguments: argpa
         connection.send((seconds, [list(answer.outputs[0].token_ids) for answer in answers], gained))
 
 
+_head = {"head_calls_total": 0.0, "head_seconds_total": 0.0}
+
+
+def _time_head(worker: Any) -> None:
+    """Have it timed how a worker of model runner V1 chooses drafted tokens, with the plugin or without."""
+    drafter = worker.model_runner.drafter
+    choose = drafter._greedy_sample
+
+    def timed(hidden: Any) -> Any:
+        start = time.perf_counter()
+        tokens = choose(hidden)
+        _head["head_seconds_total"] += time.perf_counter() - start
+        _head["head_calls_total"] += 1
+        return tokens
+
+    drafter._greedy_sample = timed
+
+
 def _counters() -> dict[str, float]:
-    """Return what vLLM and the plugin count, by name; the engine is in this process."""
+    """Return what vLLM, the plugin and `_time_head` count, by name; the engine is in this process."""
     from prometheus_client import REGISTRY
 
-    found: dict[str, float] = {}
+    found = dict(_head)
     for family in REGISTRY.collect():
         for sample in family.samples:
             if sample.name.startswith(
@@ -145,7 +167,11 @@ def _counters() -> dict[str, float]:
 def measure(arguments: argparse.Namespace) -> Iterator[Measurement]:
     """Start every configuration, and yield each one's answers to every batch, round by round."""
     # Read when vLLM is imported, in the processes that follow; the counters are in the engine's process.
-    os.environ |= {"VLLM_ENABLE_V1_MULTIPROCESSING": "0", "HF_HUB_OFFLINE": "1"}
+    os.environ |= {
+        "VLLM_ENABLE_V1_MULTIPROCESSING": "0",
+        "VLLM_ALLOW_INSECURE_SERIALIZATION": "1",  # a function is sent to the worker, which is this process
+        "HF_HUB_OFFLINE": "1",
+    }
     context, running = get_context("spawn"), []
     for configuration in CONFIGURATIONS:
         if arguments.only and configuration.name not in arguments.only:
@@ -177,7 +203,7 @@ def _measured(name: str, batch: int, number: int, answer: Any) -> Measurement:
     seconds, texts, gained = answer
     passes = gained.get("vllm:spec_decode_num_drafts_total", 0.0)
     accepted = gained.get("vllm:spec_decode_num_accepted_tokens_total", 0.0)
-    calls = gained.get("specframe_head_calls_total", 0.0)
+    calls = gained.get("head_calls_total", 0.0)
     return Measurement(
         configuration=name,
         batch=batch,
@@ -185,8 +211,8 @@ def _measured(name: str, batch: int, number: int, answer: Any) -> Measurement:
         tokens=sum(map(len, texts)),
         seconds=seconds,
         tau=1 + accepted / passes if passes else 1.0,
-        head_ms=1e3 * gained["specframe_head_seconds_total"] / calls if calls else None,
-        active=gained.get("specframe_active_rows"),
+        head_ms=1e3 * gained["head_seconds_total"] / calls if calls else None,
+        active=gained.get("specframe_active_tokens"),
         texts=texts,
     )
 
