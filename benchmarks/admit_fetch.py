@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from specframe.contracts.lm_head import OutputHead
-from specframe.registry.choice import DTYPES
+from specframe.registry.placement import DTYPES
 from specframe.vocabulary.store import VocabularyStore
 from specframe_plugins.gathers.torch import TorchGather
 

@@ -49,7 +49,8 @@ def main() -> None:
     weight = torch.randn(_ROWS[0], arguments.hidden).bfloat16()
     print("states  new width  known width")
     for n, x in zip((1, 3), hidden[:2], strict=True):
-        new, known = [], []
+        new: list[float] = []
+        known: list[float] = []
         for rows in range(1, _WIDTHS + 1):
             for taken in (new, known):
                 taken.append(_seconds(partial(_linear, weight[_ROWS[0] // 2 + rows :], x)))

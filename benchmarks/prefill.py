@@ -13,12 +13,11 @@ import torch
 
 from specframe.model.loading import load_pretrained
 from specframe.model.target import Target
-from specframe.registry.choice import DTYPES
-from specframe_plugins.vocabularies.nanospec import NanospecOptions
+from specframe.registry.placement import DTYPES
 
-# Top ids per position, and for how many of the last positions: none, and what `nanospec` asks for.
-_DEFAULTS = NanospecOptions()
-HARVESTS = {"none": (0, 0), "nanospec": (_DEFAULTS.harvest_topk, _DEFAULTS.prompt_window)}
+# Top ids per position, and for how many of the last positions: none, and what `nanospec` asks for
+# without measured costs.
+HARVESTS = {"none": (0, 0), "nanospec": (3, 32)}
 
 
 def main() -> None:

@@ -41,7 +41,10 @@ def main() -> None:
     prompts = {task.id: task.prompt for task in built_in_tasks()}
     (model,) = {row.report.model for row in rows}
     target = Target(load_pretrained(model, torch.bfloat16))
-    predictors = {str(path): predictor(load_head(path, target), target) for path in arguments.head}
+    embed_tokens, output_head = target.decoder.embed_tokens, target.output_head
+    predictors = {
+        str(path): predictor(load_head(path, target), embed_tokens, output_head) for path in arguments.head
+    }
     trials: Counter[tuple[str, int]] = Counter()
     hits: dict[str, Counter[tuple[str, int]]] = defaultdict(Counter)
     for row in rows:

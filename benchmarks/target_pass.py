@@ -17,7 +17,7 @@ from specframe.contracts.tree import DraftTree
 from specframe.model.loading import load_pretrained
 from specframe.model.target import Target
 from specframe.ops.packed_linear import PackedLinear
-from specframe.registry.choice import DTYPES
+from specframe.registry.placement import DTYPES
 
 
 def chain(target: Target, nodes: int) -> DraftTree:

@@ -74,7 +74,8 @@ class RunConfig:
     target_forward: ForwardName = option(
         "auto",
         help="What runs the target's layers: `transformers`; `lean`, faster, which `auto` takes on a CPU "
-        "where it reproduces the model; or `openvino` (an extra; in float32 on a CPU).",
+        "where it reproduces the model; or `openvino` (an extra; in float32 on a CPU), which `auto` takes "
+        "where `specframe doctor --costs` found it faster.",
         metavar="NAME",
     )
     cuda_graph: bool | None = option(

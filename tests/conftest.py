@@ -24,6 +24,7 @@ from specframe.engine.known_costs import KnownCosts, setup_of
 from specframe.model import loading
 from specframe.model.loading import CACHE_VARIABLE, cache_directory, load_pretrained
 from specframe.model.target import Target
+from specframe.ops import contention
 from specframe.ops.cpu import multiplies_bfloat16
 from specframe_plugins.drafters.eagle.checkpoint import save_head
 from specframe_plugins.drafters.eagle.model import EagleConfig, EagleHead
@@ -77,6 +78,7 @@ def measured(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     (folder / "models").symlink_to(models, target_is_directory=True)
     monkeypatch.setenv(CACHE_VARIABLE, str(folder))
     monkeypatch.setattr(KnownCosts, "of", _known_costs)
+    monkeypatch.setattr(contention, "QUIET", float("inf"))  # other tests run beside this one
     return folder / "costs"
 
 

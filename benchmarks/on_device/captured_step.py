@@ -85,7 +85,8 @@ def _compared(
     for seed, prompt_tokens in enumerate(sizes.prompts):
         requests = [RandomPasses(one, weights, seed, prompt_tokens) for one in (captured, eager)]
         for _ in range(sizes.steps):
-            found.append(compare(*(request.step() for request in requests), TOLERANCE[dtype]))
+            one, other = (request.step() for request in requests)
+            found.append(compare(one, other, TOLERANCE[dtype]))
             if found[-1] != "equal":
                 break  # their contexts may differ from here on
     counts = {kind: found.count(kind) for kind in ("equal", "tied", "different")}

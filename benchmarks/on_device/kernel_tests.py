@@ -23,7 +23,7 @@ from on_device.outcomes import VARIABLE
 from on_device.parts import Row, Setup
 
 # What tests/kernels has besides checks what a compiler or a page says, or needs the interpreter.
-ON_A_DEVICE = (
+ON_A_DEVICE: tuple[tuple[str, ...], ...] = (
     (
         "tests/kernels/test_admit.py",
         "tests/kernels/test_gather_rows.py",
@@ -32,7 +32,7 @@ ON_A_DEVICE = (
     ("tests/kernels/test_sparse_head_topk.py",),
     ("tests/kernels/test_indexed_head_topk.py",),
 )
-IN_MINIATURE = (
+IN_MINIATURE: tuple[tuple[str, ...], ...] = (
     (
         "tests/kernels/test_gather_rows.py",
         "tests/kernels/test_admit.py::test_after_a_reset_it_starts_anew",

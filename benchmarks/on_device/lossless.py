@@ -65,7 +65,8 @@ def _generate(checked: Checked, prompt: Tensor, new_tokens: int) -> list[int]:
         eos_token_id=stops or None,
         pad_token_id=stops[0] if stops else 0,
     )
-    output: Any = target.model.generate(ids, attention_mask=torch.ones_like(ids), generation_config=config)
+    model: Any = target.model
+    output = model.generate(ids, attention_mask=torch.ones_like(ids), generation_config=config)
     new: list[int] = output[0, len(prompt) :].tolist()
     return new
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Literal
 
 import attrs
@@ -31,7 +32,11 @@ from specframe_plugins.vocabularies.static import StaticVocabulary
 
 Strategy = Literal["full", "static", "nanospec"]
 
-GATHERS = {"torch": TorchGather, "triton": PackedGather, "triton-indexed": IndexedGather}
+GATHERS: dict[str, Callable[[], GatherBackend]] = {
+    "torch": TorchGather,
+    "triton": PackedGather,
+    "triton-indexed": IndexedGather,
+}
 
 
 @attrs.frozen(eq=False)

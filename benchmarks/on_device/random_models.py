@@ -36,7 +36,7 @@ def random_llama(sizes: dict[str, int], device: str) -> LoadedModel:
     Its weights are large enough that its text does not become one token repeated.
     """
     config = LlamaConfig(
-        **sizes,
+        **sizes,  # type: ignore[arg-type]  # one type for every keyword
         initializer_range=0.3 * (64 / sizes["hidden_size"]) ** 0.5,
         tie_word_embeddings=False,
         bos_token_id=None,

@@ -12,7 +12,9 @@ from specframe.costs.model import CostModel
 from specframe.engine.assembly import build_engine
 from specframe.engine.drafting.forecast import Forecast, forecast
 from specframe.engine.drafting.planned import PlannedDrafting
+from specframe.engine.forwards import ForwardTimes, compare_forwards
 from specframe.model.loading import default_model
+from specframe.registry.placement import find_dtype, resolve_placement
 
 Table = tuple[str, tuple[str, ...], list[tuple[str, ...]]]
 
@@ -43,9 +45,29 @@ def known_costs(options: DoctorOptions) -> CostModel:
     return drafting.costs
 
 
-def to_tables(costs: CostModel) -> Iterator[Table]:
+def compared_forwards(options: DoctorOptions) -> ForwardTimes | None:
+    """Return how fast each forward runs a target here; None where only one of them can.
+
+    Raises:
+        UsageError: there is no such model.
+    """
+    model = options.model or default_model()
+    config = resolve_placement(RunConfig(model=model, device=options.device, dtype=options.dtype))
+    return compare_forwards(model, find_dtype(config.dtype)) if config.device == "cpu" else None
+
+
+def to_tables(costs: CostModel, forwards: ForwardTimes | None = None) -> Iterator[Table]:
     """Yield title, headers and rows of every table."""
     setup, machine = costs.setup, costs.machine
+    if forwards is not None:
+        yield (
+            f"target pass by forward, ms; --target-forward auto takes {forwards.fastest} from now on",
+            ("nodes", *forwards.seconds),
+            [
+                (str(nodes), *(_ms(seconds) for seconds in row))
+                for nodes, *row in zip(forwards.nodes, *forwards.seconds.values(), strict=True)
+            ],
+        )
     where = f"{setup.model}, {setup.dtype} on {setup.device}, {setup.forward}, {machine.threads} threads"
     yield (
         f"target pass ({where}; {costs.context} tokens of context)",
@@ -88,6 +110,7 @@ def verdict(costs: CostModel) -> str:
         return (
             f"drafting does not pay here even if {_GOOD:.0%} of the drafter's best tokens are accepted: a "
             f"target pass of 4 nodes takes {costs.pass_s(4) / costs.pass_s(1):.1f} times as long as one of 1"
+            + ("; weights of fewer bits gain more here (llama.cpp)" if costs.setup.device == "cpu" else "")
         )
     least = min(one.acceptance for one in [good, *forecast(costs)] if one.speed >= _WORTH)
     return (
@@ -96,9 +119,13 @@ def verdict(costs: CostModel) -> str:
     )
 
 
-def to_values(costs: CostModel) -> dict[str, object]:
+def to_values(costs: CostModel, forwards: ForwardTimes | None = None) -> dict[str, object]:
     """Return the same as values of a JSON object."""
-    return {**attrs.asdict(costs), "forecast": [attrs.asdict(one) for one in forecast(costs)]}
+    return {
+        **attrs.asdict(costs),
+        "forecast": [attrs.asdict(one) for one in forecast(costs)],
+        "forwards": None if forwards is None else attrs.asdict(forwards),
+    }
 
 
 def _row(one: Forecast) -> tuple[str, ...]:

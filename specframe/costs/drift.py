@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from statistics import median
 
 import attrs
@@ -12,6 +12,8 @@ from specframe.costs.model import CostModel
 
 # Steps that say something about a machine, and how far their median must be from what was expected.
 _ENOUGH, _DRIFT = 24, 0.15
+# Drafts that were misjudged grossly are hardly made any more: a few of them count, if off so many times.
+_ENOUGH_DRAFTS, _GROSS = 4, 2.0
 # Passes over one number of nodes that are believed for themselves, and how far they move the curve at once.
 _ENOUGH_OF_A_SIZE, _SHARE = 4, 0.5
 
@@ -27,6 +29,7 @@ class Observed:
         expected_pass_s: by the cost model.
         draft_s: seconds of the draft.
         expected_draft_s: by the cost model.
+        head_drafted: the LM head drafted; otherwise the context alone, or nothing.
     """
 
     nodes: int
@@ -35,6 +38,7 @@ class Observed:
     expected_pass_s: float
     draft_s: float
     expected_draft_s: float
+    head_drafted: bool
 
     @property
     def error(self) -> float:
@@ -56,10 +60,11 @@ def refined(costs: CostModel, steps: Sequence[Observed]) -> CostModel | None:
         if step.pass_s > 0:
             by_nodes[step.nodes].append(step.pass_s / step.expected_pass_s)
     seen = {nodes: median(ratios) for nodes, ratios in by_nodes.items() if len(ratios) >= _ENOUGH_OF_A_SIZE}
-    drafted = [step.draft_s / step.expected_draft_s for step in steps if step.expected_draft_s > 0]
     passes = median([ratio for ratios in by_nodes.values() for ratio in ratios] or [1.0])
-    drafts = median(drafted) if len(drafted) >= _ENOUGH else 1.0
-    if all(abs(ratio - 1) <= _DRIFT for ratio in (passes, drafts, *seen.values())):
+    drafts = _scale_of(step for step in steps if step.head_drafted)
+    skips = _scale_of(step for step in steps if not step.head_drafted)
+    keeps = all(abs(ratio - 1) <= _DRIFT for ratio in (passes, drafts, *seen.values()))
+    if keeps and abs(skips - 1) * costs.skip_s <= _DRIFT * costs.pass_s(1):
         return None
     moved = {nodes: costs.pass_s(nodes) * ratio for nodes, ratio in seen.items()}
     return attrs.evolve(
@@ -71,5 +76,13 @@ def refined(costs: CostModel, steps: Sequence[Observed]) -> CostModel | None:
         head_s=costs.head_s.scaled(drafts),
         wide_head_s=costs.wide_head_s.scaled(drafts),
         whole_s=costs.whole_s.scaled(drafts),
-        skip_s=costs.skip_s * drafts,
+        skip_s=costs.skip_s * skips,
     )
+
+
+def _scale_of(drafts: Iterable[Observed]) -> float:
+    """Return how many times as long as expected drafts of one kind took in the median; 1 for too few."""
+    ratios = [draft.draft_s / draft.expected_draft_s for draft in drafts if draft.expected_draft_s > 0]
+    scale = median(ratios or [1.0])
+    gross = not 1 / _GROSS < scale < _GROSS
+    return scale if len(ratios) >= (_ENOUGH_DRAFTS if gross else _ENOUGH) else 1.0

@@ -22,9 +22,18 @@ from specframe.engine.measuring import measure_costs
 from specframe.errors import SpecframeError
 from specframe.model.loading import cache_directory
 from specframe.model.target import Target
+from specframe.ops.contention import watch_contention
 from specframe.ops.machine import Machine
 
 _log = logging.getLogger(__name__)
+
+
+@attrs.frozen(slots=True)
+class _Measured:
+    """Costs measured now, and whether nothing else ran meanwhile."""
+
+    costs: CostModel
+    is_quiet: bool
 
 
 @attrs.frozen(slots=True)
@@ -66,9 +75,9 @@ class KnownCosts:
             path = Path(config.costs)
             if os.path.lexists(path):
                 return cls(read_pinned(path, setup))
-            costs = _measured(target, drafter, make_backend, setup)
-            write_costs(path, costs)
-            return cls(costs)
+            measured = _measured(target, drafter, make_backend, setup)
+            write_costs(path, measured.costs)
+            return cls(measured.costs)
         path = cached_path(cache_directory(), setup, Machine.of(target.device))
 
         def keep(costs: CostModel) -> None:
@@ -77,10 +86,12 @@ class KnownCosts:
                 write_costs(path, costs)
 
         known = read_cached(path)
-        if known is None:
-            known = _measured(target, drafter, make_backend, setup)
-            keep(known)
-        return cls(known, keep)
+        if known is not None:
+            return cls(known, keep)
+        measured = _measured(target, drafter, make_backend, setup)
+        if measured.is_quiet:
+            keep(measured.costs)
+        return cls(measured.costs, keep)
 
 
 def setup_of(config: RunConfig, target: Target, drafter: Drafter, options: Any) -> Setup:
@@ -104,12 +115,14 @@ def setup_of(config: RunConfig, target: Target, drafter: Drafter, options: Any) 
 
 def _measured(
     target: Target, drafter: Drafter, make_backend: Callable[[], GatherBackend], setup: Setup
-) -> CostModel:
+) -> _Measured:
     began = perf_counter()
-    costs = measure_costs(target, drafter, make_backend, setup)
+    with watch_contention() as contention:
+        costs = measure_costs(target, drafter, make_backend, setup)
+    how = "while other programs ran, so not for good" if contention.found else "once"
     print(
         f"specframe: measured what {setup.model} costs in {setup.dtype} on {torch.get_num_threads()} threads "
-        f"({perf_counter() - began:.1f} s, once)",
+        f"({perf_counter() - began:.1f} s, {how})",
         file=sys.stderr,
     )
-    return costs
+    return _Measured(costs, not contention.found)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from itertools import count
+from itertools import cycle
 from time import perf_counter
 
 import torch
@@ -15,6 +15,7 @@ from specframe.contracts.protocols import Drafter, GatherBackend
 from specframe.contracts.tree import DraftTree, Verdict
 from specframe.costs.curve import Curve
 from specframe.costs.model import CostModel, Setup
+from specframe.engine.drafting.branches import Branches
 from specframe.model.target import Target
 from specframe.ops.machine import Machine
 from specframe.vocabulary.store import VocabularyStore
@@ -25,9 +26,13 @@ MOST_SECONDS = 2.0
 # Numbers of nodes to measure, the most telling first.
 _NODES = (1, 8, 4, 16, 2, 32, 6, 12, 3, 24)
 _ROWS = (512, 2048, 8192)
-_SHORT, _LONG = 32, 288
+_SHORT, _LONG = 32, 224
+# A token of a prefill against one more node of a draft tree: without the LM head, and in larger products.
+_OF_A_NODE = 0.6
 _RUNS = 4
 _LEVELS = 2
+# A made-up text repeats these tokens, so that there is a path of the context to draft.
+_PATTERN = torch.arange(16) * 31
 
 
 class FixedBudget:
@@ -84,12 +89,13 @@ def measure_costs(
     """
     with target.request_lock.enter():
         deadline = _Deadline(MOST_SECONDS)
-        ids = torch.arange(_SHORT, device=target.device) * 31 % target.vocab_size
+        ids = _PATTERN[torch.arange(_SHORT) % len(_PATTERN)].to(target.device) % target.vocab_size
         target.begin(_LONG + _NODES[-1] + max(_NODES), feature_layers=drafter.feature_layers)
         features = target.prefill(ids).features
-        pass_s = _passes(target, drafter.max_nodes, _Deadline(MOST_SECONDS * 0.6))
-        head = _Head(drafter, make_backend, deadline)
-        first, level_s, skip_s = _drafts(drafter, head.store, ids, features, deadline)
+        head = _Head(drafter, make_backend, _Deadline(MOST_SECONDS * 0.2))
+        drafts = _Drafts(drafter, head.store, ids, features)
+        pass_s = _passes(target, drafter.max_nodes, drafts, _Deadline(deadline.left * 0.6))
+        drafts.complete()
         context_s = _context(target, pass_s, deadline)
         return CostModel(
             setup=setup,
@@ -97,18 +103,21 @@ def measure_costs(
             pass_s=pass_s,
             context=_SHORT,
             context_s=context_s,
-            draft_s=max(first - head.one(_ROWS[0]), 0.0),
-            level_s=head.without(level_s),
+            draft_s=max(drafts.first_s - head.one(_ROWS[0]), 0.0),
+            level_s=head.without(drafts.level_s),
             head_s=head.one,
             wide_head_s=head.wide,
             width=head.width,
             whole_s=head.whole,
-            skip_s=skip_s,
+            skip_s=drafts.skip_s,
         )
 
 
-def _passes(target: Target, most: int, deadline: _Deadline) -> Curve:
-    """Return the seconds of a target pass by nodes: at least of 1 and 8, of others as time is left."""
+def _passes(target: Target, most: int, drafts: _Drafts, deadline: _Deadline) -> Curve:
+    """Return the seconds of a target pass by nodes: at least of 1 and 8, of others as time is left.
+
+    Passes and drafts come in turn, as they do in use: each finds the caches as the other left them.
+    """
     sizes = [nodes for nodes in _NODES if nodes <= max(most, 8)]
     found: dict[int, list[float]] = {}
     _timed_pass(target, 1)
@@ -118,6 +127,7 @@ def _passes(target: Target, most: int, deadline: _Deadline) -> Curve:
             if (run or len(found) >= 2) and min(known) > deadline.left:
                 continue
             found.setdefault(nodes, []).append(_timed_pass(target, nodes))
+            drafts.measure_next()
     return Curve.of({nodes: min(seconds) for nodes, seconds in found.items()})
 
 
@@ -133,13 +143,13 @@ def _timed_pass(target: Target, nodes: int) -> float:
 def _context(target: Target, pass_s: Curve, deadline: _Deadline) -> Curve:
     """Return what a token of context adds to a pass by nodes, as far as time is left to read more of it."""
     sizes = [1, 8]
-    prefill = (_LONG - _SHORT) / 8 * (pass_s(16) - pass_s(8)) + pass_s(8)
-    if deadline.left < prefill + 3 * sum(pass_s(nodes) for nodes in sizes):
+    prefill = _OF_A_NODE * (_LONG - _SHORT) / 8 * (pass_s(16) - pass_s(8)) + pass_s(8)
+    if deadline.left < prefill + 2 * sum(pass_s(nodes) for nodes in sizes):
         return Curve.of({1: 0.0})
     target.prefill(torch.arange(_LONG - _SHORT, device=target.device) * 37 % target.vocab_size)
     added = {}
     for nodes in sizes:
-        spent = min(_timed_pass(target, nodes) for _ in range(3))
+        spent = min(_timed_pass(target, nodes) for _ in range(_RUNS if deadline.left > 0 else 2))
         added[nodes] = max(spent - pass_s(nodes), 0.0) / (_LONG - _SHORT)
     return Curve.of(added)
 
@@ -191,40 +201,85 @@ class _Head:
         return Curve.of({nodes: max(level_s(nodes) - calls[nodes], 0.0) for nodes in level_s.sizes})
 
 
-def _drafts(
-    drafter: Drafter, store: VocabularyStore, ids: Tensor, features: Tensor, deadline: _Deadline
-) -> tuple[float, Curve, float]:
-    """Return the seconds of a draft of one level, of each further level by its nodes, and of none."""
-    with blaming("drafter"):
-        drafter.propose_among(store.covered)
-        drafter.sample_from(torch.Generator(device=features.device), store.active_ids)
-        drafter.start(ids, features)
-        roots = count(1)
+class _Drafts:
+    """What drafts of one level, of more, and none but the path of the context take.
 
-        def timed(levels: int, width: int, *, head: bool = True) -> tuple[float, int]:
-            spent: list[float] = []
-            drafted = 0
-            while len(spent) < 2 or (len(spent) <= _RUNS and deadline.left > 0):
-                budget, root, clock = FixedBudget(levels, width, head=head), next(roots), PhaseClock()
-                drafter.draft_within(budget)
-                clock.start()
-                spent.append(
-                    _seconds(
-                        lambda: drafter.draft(root, features[-1:], store.head, clock),  # noqa: B023 - called at once
-                        features.device,
-                    )
-                )
-                drafter.commit(Verdict((0,), (), root + 1, path_ends_at_leaf=False))
-                drafted = budget.drafted
-            return min(spent[1:]), drafted
+    Args:
+        drafter: drafts.
+        store: the active set that it drafts over.
+        ids: prompt, which repeats itself [T].
+        features: of the prompt [T, F].
+    """
 
-        first, _ = timed(0, 0)
-        level_s = {}
-        for width in sorted({1, drafter.branching}):
-            deeper, drafted = timed(_LEVELS, width)
-            level_s[width] = max(deeper - first, 0.0) / max(drafted, 1)
-        skip_s = timed(0, 0, head=False)[0] if drafter.copies_context else 0.0
-    return first, Curve.of(level_s), skip_s
+    def __init__(self, drafter: Drafter, store: VocabularyStore, ids: Tensor, features: Tensor) -> None:
+        self._drafter, self._head, self._features = drafter, store.head, features
+        self._text = cycle(ids[: len(_PATTERN)].tolist())
+        self._root, self._next = next(self._text), next(self._text)
+        with blaming("drafter"):
+            drafter.propose_among(store.covered)
+            drafter.sample_from(torch.Generator(device=features.device), store.active_ids)
+            drafter.start(ids, features)
+        widths = sorted({1, drafter.branching})
+        # Levels below the first and their width; None for no head.
+        self._kinds: list[tuple[int, int] | None] = [(0, 0), *((_LEVELS, width) for width in widths)]
+        if drafter.copies_context:
+            self._kinds.append(None)
+        self._found: dict[tuple[int, int] | None, list[float]] = {kind: [] for kind in self._kinds}
+        self._levels: dict[int, int] = {}
+        self._turns = cycle(self._kinds)
+        for kind in self._kinds:
+            self._measure(kind)
+            self._found[kind].clear()  # what is done for the first time takes longer
+
+    def measure_next(self) -> None:
+        """Measure the kind of draft whose turn it is."""
+        self._measure(next(self._turns))
+
+    def complete(self) -> None:
+        """Measure what has not been measured twice."""
+        for kind, found in self._found.items():
+            while len(found) < 2:
+                self._measure(kind)
+
+    @property
+    def first_s(self) -> float:
+        """Seconds of a draft of one level."""
+        return min(self._found[0, 0])
+
+    @property
+    def level_s(self) -> Curve:
+        """Seconds of a further level by its nodes."""
+        return Curve.of(
+            {
+                width: max(min(self._found[_LEVELS, width]) - self.first_s, 0.0) / max(drafted, 1)
+                for width, drafted in self._levels.items()
+            }
+        )
+
+    @property
+    def skip_s(self) -> float:
+        """Seconds of a draft that the context alone makes; 0 where none does."""
+        return min(self._found[None]) if None in self._found else 0.0
+
+    def _measure(self, kind: tuple[int, int] | None) -> None:
+        levels, width = kind or (0, 0)
+        budget, clock = FixedBudget(levels, width, head=kind is not None), PhaseClock()
+        with blaming("drafter"):
+            self._drafter.draft_within(budget)
+            clock.start()
+            spent = _seconds(lambda: self._draft(clock), self._features.device)
+            self._drafter.commit(Verdict((0,), (), self._next, path_ends_at_leaf=False))
+        self._root, self._next = self._next, next(self._text)
+        self._found[kind].append(spent)
+        if levels:
+            self._levels[width] = budget.drafted
+
+    def _draft(self, clock: PhaseClock) -> None:
+        """Draft, and take half of the nodes, as a budget does that looks at all of them."""
+        tree = self._drafter.draft(self._root, self._features[-1:], self._head, clock)
+        branches = Branches.of(tree)
+        if branches is not None:
+            branches.chosen(range((len(branches) + 1) // 2)).cut(tree)
 
 
 def _seconds(call: Callable[[], object], device: torch.device) -> float:

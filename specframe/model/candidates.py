@@ -11,6 +11,7 @@ import torch
 
 from specframe.contracts.kinds import ForwardName
 from specframe.errors import UsageError
+from specframe.model.fastest import remembered
 from specframe.model.forward import Forward, attention_windows
 from specframe.model.lean.architecture import why_not
 from specframe.model.lean.forward import LeanForward
@@ -23,11 +24,6 @@ if TYPE_CHECKING:
 # What `auto` spends on a copy of the weights.
 _COPY_AT_MOST_BYTES = 4 << 30
 
-# The passes that decide: nodes, behind so many tokens, each so often.
-_NODES, _CONTEXT, _RUNS = (1, 4, 8), 64, 4
-# A graph takes seconds to compile: passes that take less together are fast enough.
-_WORTH_A_LOOK = 0.03
-
 _log = logging.getLogger(__name__)
 
 
@@ -39,7 +35,7 @@ def candidates(
     Args:
         model: the model.
         name: how users call it.
-        chosen: what was asked for; ``auto`` takes what is fastest here.
+        chosen: what was asked for; ``auto`` takes what was measured to be the fastest here, or else ``lean``.
 
     Raises:
         UsageError: what was chosen cannot run this model, or its attention is unknown.
@@ -52,6 +48,8 @@ def candidates(
         reason = reason or (_why_not_by_default(model) if chosen == "auto" else None)
         if reason is None:
             yield lambda: build_forward(ModelParts(model), windows, chosen, name)
+            if chosen == "auto":
+                yield lambda: build_forward(ModelParts(model), windows, "lean", name)
         else:
             _log.info("target forward of %s: transformers, for a model %s", name, reason)
         if chosen != "auto":
@@ -76,15 +74,18 @@ def build_forward(
     Args:
         parts: of the decoder.
         windows: the sliding window per layer type.
-        chosen: ``lean``, which ``auto`` takes too, or ``openvino``.
+        chosen: ``lean``, ``openvino``, or ``auto`` for the one that was measured to be faster here
+            (``fastest.remembered``), which is ``lean`` before that.
         name: how users call the model.
 
     Raises:
         UsageError: ``openvino`` was asked for and cannot run it.
     """
+    reason = None if chosen == "lean" else why_not_openvino(parts)
+    if chosen == "auto" and reason is None:
+        chosen = remembered(parts.config, parts.dtype) or chosen
     if chosen != "openvino":
         return "lean", LeanForward(parts, windows)
-    reason = why_not_openvino(parts)
     if reason is not None:
         raise UsageError(f"target forward 'openvino' cannot run {name}: {reason}")
     from specframe.model.openvino.forward import OpenVinoForward

@@ -11,7 +11,7 @@ import attrs
 import torch
 
 # Variables that hold a library down to fewer instructions than the CPU has.
-_LIMITS = ("ATEN_CPU_CAPABILITY", "ONEDNN_MAX_CPU_ISA", "OPENBLAS_CORETYPE")
+_LIMITS = ("ATEN_CPU_CAPABILITY", "MKL_ENABLE_INSTRUCTIONS", "ONEDNN_MAX_CPU_ISA", "OPENBLAS_CORETYPE")
 
 
 @attrs.frozen(slots=True, kw_only=True)

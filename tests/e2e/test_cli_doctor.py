@@ -125,7 +125,13 @@ def costs(cli: CommandLine, tiny_directory: Path) -> Callable[..., Outcome]:
 def test_the_costs_of_a_model_are_tables_and_what_follows(costs: Callable[..., Outcome]) -> None:
     outcome = costs()
     assert outcome.exit_code == 0, outcome.err
-    for title in ("target pass (", "draft (lookup)", "head (torch)", "what follows, by how often"):
+    for title in (
+        "target pass by forward",
+        "target pass (",
+        "draft (lookup)",
+        "head (torch)",
+        "what follows, by how often",
+    ):
         assert title in outcome.out
     assert outcome.out.rstrip().splitlines()[-1].startswith("drafting pays where about ")
 
@@ -135,6 +141,7 @@ def test_the_costs_of_a_model_are_values_too(costs: Callable[..., Outcome]) -> N
     assert found["setup"]["drafter"] == "lookup"
     assert len(found["forecast"]) == 5
     assert {"pass_s", "level_s", "head_s", "machine"} <= found.keys()
+    assert found["forwards"]["fastest"] in ("lean", "openvino")
 
 
 def test_where_no_draft_pays_the_last_line_says_so(

@@ -19,12 +19,14 @@ from tiny_models import reference_greedy
 from specframe.config import RunConfig
 from specframe.contracts.clock import PhaseClock
 from specframe.costs.file import read_costs, write_costs
+from specframe.costs.model import CostModel
 from specframe.engine import measuring
 from specframe.engine.assembly import build_engine
 from specframe.engine.drafting.planned import PlannedDrafting
 from specframe.engine.engine import Engine
 from specframe.errors import SpecframeError, UsageError
 from specframe.model.target import Target
+from specframe.ops import contention
 from specframe_plugins.drafters.eagle.checkpoint import save_head
 from specframe_plugins.drafters.eagle.model import EagleConfig, EagleHead
 from specframe_plugins.gathers.torch import TorchGather
@@ -64,6 +66,44 @@ def test_costs_are_measured_once_kept_and_said_in_one_line(
     again = engine_for(head)
     assert capsys.readouterr().err == ""
     assert planned(again).costs == planned(first).costs
+
+
+def test_costs_measured_beside_other_programs_are_not_kept(
+    head: Path, measured: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(contention, "QUIET", -1.0)
+    assert planned(engine_for(head)).costs is not None
+    assert capsys.readouterr().err.strip().endswith("while other programs ran, so not for good)")
+    assert not measured.exists()
+
+
+def test_short_requests_tell_together_that_a_machine_is_another(head: Path, measured: Path) -> None:
+    engine = engine_for(head)
+    drafting = planned(engine)
+    before, requests = drafting.costs, 0
+    engine.clock = Slow(drafting, 3.0)  # type: ignore[assignment]
+    while drafting.costs == before and requests < 40:
+        engine.generate(PROMPT, 5)
+        requests += 1
+    assert 1 < requests < 40
+    assert drafting.costs.pass_s(1) == pytest.approx(3 * before.pass_s(1), rel=0.2)
+
+
+@pytest.mark.parametrize("factor", [30.0, 8.0])
+def test_a_head_that_was_measured_far_too_dear_is_found_out(head: Path, factor: float) -> None:
+    engine = engine_for(head, endless_target())
+    drafting = planned(engine)
+    truth = drafting.costs
+    wrong = attrs.evolve(
+        truth, draft_s=truth.draft_s * factor, level_s=truth.level_s.scaled(factor),
+        head_s=truth.head_s.scaled(factor), wide_head_s=truth.wide_head_s.scaled(factor),
+        whole_s=truth.whole_s.scaled(factor),
+    )  # fmt: skip
+    drafting.costs, drafting._keep = wrong, lambda costs: None
+    engine.clock = Truth(drafting, truth)  # type: ignore[assignment]
+    for _ in range(30):
+        engine.generate(PROMPT, 100)
+    assert drafting.costs.draft_s == pytest.approx(truth.draft_s, rel=0.5)
 
 
 def test_by_default_measured_costs_decide_and_the_output_is_the_targets(head: Path, measured: Path) -> None:
@@ -270,6 +310,21 @@ class Slow:
             "target_pass": self._factor * budget.pass_s(nodes),
             "draft_head": self._factor * budget.expected_draft_s,
         }
+
+
+class Truth(Slow):
+    """A clock of a machine whose costs are not those that the engine goes by."""
+
+    def __init__(self, drafting: PlannedDrafting, costs: CostModel) -> None:
+        super().__init__(drafting, 1.0)
+        self._costs = costs
+
+    def split(self) -> dict[Any, float]:
+        budget = self._drafting.budget
+        known, budget._costs = budget._costs, self._costs
+        seconds = super().split()
+        budget._costs = known
+        return seconds
 
 
 @pytest.mark.parametrize("factor", [3.0, 0.4])

@@ -6,7 +6,7 @@ from importlib.metadata import version
 
 from vllm.logger import init_logger
 
-from specframe_vllm import metrics
+from specframe_vllm import draft_head, metrics
 from specframe_vllm.compatibility import MODEL_RUNNER_V1, MODEL_RUNNER_V2, TESTED, missing
 from specframe_vllm.hooks import v1, v2
 
@@ -25,6 +25,7 @@ def register() -> None:
     if _registered:
         return
     _registered = True
+    draft_head.register()
     metrics.register()
     lacking = missing(MODEL_RUNNER_V1)
     if lacking:

@@ -16,17 +16,18 @@ def doctor(options: DoctorOptions, json: JsonOption = False) -> None:
     """
     from specframe.ops.tables import print_table
 
-    findings, costs = examine(options), None
+    findings, costs, forwards = examine(options), None, None
     if options.costs and not is_broken(findings):
-        from specframe.cli.cost_tables import known_costs, to_tables, verdict
+        from specframe.cli.cost_tables import compared_forwards, known_costs, to_tables, verdict
 
+        forwards = compared_forwards(options)
         costs = known_costs(options)
     if json:
-        print(to_json(findings, costs))
+        print(to_json(findings, costs, forwards))
     else:
         print_table(to_rows(findings), headers=("", "what", "finding"))
     if costs is not None and not json:
-        for title, headers, rows in to_tables(costs):
+        for title, headers, rows in to_tables(costs, forwards):
             print()
             print_table(rows, headers, title)
         print(f"\n{verdict(costs)}")

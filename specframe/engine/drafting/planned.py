@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable
 from statistics import median
 
@@ -22,6 +23,8 @@ from specframe.vocabulary.protocol import DraftVocabulary
 
 # Passes without a draft that drafter and strategy are told of at once: bounds the features that are kept.
 _TOLD_AT_ONCE = 64
+# Steps that say whether a machine keeps to its costs: so short requests say it together.
+_REMEMBERED = 256
 
 
 @attrs.define
@@ -82,7 +85,9 @@ class PlannedDrafting:
         self._paused = False
         self._accepted: tuple[int, ...] = ()
         self._untold = _Untold()
+        # Of this request, and since the costs last changed.
         self._observed: list[Observed] = []
+        self._seen: deque[Observed] = deque(maxlen=_REMEMBERED)
         self._nodes = torch.arange(self.demands.max_nodes, device=self.drafter.output_head.device)
         self._begin(0)
 
@@ -154,9 +159,11 @@ class PlannedDrafting:
         observed, self._observed = self._observed, []
         self.figures.cost_error = median(step.error for step in observed) if observed else None
         if self._keep is not None:
-            better = refined(self.costs, observed)
+            self._seen += observed
+            better = refined(self.costs, self._seen)
             if better is not None:
                 self.costs = better
+                self._seen.clear()
                 self._keep(better)
 
     def _active(self, verdict: Verdict) -> list[bool]:
@@ -176,6 +183,7 @@ class PlannedDrafting:
                 expected,
                 0.0 if self._paused else drafted,
                 budget.expected_draft_s,
+                budget.kind in ("active", "full"),
             )
         )
 

@@ -27,6 +27,7 @@ from specframe_plugins.vocabularies.nanospec import (
     NanospecOptions,
     NanospecVocabulary,
     core_size,
+    window_size,
 )
 
 REQUIRED = torch.tensor([0, 1, 2])
@@ -147,6 +148,26 @@ def test_a_core_leaves_at_least_half_of_a_capacity_that_was_asked_for() -> None:
 def test_a_large_core_leaves_room_for_what_turns_up() -> None:
     core = core_by(CHEAP_ROWS)
     assert NanospecOptions().slots(core, 49152) >= core + 2000
+
+
+def window_by(costs: CostModel | None, core: int = 512, **options: Any) -> int:
+    return window_size(NanospecOptions(**options), SimpleNamespace(costs=costs), core)  # type: ignore[arg-type]
+
+
+FREE_HEAD, DEAR_HEAD = paper_costs(whole={1: 0.01, 4: 0.02}), paper_costs(whole={1: 8.0, 4: 12.0})
+
+
+def test_the_prompt_is_harvested_as_far_as_the_head_pays_for_it() -> None:
+    assert [window_by(costs) for costs in (None, FREE_HEAD, DEAR_HEAD)] == [32, 32, 1]
+
+
+def test_without_a_core_the_prompt_may_cost_more() -> None:
+    between = paper_costs(whole={1: 0.1, 4: 0.4})
+    assert [window_by(between, core) for core in (0, 512)] == [32, 1]
+
+
+def test_a_window_that_was_asked_for_is_what_was_asked_for() -> None:
+    assert {window_by(costs, prompt_window=7) for costs in (None, FREE_HEAD, DEAR_HEAD)} == {7}
 
 
 def test_the_capacity_is_at_most_the_vocabulary(target: Target) -> None:

@@ -37,6 +37,7 @@ def steps(
                 expected,
                 expected_draft * drafts * scale,
                 expected_draft,
+                head_drafted=True,
             )
         )
     return found
@@ -78,7 +79,7 @@ def test_again_and_again_costs_come_as_close_as_is_asked_for() -> None:
     truth, costs = paper_costs({1: 30.0, 8: 60.0, 16: 140.0}), COSTS
     for _ in range(12):
         observed = [
-            Observed(nodes, 32, truth.pass_s(nodes), costs.pass_s(nodes), 0.0, 0.0)
+            Observed(nodes, 32, truth.pass_s(nodes), costs.pass_s(nodes), 0.0, 0.0, head_drafted=False)
             for nodes in NODES
             for _ in range(8)
         ]
@@ -100,12 +101,39 @@ def test_a_clock_that_stands_still_says_nothing() -> None:
 
 
 def test_costs_of_a_request_without_drafts_say_nothing_about_drafts() -> None:
-    alone = [Observed(1, 32, 0.04, 0.02, 0.0, 0.0)] * 48
+    alone = [Observed(1, 32, 0.04, 0.02, 0.0, 0.0, head_drafted=False)] * 48
     found = refined(COSTS, alone)
     assert found is not None
     assert (found.draft_s, found.level_s, found.whole_s) == (COSTS.draft_s, COSTS.level_s, COSTS.whole_s)
 
 
+def copies(count: int, draft_s: float, expected_draft_s: float) -> list[Observed]:
+    """Return steps that verify a path of the context, after passes as expected."""
+    expected = COSTS.target_pass(8, 32)
+    return [Observed(8, 32, expected, expected, draft_s, expected_draft_s, head_drafted=False)] * count
+
+
+def test_what_copying_takes_says_nothing_about_the_head() -> None:
+    found = refined(COSTS, [*copies(48, 0.010, 0.0005), *steps(24)])
+    assert found is not None
+    assert found.skip_s == pytest.approx(20 * COSTS.skip_s)
+    assert (found.draft_s, found.level_s, found.whole_s) == (COSTS.draft_s, COSTS.level_s, COSTS.whole_s)
+
+
+def test_copying_that_is_cheap_either_way_leaves_costs_as_they_are() -> None:
+    assert refined(COSTS, copies(48, 0.0010, 0.0005)) is None
+
+
+def test_a_few_drafts_tell_that_they_were_misjudged_grossly() -> None:
+    found = refined(COSTS, [*copies(48, 0.0005, 0.0005), *steps(4, drafts=0.1)])
+    assert found is not None
+    assert found.draft_s == pytest.approx(COSTS.draft_s / 10)
+
+
+def test_a_few_drafts_that_are_off_by_less_say_nothing() -> None:
+    assert refined(COSTS, [*copies(48, 0.0005, 0.0005), *steps(4, drafts=0.6)]) is None
+
+
 def test_the_error_of_a_step_is_a_share_of_what_it_took() -> None:
-    assert Observed(1, 32, 0.030, 0.020, 0.010, 0.010).error == pytest.approx(0.25)
-    assert Observed(1, 32, 0.0, 0.020, 0.0, 0.0).error == 0.0
+    assert Observed(1, 32, 0.030, 0.020, 0.010, 0.010, head_drafted=True).error == pytest.approx(0.25)
+    assert Observed(1, 32, 0.0, 0.020, 0.0, 0.0, head_drafted=True).error == 0.0

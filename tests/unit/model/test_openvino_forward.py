@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,12 +12,16 @@ from decoders import IDS, append, path_to, random_tree, tree_of_levels
 from lean_models import VARIANTS, model_of
 from tiny_models import MODEL_TYPES, tiny_tokenizer
 
+from specframe.contracts.tree import DraftTree
+from specframe.engine import forwards as forwards_module
+from specframe.engine.forwards import compare_forwards
 from specframe.errors import UsageError
+from specframe.model.fastest import remember
 from specframe.model.forward import attention_windows
 from specframe.model.lean.parts import ModelParts
-from specframe.model.loading import LoadedModel
+from specframe.model.loading import CACHE_VARIABLE, LoadedModel, load_pretrained
 from specframe.model.openvino.forward import OpenVinoForward
-from specframe.model.target import Target
+from specframe.model.target import Target, TreePass
 from specframe.model.transformers_forward import TransformersForward
 
 pytestmark = pytest.mark.numbers
@@ -128,5 +133,70 @@ def test_where_it_is_not_installed_the_message_says_how_to_get_it(monkeypatch: p
         Target(LoadedModel(model_of("llama"), tiny_tokenizer(), "tiny"), "openvino")
 
 
-def test_auto_leaves_it_to_those_who_ask() -> None:
-    assert Target(LoadedModel(model_of("llama"), tiny_tokenizer(), "tiny")).forward_name == "lean"
+def taken_by_auto(dtype: torch.dtype = torch.float32) -> str:
+    return Target(LoadedModel(model_of("llama").to(dtype), tiny_tokenizer(), "tiny")).forward_name
+
+
+@pytest.fixture
+def own_cache(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    monkeypatch.setenv(CACHE_VARIABLE, str(tmp_path))
+    return tmp_path
+
+
+def test_auto_takes_it_where_it_was_measured_to_be_the_fastest(own_cache: Path) -> None:
+    assert taken_by_auto() == "lean"
+    remember(model_of("llama").config, torch.float32, "openvino")
+    assert taken_by_auto() == "openvino"
+    assert taken_by_auto(torch.bfloat16) == "lean"
+    remember(model_of("llama").config, torch.float32, "lean")
+    assert taken_by_auto() == "lean"
+
+
+def test_what_was_measured_of_other_sizes_says_nothing(own_cache: Path) -> None:
+    remember(model_of("gemma3").config.get_text_config(), torch.float32, "openvino")
+    assert taken_by_auto() == "lean"
+
+
+def test_auto_does_without_it_where_it_is_not_installed_any_more(
+    own_cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    remember(model_of("llama").config, torch.float32, "openvino")
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    assert taken_by_auto() == "lean"
+
+
+@pytest.mark.parametrize("content", ["", "[]", '{"forward": "another"}'])
+def test_a_broken_note_counts_as_none(own_cache: Path, content: str) -> None:
+    remember(model_of("llama").config, torch.float32, "openvino")
+    (note,) = (own_cache / "forwards").iterdir()
+    note.write_text(content, encoding="utf-8")
+    assert taken_by_auto() == "lean"
+
+
+@pytest.mark.parametrize("slow", ["lean", "openvino"])
+def test_the_forward_with_the_shorter_passes_is_the_fastest(
+    own_cache: Path, monkeypatch: pytest.MonkeyPatch, slow: str
+) -> None:
+    time, tree_pass = [0.0], Target.tree_pass
+
+    def timed(self: Target, tree: DraftTree) -> TreePass:
+        time[0] += 2.0 if self.forward_name == slow else 1.0
+        return tree_pass(self, tree)
+
+    monkeypatch.setattr(forwards_module, "perf_counter", lambda: time[0])
+    monkeypatch.setattr(Target, "tree_pass", timed)
+    folder = own_cache / "model"
+    model_of("llama").save_pretrained(folder)
+    tiny_tokenizer().save_pretrained(folder)
+    found = compare_forwards(str(folder), torch.float32)
+    assert found is not None
+    assert found.fastest != slow
+    assert {name: set(seconds) for name, seconds in found.seconds.items()} == {
+        slow: {2.0},
+        found.fastest: {1.0},
+    }
+    assert Target(load_pretrained(str(folder), torch.float32)).forward_name == found.fastest
+
+
+def test_one_forward_alone_is_not_compared(own_cache: Path) -> None:
+    assert compare_forwards("anything", torch.bfloat16) is None

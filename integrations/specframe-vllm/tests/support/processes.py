@@ -54,7 +54,7 @@ def answer_in_a_process(
     assert done.returncode == 0, log[-4000:]
     return ProcessOutcome(**json.loads(found.read_text(encoding="utf-8")), log=log)
 
+
 def _without_ours(environment: Mapping[str, str]) -> dict[str, str]:
     """Return an environment without the metrics of this process, which a child would add to its own."""
     return {name: value for name, value in environment.items() if name != metrics.VARIABLE}
-
