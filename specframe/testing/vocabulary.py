@@ -88,6 +88,7 @@ def _request(builder: VocabularyBuilder, prompt_ids: Tensor, vocab_size: int) ->
     positions = min(len(prompt_ids), builder.prompt_window)
     prompt_ids = prompt_ids.clone()
     given = prompt_ids.clone()
+    batches: list[tuple[Tensor, Tensor]] = []
     admitted = [builder.start(given, harvest(positions) if builder.harvest_topk and positions else None)]
     require(torch.equal(given, prompt_ids), "start() changed prompt_ids; its inputs belong to the engine")
     for size in (1, 2, 7, 7, 30):
@@ -99,8 +100,9 @@ def _request(builder: VocabularyBuilder, prompt_ids: Tensor, vocab_size: int) ->
         admitted.append(ids)
         if builder.takes_batches:
             emitted = torch.tensor([int(tree.token_ids[0]), *verdict.emitted_ids, -1])
-            at_once = builder.observe_batch(tree.token_ids, emitted, topk_ids)
-            _check_batch(at_once, ids)
+            batches.append((builder.observe_batch(tree.token_ids, emitted, topk_ids), ids))
     for ids, method in zip(admitted, ["start()", *["observe()"] * 5], strict=True):
         _check_ids(ids, vocab_size, f"what {method} returned")
+    for at_once, ids in batches:
+        _check_batch(at_once, ids)
     return [ids.clone() for ids in admitted]

@@ -19,8 +19,8 @@ from specframe_vllm.parallel import best_of_ranks, rows_of_ranks
 class ActiveHead:
     """The draft model's LM head, cut down to the active sets.
 
-    Nothing is read on the host, and what changes between two calls of one shape lies in tensors that stay where
-    they are: a CUDA graph may hold a call.
+    Nothing is read on the host, and what changes between two calls of one shape lies in tensors that stay
+    where they are: a CUDA graph may hold a call.
 
     Args:
         rows: the LM head.

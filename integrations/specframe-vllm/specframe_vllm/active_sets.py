@@ -118,9 +118,9 @@ class SetPerRequest(ActiveSets):
         each = use.packed_bytes + use.store_bytes
         if each * (requests + 1) > limit:
             raise UsageError(
-                f"an active set for each of {requests} requests takes {each * (requests + 1) / 2**30:.2f} GiB "
-                f"({each / 2**20:.1f} MiB each); allowed: {limit / 2**30:.2f} GiB, set by memory; lower "
-                "max_num_seqs or capacity, or set sets to shared"
+                f"an active set for each of {requests} requests takes "
+                f"{each * (requests + 1) / 2**30:.2f} GiB ({each / 2**20:.1f} MiB each); allowed: "
+                f"{limit / 2**30:.2f} GiB, set by memory; lower max_num_seqs or capacity, or share one set"
             )
         self._free = [make() for _ in range(requests)]
         self.stores = (self._nobody, *self._free)

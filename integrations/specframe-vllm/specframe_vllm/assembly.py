@@ -141,8 +141,8 @@ def _say(
     use = drafting.sets.memory()
     sets = "one active set" if asked.settings.sets == "shared" else f"{len(drafting.sets.stores)} active sets"
     _log.info(
-        "specframe: drafts of %s go over strategy %r: %s of %d slots for %d rows%s, %d of the target's top ids "
-        "per node, gather backend %r; %.1f MiB of rows, %.1f MiB of books, LM head %.1f MiB",
+        "specframe: drafts of %s go over strategy %r: %s of %d slots for %d rows%s, %d of the target's top "
+        "ids per node, gather backend %r; %.1f MiB of rows, %.1f MiB of books, LM head %.1f MiB",
         speculative.method,
         asked.settings.strategy,
         sets,

@@ -89,7 +89,7 @@ def _lm_head(model: nn.Module) -> Any:
         )
     if len({head.weight.data_ptr() for head in heads}) > 1:
         raise UsageError(
-            f"the draft model {type(model).__name__} has {len(heads)} LM heads; allowed: one for all its layers"
+            f"the draft model {type(model).__name__} has {len(heads)} LM heads; allowed: one for all layers"
         )
     head: Any = heads[0]
     if not isinstance(head.quant_method, (UnquantizedEmbeddingMethod, UnquantizedLinearMethod)):
@@ -131,7 +131,7 @@ def _token_ids(model: nn.Module, vocab_size: int) -> Tensor | None:
     if offsets is None:
         return None
     offsets = offsets.detach().long()
-    ids = torch.arange(len(offsets), device=offsets.device) + offsets
+    ids: Tensor = torch.arange(len(offsets), device=offsets.device) + offsets
     if not 0 <= int(ids.min()) <= int(ids.max()) < vocab_size or len(torch.unique(ids)) < len(ids):
         raise UsageError(
             f"d2t of the draft model names tokens twice or beyond the target's vocabulary of {vocab_size}"

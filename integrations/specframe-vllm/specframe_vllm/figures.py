@@ -48,7 +48,9 @@ class FigureCounter:
             self._event.record()
 
     def count(self, store: VocabularyStore, nodes: Tensor, emitted_ids: Tensor) -> None:
-        """Count target passes over a draft, before their tokens are admitted; without one a pass has one node.
+        """Count target passes over a draft, before their tokens are admitted.
+
+        A pass of one node had none.
 
         Args:
             store: the active set that they were drafted from.

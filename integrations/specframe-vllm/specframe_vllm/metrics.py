@@ -1,7 +1,7 @@
 """Prometheus metrics: written by the workers, collected where vLLM serves ``/metrics``.
 
-Those are different processes as a rule. They share a folder with a small file for each engine, which its worker
-keeps mapped into memory.
+Those are different processes as a rule. They share a folder with a small file for each engine, which its
+worker keeps mapped into memory.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class Written:
         seconds: that the plugin took on the host, drafting and learning.
     """
 
-    figures: Figures = Figures()
+    figures: Figures = attrs.field(factory=Figures)
     active: float = 0.0
     seconds: float = 0.0
 

@@ -151,7 +151,7 @@ class StrategyPerRequest:
 
 
 def _chain(node_ids: Tensor) -> DraftTree:
-    """Return the draft tree of a chain; vLLM does not keep the probabilities of greedy drafts: they are NaN."""
+    """Return the draft tree of a chain; vLLM keeps no probabilities of greedy drafts: they are NaN."""
     depths = torch.arange(len(node_ids), device=node_ids.device)
     log_probs = torch.full((len(node_ids),), torch.nan, device=node_ids.device)
     log_probs[:1] = 0.0

@@ -1,4 +1,4 @@
-"""What stands in for specframe's target when a strategy is built: sizes, ids and tokenizer of vLLM's model."""
+"""What stands in for specframe's target when a strategy is built: sizes, ids and tokenizer of vLLM's."""
 
 from __future__ import annotations
 

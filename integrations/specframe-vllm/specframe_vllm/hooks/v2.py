@@ -112,7 +112,8 @@ def _step(runner: Any, hidden: Tensor, batch: Any, sampled_ids: Tensor, sampled:
     width = torch.arange(sampled_ids.shape[1], device=sampled_ids.device)
 
     def prompt_ids(row: int) -> Tensor:
-        return runner.req_states.all_token_ids.gpu[rows[row], : int(lengths[row])].long()
+        ids: Tensor = runner.req_states.all_token_ids.gpu[rows[row], : int(lengths[row])]
+        return ids.long()
 
     return Step(
         requests=list(batch.req_ids[:size]),

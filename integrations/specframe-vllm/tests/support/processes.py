@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import attrs
+
 from specframe_vllm import metrics
 
 SCRIPT = Path(__file__).with_name("run_engine.py")
