@@ -29,11 +29,13 @@ class ActiveHead:
     Attributes:
         seconds: that its calls took on the host.
         calls: how many there were.
+        ranks: how many hold a part of the active sets.
     """
 
     def __init__(self, rows: DraftRows, sets: ActiveSets) -> None:
         self._rows, self._sets = rows, sets
         self._row_map: RowMap = rows.head.row_map
+        self.ranks = rows.ranks
         self.seconds, self.calls = 0.0, 0
 
     def get_top_tokens(self, hidden: Tensor, *_: Any, **__: Any) -> Tensor:

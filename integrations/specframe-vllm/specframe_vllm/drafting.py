@@ -57,7 +57,7 @@ class ActiveDrafting:
         self.harvest_topk = strategy.harvest_topk if self._learns else 0
         self.prompt_window = strategy.prompt_window if self.harvest_topk else 0
         self._device = device
-        self._counter = FigureCounter(device)
+        self._counter = FigureCounter(device, head.ranks)
         self._file, self._written = file, Figures()
         self._begun: set[str] = set()
         self.seconds, self.steps = 0.0, 0

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from specframe.vocabulary.store import VocabularyStore
+from specframe_vllm.parallel import sum_of_ranks
 
 
 @attrs.frozen(slots=True)
@@ -33,9 +34,11 @@ class FigureCounter:
 
     Args:
         device: where the engine runs.
+        ranks: how many hold a part of the active set.
     """
 
-    def __init__(self, device: torch.device) -> None:
+    def __init__(self, device: torch.device, ranks: int = 1) -> None:
+        self._ranks = ranks
         self._totals = torch.zeros(5, dtype=torch.int64, device=device)
         self._copied: Tensor | None = None
         self._event: torch.cuda.Event | None = None
@@ -55,13 +58,17 @@ class FigureCounter:
         drafted = nodes > 1
         there = (emitted_ids >= 0) & drafted[:, None]
         flat = emitted_ids.clamp(min=0).flatten()
-        covered = store.contains(flat).view_as(there) & there
+        covered, active = store.contains(flat).long(), store.active_size
+        if self._ranks > 1:  # each token has its row on one of them
+            together = sum_of_ranks(torch.cat([covered, active[None]]))
+            covered, active = together[:-1], together[-1]
+        covered = covered.view_as(there) * there
         lengths = there.sum(dim=1)
         last = covered.gather(1, (lengths - 1).clamp(min=0)[:, None])[:, 0]
         # A pass that emits as many tokens as it had nodes accepted them all.
-        ended = drafted & (lengths < nodes) & ~last
+        ended = drafted & (lengths < nodes) & (last == 0)
         passes = drafted.sum()
-        sums = [passes, lengths.sum(), covered.sum(), ended.sum(), store.active_size * passes]
+        sums = [passes, lengths.sum(), covered.sum(), ended.sum(), active * passes]
         self._totals += torch.stack(sums)
 
     def latest(self) -> Figures | None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
-from vllm.distributed import tensor_model_parallel_all_gather
+from vllm.distributed import tensor_model_parallel_all_gather, tensor_model_parallel_all_reduce
 
 
 def best_of_ranks(values: Tensor, token_ids: Tensor, ranks: int) -> Tensor:
@@ -32,3 +32,8 @@ def rows_of_ranks(logits: Tensor, rows_per_rank: int, total: int) -> Tensor:
     if padding:
         logits = torch.nn.functional.pad(logits, (0, padding), value=-torch.inf)
     return tensor_model_parallel_all_gather(logits, dim=-1)[:, :total]
+
+
+def sum_of_ranks(counts: Tensor) -> Tensor:
+    """Return the sum of what every rank counted, of any shape and in its dtype; exact up to 2**24."""
+    return tensor_model_parallel_all_reduce(counts.float()).to(counts.dtype)

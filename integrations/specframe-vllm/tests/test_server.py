@@ -14,7 +14,7 @@ REQUESTS, TOKENS = 200, 16
 # A KV cache that holds a few requests, so that others are preempted; prompts in chunks; prefixes kept.
 CROWDED = (
     *("--max-num-seqs", "32", "--max-num-batched-tokens", "64", "--num-gpu-blocks-override", "40"),
-    *("--block-size", "16", "--enable-prefix-caching"),
+    *("--block-size", "32", "--enable-prefix-caching"),
 )
 
 

@@ -5,33 +5,35 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import pytest
-from processes import ProcessOutcome, answer_in_a_process
+from engines import answer, engine
+from processes import answer_in_a_process
 from prompts import random_prompts
 
-ENVIRONMENT = {"VLLM_ENABLE_V1_MULTIPROCESSING": "1", "VLLM_CPU_OMP_THREADS_BIND": "0|1"}
+SERVED = {"VLLM_ENABLE_V1_MULTIPROCESSING": "1"}
+TWO_RANKS = {"VLLM_CPU_OMP_THREADS_BIND": "0|1"}
+TOKENS = 16
 
 
-@pytest.fixture(scope="module")
-def scratch(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("ranks")
-
-
-def answered(scratch: Path, model: Path, **arguments: Any) -> ProcessOutcome:
-    two = arguments.get("tensor_parallel_size") == 2
-    config = {"model": str(model), "prompts": random_prompts(), "tokens": 16, "arguments": arguments}
-    return answer_in_a_process(scratch, ENVIRONMENT if two else {}, config)
-
-
-def test_two_ranks_draft_what_one_drafts(tiny: Path, scratch: Path) -> None:
-    drafted = {
+def test_two_ranks_draft_what_one_drafts(tiny: Path, tmp_path: Path) -> None:
+    arguments: dict[str, Any] = {
         "speculative_config": {"method": "draft_model", "model": str(tiny), "num_speculative_tokens": 3},
-        "additional_config": {"specframe": {"capacity": 1000}},
+        # What a request drafts then depends on no other one, which may come sooner or later.
+        "additional_config": {"specframe": {"capacity": 512, "sets": "per_request"}},
     }
-    alone = answered(scratch, tiny)
-    one = answered(scratch, tiny, **drafted)
-    two = answered(scratch, tiny, **drafted, tensor_parallel_size=2)
-    assert one.token_ids == alone.token_ids
-    assert two.token_ids == alone.token_ids
+    with engine(tiny) as llm:
+        undrafted = answer(llm, random_prompts(), TOKENS)
+    config: dict[str, Any] = {
+        "model": str(tiny),
+        "prompts": random_prompts(),
+        "tokens": TOKENS,
+        "arguments": arguments,
+    }
+    one = answer_in_a_process(tmp_path, SERVED, config)
+    arguments["tensor_parallel_size"] = 2
+    two = answer_in_a_process(tmp_path, SERVED | TWO_RANKS, config)
+    assert one.token_ids == undrafted.token_ids
+    assert two.token_ids == undrafted.token_ids
     assert "on 2 ranks" in two.log
     assert (two.drafts, two.accepted) == (one.drafts, one.accepted)
+    for name in ("emitted_tokens_total", "covered_tokens_total", "oov_rejections_total", "active_tokens"):
+        assert two.figures[f"specframe_{name}"] == one.figures[f"specframe_{name}"]
