@@ -89,8 +89,8 @@ def test_short_requests_tell_together_that_a_machine_is_another(head: Path, meas
     assert drafting.costs.pass_s(1) == pytest.approx(3 * before.pass_s(1), rel=0.2)
 
 
-@pytest.mark.parametrize("factor", [30.0, 8.0])
-def test_a_head_that_was_measured_far_too_dear_is_found_out(head: Path, factor: float) -> None:
+@pytest.mark.parametrize("factor", [8.0, 0.1])
+def test_a_head_that_was_misjudged_grossly_is_found_out(head: Path, factor: float) -> None:
     engine = engine_for(head, endless_target())
     drafting = planned(engine)
     truth = drafting.costs

@@ -112,7 +112,7 @@ class NanospecVocabulary(VocabularyBuilder):
         pinned_ids: the core and the required ids [n] int64.
         vocab_size: V.
         core: how many tokens form the core.
-        prompt_window: of the options, or what follows where they leave it open.
+        window: how many prompt positions to harvest where the options leave it open.
     """
 
     takes_batches = True
@@ -123,11 +123,12 @@ class NanospecVocabulary(VocabularyBuilder):
         pinned_ids: Tensor,
         vocab_size: int,
         core: int = 0,
-        prompt_window: int = _WINDOW,
+        window: int = _WINDOW,
     ) -> None:
         self.capacity = options.slots(core, vocab_size)
         self.harvest_topk = min(options.harvest_topk, vocab_size) if options.use_extension else 0
-        self.prompt_window = prompt_window if options.use_extension else 0
+        window = window if options.prompt_window is None else options.prompt_window
+        self.prompt_window = window if options.use_extension else 0
         self.eviction = options.eviction
         self.keeps_active_set = options.keep_between_turns
         self.pinned_ids = pinned_ids
@@ -192,18 +193,15 @@ def core_size(options: NanospecOptions, context: BuildContext, frequencies: Toke
     return min((core for core in _CORES if core <= most), key=loss)
 
 
-def window_size(options: NanospecOptions, context: BuildContext, core: int) -> int:
-    """Return how many prompt positions to harvest: as asked, or what an LM head over them costs and brings.
+def window_size(context: BuildContext, core: int) -> int:
+    """Return how many prompt positions to harvest by what an LM head over them costs and brings.
 
     The last position has been through the LM head anyway.
 
     Args:
-        options: of the strategy.
         context: has the costs, or none.
         core: how many tokens form the core.
     """
-    if options.prompt_window is not None:
-        return options.prompt_window
     costs = context.costs
     if costs is None:
         return _WINDOW
@@ -223,7 +221,7 @@ def _build(options: NanospecOptions, context: BuildContext) -> NanospecVocabular
         core = core_size(options, context, frequencies)
         frequent = frequencies.token_ids[:core].to(pinned_ids.device)
         pinned_ids = torch.unique(torch.cat([pinned_ids, frequent]))
-    window = window_size(options, context, core)
+    window = window_size(context, core)
     return NanospecVocabulary(options, pinned_ids, target.vocab_size, core, window)
 
 

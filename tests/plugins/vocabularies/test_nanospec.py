@@ -150,8 +150,8 @@ def test_a_large_core_leaves_room_for_what_turns_up() -> None:
     assert NanospecOptions().slots(core, 49152) >= core + 2000
 
 
-def window_by(costs: CostModel | None, core: int = 512, **options: Any) -> int:
-    return window_size(NanospecOptions(**options), SimpleNamespace(costs=costs), core)  # type: ignore[arg-type]
+def window_by(costs: CostModel | None, core: int = 512) -> int:
+    return window_size(SimpleNamespace(costs=costs), core)  # type: ignore[arg-type]
 
 
 FREE_HEAD, DEAR_HEAD = paper_costs(whole={1: 0.01, 4: 0.02}), paper_costs(whole={1: 8.0, 4: 12.0})
@@ -167,7 +167,11 @@ def test_without_a_core_the_prompt_may_cost_more() -> None:
 
 
 def test_a_window_that_was_asked_for_is_what_was_asked_for() -> None:
-    assert {window_by(costs, prompt_window=7) for costs in (None, FREE_HEAD, DEAR_HEAD)} == {7}
+    builders = [
+        NanospecVocabulary(NanospecOptions(prompt_window=asked), REQUIRED, VOCAB_SIZE, window=1)
+        for asked in (7, None)
+    ]
+    assert [builder.prompt_window for builder in builders] == [7, 1]
 
 
 def test_the_capacity_is_at_most_the_vocabulary(target: Target) -> None:
