@@ -31,7 +31,7 @@ gpu-check: $(INSTALLED)
 # vLLM on a CPU, in an environment of its own: it needs an older transformers. One thread, one process, no network.
 # The library that vLLM multiplies with is to be loaded first, where the environment has it.
 test-vllm: $(VLLM_INSTALLED)
-	OMP_NUM_THREADS=1 LD_PRELOAD="$$(ls $(CURDIR)/$(VLLM_VENV)/lib/libiomp5.so 2> /dev/null)" \
+	OMP_NUM_THREADS=1 LD_PRELOAD="$$(ls $(abspath $(VLLM_VENV))/lib/libiomp5.so 2> /dev/null)" \
 		$(VLLM_VENV)/bin/pytest -c $(VLLM)/pyproject.toml --rootdir $(VLLM) $(VLLM)/tests \
 		--ignore $(VLLM)/tests/interpreted
 	OMP_NUM_THREADS=1 TRITON_INTERPRET=1 \
