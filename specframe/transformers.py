@@ -160,11 +160,11 @@ def _engine(
 def _refuse_what_is_not_done(
     input_ids: Tensor, generation_config: GenerationConfig, model_kwargs: dict[str, Any]
 ) -> None:
-    cache = model_kwargs.get("past_key_values")
+    cache, mask = model_kwargs.get("past_key_values"), model_kwargs.get("attention_mask")
     refused = {
         f"a batch of {len(input_ids)}": len(input_ids) != 1,
         "num_beams above 1": (generation_config.num_beams or 1) != 1,
-        "padding": model_kwargs.get("attention_mask") is not None,
+        "padding": mask is not None and not bool(mask.all()),
         "inputs_embeds": model_kwargs.get("inputs_embeds") is not None,
         "past_key_values that hold something": cache is not None and cache.get_seq_length() > 0,
         "scores, logits, attentions or hidden states": any(

@@ -11,6 +11,7 @@ from typer.exceptions import Abort, TyperException
 from specframe.cli.commands.bench import bench
 from specframe.cli.commands.chat import chat
 from specframe.cli.commands.doctor import doctor
+from specframe.cli.commands.export import export_app
 from specframe.cli.commands.models import models
 from specframe.cli.commands.plugins import plugins_app
 from specframe.cli.commands.replay import replay
@@ -32,6 +33,7 @@ for command in (run, chat, bench, report, replay, models, doctor):
     app.command()(command)
 app.add_typer(plugins_app, name="plugins")
 app.add_typer(train_app, name="train")
+app.add_typer(export_app, name="export")
 
 
 def main() -> None:

@@ -12,6 +12,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import Literal, Protocol
 
+import torch
 from torch import Generator, Tensor
 
 from specframe.contracts.active_set import ActiveSet
@@ -34,6 +35,8 @@ class VocabularyBuilder(ABC):
         harvest_topk: how many of the target's top ids per verified node it wants to see; 0 for none.
         prompt_window: for how many of the last prompt positions it wants them too; 0 for none.
         eviction: what leaves when the active set is full.
+        takes_batches: it has ``observe_batch``: it keeps nothing of a request in itself, so that one object
+            can learn from many requests at once.
         keeps_active_set: the next turn of a conversation finds the active set as the turn before left it,
             and ``start`` is given only what is new in the prompt.
     """
@@ -44,6 +47,7 @@ class VocabularyBuilder(ABC):
     prompt_window: int = 0
     eviction: Eviction = "fifo"
     keeps_active_set: bool = False
+    takes_batches: bool = False
 
     def start(self, prompt_ids: Tensor, target_topk_ids: Tensor | None) -> Tensor:
         """Begin a request and return the ids to admit [n]; by default none.
@@ -64,6 +68,22 @@ class VocabularyBuilder(ABC):
             verdict: what was accepted and which token follows.
             tree: the verified tree, N nodes.
             target_topk_ids: the target's top ids after each node [N, k] int64; None when harvest_topk is 0.
+        """
+        return self.pinned_ids[:0]
+
+    def observe_batch(self, node_ids: Tensor, emitted_ids: Tensor, target_topk_ids: Tensor | None) -> Tensor:
+        """Learn from target passes of several requests and return the ids to admit [n]; by default none.
+
+        It is for servers, and never waits for the device: nothing of what was accepted is on the host. For a
+        single pass, with the root before what was emitted, it admits what ``observe`` does.
+
+        Args:
+            node_ids: tokens of all nodes of all draft trees [N] int64.
+            emitted_ids: what was emitted [M] int64; -1 for none. A request's first token is among them.
+            target_topk_ids: the target's top ids after each node [N, k] int64; None when harvest_topk is 0.
+
+        Returns:
+            The ids, -1 for none.
         """
         return self.pinned_ids[:0]
 
@@ -130,6 +150,18 @@ class GatherBackend(ABC):
     @abstractmethod
     def logits(self, hidden: Tensor) -> Tensor:
         """Return the logits of all active tokens, by slot [N, K] float32."""
+
+    def slot_logits(self, hidden: Tensor, capacity: int) -> Tensor:
+        """Return the logits of all slots [N, capacity] float32, -inf in those that hold nothing.
+
+        By default made of ``logits``; a backend whose ``logits`` costs a host read does better without.
+
+        Args:
+            hidden: [N, H].
+            capacity: slots of the active set that it is bound to.
+        """
+        logits = self.logits(hidden)
+        return torch.nn.functional.pad(logits, (0, capacity - logits.shape[1]), value=-torch.inf)
 
     def join(self) -> None:  # noqa: B027 - rows are there when fetch returns, unless a backend says otherwise
         """Let what is launched next wait for rows that are still being fetched; comes before a replay."""

@@ -16,6 +16,7 @@ from specframe.errors import UsageError
 from specframe.model.answer import Answer, text_ids
 from specframe.model.candidates import build_forward, candidates
 from specframe.model.forward import Forward, append, attention_windows
+from specframe.model.lean.parts import embedding_scale
 from specframe.model.loading import LoadedModel
 from specframe.model.stored import StoredModel, StoredParts
 
@@ -38,6 +39,7 @@ class LanguageModel:
         device: where it runs.
         dtype: in which it runs.
         embed_tokens: its input embedding.
+        embedding_scale: factor that it puts on the embedding's rows (Gemma).
         output_head: its LM head.
         forward: runs its layers, one sequence at a time.
         forward_name: which one: ``lean``, ``openvino`` or ``transformers``.
@@ -56,6 +58,7 @@ class LanguageModel:
             running = _in_memory(self.model, self.tokenizer, self.name, forward)
         self.config, self.device, self.dtype = running.config, running.device, running.dtype
         self.embed_tokens, self.output_head = running.embed_tokens, running.output_head
+        self.embedding_scale = running.embedding_scale
         self.forward_name, self.forward = running.forward_name, running.forward
         self.parameters, self.declared_eos = running.parameters, running.declared_eos
 
@@ -96,6 +99,7 @@ class _Running:
     device: torch.device
     dtype: torch.dtype
     embed_tokens: nn.Module
+    embedding_scale: float
     output_head: OutputHead
     forward_name: ForwardName
     forward: Forward
@@ -127,6 +131,7 @@ def _in_memory(model: PreTrainedModel, tokenizer: Any, name: str, chosen: Forwar
                 device=model.device,
                 dtype=model.dtype,
                 embed_tokens=embedding,
+                embedding_scale=embedding_scale(embedding),
                 output_head=head,
                 forward_name=forward_name,
                 forward=forward,
@@ -159,6 +164,7 @@ def _from_disk(stored: StoredModel, chosen: ForwardName) -> _Running | None:
         device=parts.device,
         dtype=stored.dtype,
         embed_tokens=parts.embed,
+        embedding_scale=parts.facts.embedding_scale,
         output_head=head,
         forward_name=forward_name,
         forward=forward,

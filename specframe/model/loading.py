@@ -190,6 +190,18 @@ def open_pretrained(
     )
 
 
+def source_of(spec: str) -> str:
+    """Return what other programs load a model by: its directory, or the hub id that was given.
+
+    Args:
+        spec: as for ``load_pretrained``.
+
+    Raises:
+        UsageError: the demo model is not installed, or there is no such file or directory.
+    """
+    return str(_directory(spec) or spec)
+
+
 def load_tokenizer(spec: str) -> PreTrainedTokenizerBase:
     """Load the tokenizer of a model, and nothing else of it; of a hub id, the cached one.
 
@@ -200,7 +212,7 @@ def load_tokenizer(spec: str) -> PreTrainedTokenizerBase:
         UsageError: the demo model is not installed, or no such model can be found.
         CheckpointError: there is no tokenizer that can be loaded.
     """
-    source = str(_directory(spec) or spec)
+    source = source_of(spec)
     with quiet_transformers():
         try:
             return _tokenizer(source, trust_remote_code=False, local_files_only=True)

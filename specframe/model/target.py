@@ -71,7 +71,7 @@ class Target(LanguageModel):
         slow = why_slow(self.dtype) if self.device.type == "cpu" else None
         if slow is not None:
             _log.warning("%s; float32 is faster here", slow)
-        self.stop_ids = self.declared_eos | _ends_of_turn(self.tokenizer)
+        self.stop_ids = stop_ids(self.tokenizer, self.declared_eos)
         self._feature_layers: tuple[int, ...] = ()
         self.request_lock = RequestLock()
         self.begun = 0
@@ -81,8 +81,7 @@ class Target(LanguageModel):
     @property
     def required_ids(self) -> Tensor:
         """Ids every active set keeps [n]: those that end a generation and the tokenizer's special ids."""
-        ids = self.stop_ids | set(self.tokenizer.all_special_ids)
-        return torch.tensor(sorted(i for i in ids if i < self.vocab_size), device=self.device)
+        return required_ids(self.tokenizer, self.stop_ids, self.vocab_size).to(self.device)
 
     def begin(self, capacity: int, keep: int = 0, feature_layers: tuple[int, ...] = ()) -> None:
         """Begin a request.
@@ -142,6 +141,17 @@ def tokenizer_fingerprint(tokenizer: PreTrainedTokenizerBase) -> str:
     for token, token_id in sorted(tokenizer.get_vocab().items(), key=lambda item: (item[1], item[0])):
         digest.update(f"{token_id}\t{token}\n".encode("utf-8", "surrogatepass"))
     return digest.hexdigest()[:16]
+
+
+def stop_ids(tokenizer: PreTrainedTokenizerBase, declared: frozenset[int]) -> frozenset[int]:
+    """Return the ids that end a generation: those that a model declares, and the end of a turn."""
+    return declared | _ends_of_turn(tokenizer)
+
+
+def required_ids(tokenizer: PreTrainedTokenizerBase, ending: frozenset[int], vocab_size: int) -> Tensor:
+    """Return the ids every active set keeps [n] int64: the tokenizer's special ids, and those that end."""
+    ids = ending | set(tokenizer.all_special_ids)
+    return torch.tensor(sorted(i for i in ids if i < vocab_size), dtype=torch.int64)
 
 
 def _ends_of_turn(tokenizer: PreTrainedTokenizerBase) -> frozenset[int]:

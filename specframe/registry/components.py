@@ -112,6 +112,38 @@ class TrainingDataCommands(Protocol):
         ...
 
 
+@attrs.frozen(slots=True, kw_only=True, eq=False)
+class ExportRequest:
+    """Which checkpoint is written for another engine.
+
+    Attributes:
+        checkpoint: directory of the checkpoint.
+        target: the loaded target that it is checked against.
+        out: directory to write.
+    """
+
+    checkpoint: Path
+    target: Target
+    out: Path
+
+
+@attrs.frozen(slots=True)
+class Export:
+    """How checkpoints of a drafter become draft models of vLLM.
+
+    Attributes:
+        method: what vLLM calls drafting with such a model, in its speculative config.
+        target_of: returns the name of the target that a checkpoint was made for, empty where it does not
+            say; None where the directory holds no checkpoint of this drafter.
+        write: writes ``ExportRequest.out``, complete or not at all; raises where the checkpoint does not fit
+            the target.
+    """
+
+    method: str
+    target_of: Callable[[Path], str | None]
+    write: Callable[[ExportRequest], None]
+
+
 @attrs.frozen(slots=True)
 class Finding:
     """One line of what ``specframe doctor`` found out.
@@ -166,6 +198,7 @@ class Component:
         train: for drafters that can be trained: writes a checkpoint to ``TrainRequest.out``.
         train_options: attrs class of the training's options, made like ``options``.
         train_data: returns the commands for the data of the training.
+        export: for drafters whose checkpoints ``specframe export vllm`` can write.
         diagnose: for ``specframe doctor``: checks whatever the component depends on. What is broken is a
             finding and not an error.
         compile_targets: devices that ``diagnose`` can compile the component's kernels for.
@@ -189,6 +222,7 @@ class Component:
     train: Callable[[TrainRequest], None] | None = None
     train_options: type[Any] | None = None
     train_data: Callable[[], TrainingDataCommands] | None = None
+    export: Export | None = None
     diagnose: Callable[[DoctorRequest], Iterable[Finding]] | None = None
     compile_targets: tuple[str, ...] = ()
     trees: tuple[TreeKind, ...] = ("top-k",)

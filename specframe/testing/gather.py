@@ -95,6 +95,15 @@ def _compare(
             torch.allclose(logits.float(), expected_logits, atol=tolerance, rtol=tolerance),
             "logits() differs from the product with the head's rows: a row is missing, stale or misplaced",
         )
+        if active is not None:
+            by_slot = backend.slot_logits(hidden, active.capacity)
+            found = expected_logits.shape[1]
+            require(
+                by_slot.shape == (n, active.capacity)
+                and torch.equal(by_slot[:, :found].float(), logits.float())
+                and bool(by_slot[:, found:].isneginf().all()),
+                "slot_logits() must be logits() with -inf for the slots that hold nothing",
+            )
         _compare_topk(reference, backend, hidden, k, tolerance)
 
 

@@ -70,6 +70,14 @@ def _check_ids(ids: Tensor, vocab_size: int, what: str) -> None:
     require(in_range.all(), f"{what} holds id {ids[~in_range][:1].tolist()}; allowed: 0 to {vocab_size - 1}")
 
 
+def _check_batch(at_once: Tensor, ids: Tensor) -> None:
+    require(isinstance(at_once, Tensor), "observe_batch() must return a tensor")
+    require(
+        set(at_once.tolist()) - {-1} == set(ids.tolist()),
+        "observe_batch() admitted other ids than observe() for the same pass",
+    )
+
+
 def _request(builder: VocabularyBuilder, prompt_ids: Tensor, vocab_size: int) -> list[Tensor]:
     """Return what a builder admits in one request of five target passes that depend on nothing else."""
     source = generator()
@@ -80,13 +88,21 @@ def _request(builder: VocabularyBuilder, prompt_ids: Tensor, vocab_size: int) ->
     positions = min(len(prompt_ids), builder.prompt_window)
     prompt_ids = prompt_ids.clone()
     given = prompt_ids.clone()
+    batches: list[tuple[Tensor, Tensor]] = []
     admitted = [builder.start(given, harvest(positions) if builder.harvest_topk and positions else None)]
     require(torch.equal(given, prompt_ids), "start() changed prompt_ids; its inputs belong to the engine")
     for size in (1, 2, 7, 7, 30):
         tree = random_tree(size, vocab_size, source)
         path = path_to(tree, int(torch.randint(size, (), generator=source)))
         verdict = verdict_on(tree, path, int(torch.randint(vocab_size, (), generator=source)))
-        admitted.append(builder.observe(verdict, tree, harvest(size) if builder.harvest_topk else None))
+        topk_ids = harvest(size) if builder.harvest_topk else None
+        ids = builder.observe(verdict, tree, topk_ids)
+        admitted.append(ids)
+        if builder.takes_batches:
+            emitted = torch.tensor([int(tree.token_ids[0]), *verdict.emitted_ids, -1])
+            batches.append((builder.observe_batch(tree.token_ids, emitted, topk_ids), ids))
     for ids, method in zip(admitted, ["start()", *["observe()"] * 5], strict=True):
         _check_ids(ids, vocab_size, f"what {method} returned")
+    for at_once, ids in batches:
+        _check_batch(at_once, ids)
     return [ids.clone() for ids in admitted]

@@ -46,6 +46,11 @@ class DraftHead(GatherBackend):
         with blaming("gather"):
             return self._backend.logits(hidden)
 
+    def slot_logits(self, hidden: Tensor, capacity: int) -> Tensor:
+        """Return the logits of all slots [N, capacity] float32, -inf in those that hold nothing."""
+        with blaming("gather"):
+            return self._backend.slot_logits(hidden, capacity)
+
     def join(self) -> None:
         """Let what is launched next wait for rows that the backend still fetches."""
         with blaming("gather"):

@@ -34,6 +34,7 @@ class VocabularyStore:
     Attributes:
         active: the tensors of the active set, in rows of the LM head.
         head: the backend, as the drafter sees it.
+        stays_on_device: the admitter reads nothing on the host, and leaves out ids that are negative.
 
     Raises:
         UsageError: the capacity is smaller than the pinned ids or larger than the vocabulary.
@@ -80,7 +81,7 @@ class VocabularyStore:
         if pinned:
             self.head.fetch(torch.arange(pinned, device=device), pinned_rows)
         own = self.head.admitter(self.active, pinned, eviction)
-        self._stays_on_device = own is not None
+        self.stays_on_device = own is not None
         self._admitter: Admitter = own or TorchAdmitter(self.active, pinned, eviction, self.head.fetch)
 
     @property
@@ -143,7 +144,7 @@ class VocabularyStore:
         ids = ids.reshape(-1).to(device=self.active.slot_of.device, dtype=torch.int64)
         if self._row_map.reduced:
             ids = self._rows(ids)
-        if self._stays_on_device or ids.numel():
+        if self.stays_on_device or ids.numel():
             self._admitter.admit(ids)
 
     def drop(self, ids: Tensor) -> None:
@@ -159,7 +160,7 @@ class VocabularyStore:
     def _rows(self, ids: Tensor) -> Tensor:
         """Return the rows of ``ids`` [n] and note them; where they stay on the device, -1 stands for none."""
         vocab_size = self._row_map.vocab_size
-        if not self._stays_on_device:
+        if not self.stays_on_device:
             check_range(ids, vocab_size)
             self._asked[ids] = True
             rows = self._row_map.rows(ids)

@@ -161,6 +161,11 @@ class SortsThePrompt(NanospecVocabulary):
         return prompt_ids.copy_(prompt_ids.sort().values)
 
 
+class ForgetsTheBatch(NanospecVocabulary):
+    def observe(self, verdict: Verdict, tree: DraftTree, target_topk_ids: Tensor | None) -> Tensor:
+        return tree.token_ids[:1]
+
+
 @pytest.mark.parametrize(
     ("broken", "reason"),
     [
@@ -168,6 +173,7 @@ class SortsThePrompt(NanospecVocabulary):
         (CountsFromOne, "allowed: 0 to 100"),
         (ReturnsAList, "it must be a tensor"),
         (SortsThePrompt, "changed prompt_ids"),
+        (ForgetsTheBatch, r"observe_batch\(\) admitted other ids"),
     ],
 )
 def test_a_strategy_that_breaks_a_promise_is_caught(broken: type[NanospecVocabulary], reason: str) -> None:

@@ -62,19 +62,31 @@ class Layout:
         Raises:
             UsageError: ``path`` exists and is something else than a head of this project.
         """
-        if path.exists() and not self._is_at(path):
-            raise UsageError(f"{path} exists and holds no head of this project; allowed: a new directory")
         settings = {"format": self.name, "format_version": self.version, **attrs.asdict(config)}
-        _write_checkpoint(path, settings, tensors)
-
-    def _is_at(self, path: Path) -> bool:
-        try:
-            return self.describes(read_settings(path))
-        except CheckpointError:
-            return False
+        write_checkpoint(path, settings, tensors, self.describes, "head of this project")
 
 
-def _write_checkpoint(path: Path, settings: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> None:
+def write_checkpoint(
+    path: Path,
+    settings: Mapping[str, Any],
+    tensors: Mapping[str, Tensor],
+    may_replace: Callable[[Mapping[str, Any]], bool],
+    what: str,
+) -> None:
+    """Write a checkpoint to the directory ``path``, complete or not at all.
+
+    Args:
+        path: what is there already is replaced if it is of the same kind.
+        settings: content of ``config.json``.
+        tensors: by name.
+        may_replace: whether a ``config.json`` is of that kind.
+        what: the kind, for errors.
+
+    Raises:
+        UsageError: ``path`` exists and is something else.
+    """
+    if path.exists() and not _is_at(path, may_replace):
+        raise UsageError(f"{path} exists and holds no {what}; allowed: a new directory")
     partial = path.with_name(f".{path.name}.partial")
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
@@ -90,6 +102,13 @@ def _write_checkpoint(path: Path, settings: Mapping[str, Any], tensors: Mapping[
         shutil.rmtree(replaced)
     else:
         partial.rename(path)
+
+
+def _is_at(path: Path, describes: Callable[[Mapping[str, Any]], bool]) -> bool:
+    try:
+        return describes(read_settings(path))
+    except CheckpointError:
+        return False
 
 
 def read_settings(path: Path) -> dict[str, Any]:

@@ -82,6 +82,11 @@ class TorchGather(GatherBackend):
         logits = self._logits(hidden)
         return logits if self._active is None else logits[:, : int(self._active.count)]
 
+    def slot_logits(self, hidden: Tensor, capacity: int) -> Tensor:
+        """Return the logits of all slots [N, capacity] float32, -inf in those that hold nothing."""
+        logits = self._logits(hidden)
+        return torch.nn.functional.pad(logits, (0, capacity - logits.shape[1]), value=-torch.inf)
+
     def _logits(self, hidden: Tensor) -> Tensor:
         """Return logits by slot [N, K or more] float32, with -inf in stale slots."""
         if self._active is None:

@@ -115,6 +115,8 @@ class NanospecVocabulary(VocabularyBuilder):
         window: how many prompt positions to harvest where the options leave it open.
     """
 
+    takes_batches = True
+
     def __init__(
         self,
         options: NanospecOptions,
@@ -151,15 +153,19 @@ class NanospecVocabulary(VocabularyBuilder):
         The target's argmax is the first of its top tokens. What was emitted comes last, to stay longest; the
         root belongs to it, since the first one came from the prompt's last position, before any tree.
         """
+        emitted = torch.tensor(verdict.emitted_ids).to(tree.token_ids.device, non_blocking=True)
+        return self.observe_batch(tree.token_ids, torch.cat([tree.token_ids[:1], emitted]), target_topk_ids)
+
+    def observe_batch(self, node_ids: Tensor, emitted_ids: Tensor, target_topk_ids: Tensor | None) -> Tensor:
+        """Return what ``observe`` does, for many requests at once [n]."""
         admitted = []
         if self._use_extension:
-            admitted.append(tree.token_ids)
+            admitted.append(node_ids)
         if target_topk_ids is not None:
             admitted.append(target_topk_ids.flatten())
         if self._use_context:
-            emitted = torch.tensor(verdict.emitted_ids)
-            admitted += [tree.token_ids[:1], emitted.to(tree.token_ids.device, non_blocking=True)]
-        return torch.cat(admitted) if admitted else tree.token_ids[:0]
+            admitted.append(emitted_ids)
+        return torch.cat(admitted) if admitted else node_ids[:0]
 
 
 def core_size(options: NanospecOptions, context: BuildContext, frequencies: TokenFrequencies) -> int:

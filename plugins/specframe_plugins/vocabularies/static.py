@@ -71,6 +71,8 @@ class StaticVocabulary(VocabularyBuilder):
         ids: what is active [n] int64.
     """
 
+    takes_batches = True
+
     def __init__(self, ids: Tensor) -> None:
         self.pinned_ids, self.capacity = ids, len(ids)
 

@@ -35,13 +35,12 @@ class DecoderFacts:
         """Read them off a model that ``architecture.why_not`` has nothing against."""
         decoder: Any = model.get_decoder()
         attention, rotary = decoder.layers[0].self_attn, decoder.rotary_emb
-        scale = getattr(decoder.embed_tokens, "embed_scale", None)
         per_kind = isinstance(rotary.rope_type, dict)
         prefixes = {kind: f"{kind}_" if per_kind else "" for kind in kinds}
         return cls(
             head_dim=int(attention.head_dim),
             scaling=float(attention.scaling),
-            embedding_scale=1.0 if scale is None else float(scale),
+            embedding_scale=embedding_scale(decoder.embed_tokens),
             frequencies={
                 kind: (
                     getattr(rotary, f"{prefix}inv_freq").float(),
@@ -50,6 +49,12 @@ class DecoderFacts:
                 for kind, prefix in prefixes.items()
             },
         )
+
+
+def embedding_scale(embedding: nn.Module) -> float:
+    """Return the factor that an input embedding puts on its rows (Gemma)."""
+    scale: Any = getattr(embedding, "embed_scale", None)
+    return 1.0 if scale is None else float(scale)
 
 
 class DecoderParts(Protocol):

@@ -26,6 +26,7 @@ from specframe_plugins.drafters.eagle.backbone import PairBackbone
 from specframe_plugins.drafters.eagle.cached import CachedHead, CachedLayer, span_of
 from specframe_plugins.drafters.eagle.checkpoint import load_chosen
 from specframe_plugins.drafters.eagle.diagnosis import diagnose, predictor
+from specframe_plugins.drafters.eagle.export import EXPORT
 from specframe_plugins.drafters.eagle.inputs import StepInputs
 from specframe_plugins.drafters.lookup.drafter import with_lookup
 from specframe_plugins.drafters.lookup.options import GraftOptions, sweep
@@ -213,6 +214,7 @@ COMPONENT = Component(
     train=train,
     train_data=data_commands,
     train_options=TrainOptions,
+    export=EXPORT,
     diagnose=diagnose,
     trees=TREES,
     drafts=EagleOptions.drafts,

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 LAYOUT = Layout("specframe-eagle3", 1, Eagle3Config)
 
-_EMBEDDING, _OFFSETS, _HAS_ROW = "embed_tokens.weight", "d2t", "t2d"
+EMBEDDING, _OFFSETS, _HAS_ROW = "embed_tokens.weight", "d2t", "t2d"
 
 
 @attrs.frozen(eq=False)
@@ -88,7 +88,7 @@ def load_head(path: Path, target: Target) -> LoadedHead:
         CheckpointError: the checkpoint is missing, corrupt, or made for another target.
     """
     settings = read_settings(path)
-    tensors = {_canonical(name): tensor for name, tensor in read_tensors(path).items()}
+    tensors = named_tensors(path)
     own = LAYOUT.describes(settings)
     config: Eagle3Config = (
         LAYOUT.read(settings, path) if own else _public_config(settings, tensors, path, target)
@@ -97,12 +97,21 @@ def load_head(path: Path, target: Target) -> LoadedHead:
     _check_target(config, path, target)
     offsets, has_row = tensors.pop(_OFFSETS, None), tensors.pop(_HAS_ROW, None)
     if not config.own_embedding:
-        tensors.pop(_EMBEDDING, None)
+        tensors.pop(EMBEDDING, None)
     token_ids = _token_ids(config, offsets, has_row, path)
     head = filled(lambda: Eagle3Head(config), tensors, path, target)
     if token_ids is None:
         return LoadedHead(head, RowMap(target.vocab_size))
     return LoadedHead(head, RowMap.of(token_ids.to(target.device), target.vocab_size))
+
+
+def named_tensors(path: Path) -> dict[str, Tensor]:
+    """Return all tensors of a checkpoint by the names of this project's layout, maps included.
+
+    Raises:
+        CheckpointError: a file is missing or corrupt.
+    """
+    return {_canonical(name): tensor for name, tensor in read_tensors(path).items()}
 
 
 def _canonical(name: str) -> str:
@@ -134,7 +143,7 @@ def _public_config(
             feature_layers=_feature_layers(settings, target),
             norm_before_residual=bool(settings.get("norm_before_residual", False)),
             # An embedding of the target's width is the target's own, which is there already.
-            own_embedding=_EMBEDDING in tensors and sizes["hidden_size"] != target.hidden_size,
+            own_embedding=EMBEDDING in tensors and sizes["hidden_size"] != target.hidden_size,
             **sizes,
         )
     except (TypeError, AttributeError) as error:
@@ -165,7 +174,7 @@ def _check_target(config: Eagle3Config, path: Path, target: Target) -> None:
             )
     if config.hidden_size != target.hidden_size and not config.own_embedding:
         raise CheckpointError(
-            f"{path} has hidden size {config.hidden_size} and no {_EMBEDDING}; allowed: an embedding of its "
+            f"{path} has hidden size {config.hidden_size} and no {EMBEDDING}; allowed: an embedding of its "
             f"own, or the {target.hidden_size} of target {target.name}"
         )
     check_tokenizer(config, path, target)

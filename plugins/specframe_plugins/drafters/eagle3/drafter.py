@@ -23,6 +23,7 @@ from specframe_plugins.drafters.eagle3.architecture import Eagle3TrainOptions, t
 from specframe_plugins.drafters.eagle3.cached import CachedEagle3
 from specframe_plugins.drafters.eagle3.checkpoint import load_head
 from specframe_plugins.drafters.eagle3.diagnosis import SUBJECT, diagnose, special_ids
+from specframe_plugins.drafters.eagle3.export import EXPORT
 from specframe_plugins.drafters.probe import warn_unless_it_predicts
 
 _log = logging.getLogger(__name__)
@@ -66,6 +67,7 @@ COMPONENT = attrs.evolve(
     factory=create,
     train=train,
     train_options=Eagle3TrainOptions,
+    export=EXPORT,
     diagnose=diagnose,
     drafts=Eagle3Options.drafts,
 )

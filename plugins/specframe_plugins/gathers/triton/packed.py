@@ -72,9 +72,13 @@ class PackedGather(GatherBackend):
 
     def logits(self, hidden: Tensor) -> Tensor:
         """Return the logits of all active tokens, by slot [N, K] float32; its width costs a host read."""
+        return self.slot_logits(hidden, len(self._rows.weight))[:, : int(self._count)]
+
+    def slot_logits(self, hidden: Tensor, capacity: int) -> Tensor:
+        """Return the logits of all slots [N, capacity] float32, -inf in those that hold nothing."""
         rows = self._rows
         rows.join()
-        out = torch.empty(len(hidden), len(rows.weight), device=hidden.device)
+        out = torch.empty(len(hidden), capacity, device=hidden.device)
         sparse_head_logits(
             self._input(hidden),
             rows.weight,
@@ -84,7 +88,7 @@ class PackedGather(GatherBackend):
             scale=self._head.scale,
             softcap=self._head.softcap,
         )
-        return out[:, : int(self._count)]
+        return out
 
     def _input(self, hidden: Tensor) -> Tensor:
         return hidden.to(self._rows.weight.dtype).contiguous()

@@ -1,0 +1,162 @@
+"""From the settings of an engine to drafts over active sets: choose, check, bind, and say what runs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, cast, get_args
+
+import torch
+from torch import nn
+from vllm.config import VllmConfig
+from vllm.distributed import get_tensor_model_parallel_rank
+from vllm.logger import init_logger
+
+from specframe.config import RunConfig
+from specframe.contracts.protocols import Eviction, GatherBackend, VocabularyBuilder, complaint
+from specframe.errors import UsageError, unknown_name
+from specframe.model.target import Target
+from specframe.registry.choice import check_supported, resolve_gather
+from specframe.registry.components import BuildContext, NoOptions, Setting
+from specframe.registry.manager import build_registry, create_plugin_manager
+from specframe.vocabulary.store import VocabularyStore
+from specframe_vllm import metrics
+from specframe_vllm.active_head import ActiveHead
+from specframe_vllm.active_sets import ActiveSets, SetPerRequest, SharedSet
+from specframe_vllm.draft_rows import DraftRows
+from specframe_vllm.drafting import ActiveDrafting
+from specframe_vllm.settings import Asked, asked_values
+from specframe_vllm.strategies import BatchedStrategy, Strategies, StrategyPerRequest
+from specframe_vllm.target import VllmTarget
+
+_log = init_logger("vllm.specframe")
+
+# What components are told that they run beside: vLLM drafts and verifies itself.
+_VLLM = "vllm"
+
+
+def assemble(config: VllmConfig, draft_model: nn.Module, device: torch.device) -> ActiveDrafting | None:
+    """Return what the settings of an engine ask for; None where nothing is asked for, or no pruning.
+
+    Args:
+        config: of the engine.
+        draft_model: as its proposer has loaded it.
+        device: where it runs.
+
+    Raises:
+        UsageError: a setting is wrong, or does not go with the engine.
+    """
+    values = asked_values(config.additional_config)
+    if values is None:
+        return None
+    registry = build_registry(create_plugin_manager())
+    asked = Asked.of(values, registry)
+    speculative = config.speculative_config
+    if getattr(speculative, "use_heterogeneous_vocab", False):
+        raise UsageError(
+            "the draft model has other token ids than the target; allowed: one vocabulary for both"
+        )
+    vocab_size = int(config.model_config.get_vocab_size())
+    rows = DraftRows.of(draft_model, vocab_size)
+    target = VllmTarget(config.model_config, device, rows.head)
+    setting = Setting(
+        device=device,
+        dtype=rows.head.dtype,
+        vocabulary=asked.settings.strategy,
+        gather=asked.settings.gather,
+        drafter=_VLLM,
+        verifier=_VLLM,
+    )
+    run = RunConfig(strategy=asked.settings.strategy, gather=asked.settings.gather)
+    gather = registry.get("gather", resolve_gather(run, registry, setting).gather)
+    component = registry.get("vocabulary", asked.settings.strategy)
+    check_supported({"vocabulary": (component, asked.options), "gather": (gather, NoOptions())}, setting)
+    context = BuildContext(target=cast(Target, target), required_ids=target.required_ids, data=registry.data)
+
+    def make_strategy() -> VocabularyBuilder:
+        strategy = component.factory(asked.options, context)
+        wrong = complaint(strategy, VocabularyBuilder)
+        if wrong is not None:
+            raise UsageError(f"strategy {component.name!r} {wrong}")
+        return cast(VocabularyBuilder, strategy)
+
+    def make_backend() -> GatherBackend:
+        return cast(GatherBackend, gather.factory(NoOptions(), context))
+
+    strategy = make_strategy()
+    if strategy.capacity is None:
+        _log.info("specframe: strategy %r prunes nothing; vLLM drafts as it does without", component.name)
+        return None
+    sets = _sets(asked, strategy, make_backend, rows, context, config)
+    strategies: Strategies = StrategyPerRequest(make_strategy)
+    if strategy.takes_batches:
+        strategies = BatchedStrategy(strategy)
+    engine = config.parallel_config.data_parallel_rank
+    reports = get_tensor_model_parallel_rank() == 0
+    file = metrics.FigureFile(metrics.folder(), engine) if reports else None
+    drafting = ActiveDrafting(ActiveHead(rows, sets), sets, strategies, strategy, device, file)
+    _say(drafting, asked, strategy, gather.name, rows, speculative)
+    return drafting
+
+
+def _sets(
+    asked: Asked,
+    strategy: VocabularyBuilder,
+    make_backend: Callable[[], GatherBackend],
+    rows: DraftRows,
+    context: BuildContext,
+    config: VllmConfig,
+) -> ActiveSets:
+    """Return the active sets, all of their memory included."""
+    if strategy.eviction not in get_args(Eviction):
+        raise unknown_name("eviction", strategy.eviction, get_args(Eviction))
+    shared = asked.settings.sets == "shared"
+    # Drafts need one active token at least.
+    pinned = strategy.pinned_ids if len(strategy.pinned_ids) else context.required_ids
+
+    def make() -> VocabularyStore:
+        return VocabularyStore(
+            rows.head,
+            make_backend(),
+            capacity=cast(int, strategy.capacity),
+            # What one request admitted long ago may be in use by another one all the time.
+            eviction="lru" if shared else strategy.eviction,
+            pinned_ids=pinned,
+        )
+
+    limit = asked.settings.memory * 2**30
+    if shared:
+        return SharedSet(make(), limit)
+    return SetPerRequest(make, config.scheduler_config.max_num_seqs, limit)
+
+
+def _say(
+    drafting: ActiveDrafting,
+    asked: Asked,
+    strategy: VocabularyBuilder,
+    gather: str,
+    rows: DraftRows,
+    speculative: Any,
+) -> None:
+    """Write what runs to the log."""
+    use = drafting.sets.memory()
+    sets = "one active set" if asked.settings.sets == "shared" else f"{len(drafting.sets.stores)} active sets"
+    _log.info(
+        "specframe: drafts of %s go over strategy %r: %s of %d slots for %d rows%s, %d of the target's top "
+        "ids per node, gather backend %r; %.1f MiB of rows, %.1f MiB of books, LM head %.1f MiB",
+        speculative.method,
+        asked.settings.strategy,
+        sets,
+        drafting.sets.stores[0].active.capacity,
+        rows.total,
+        f" on {rows.ranks} ranks" if rows.ranks > 1 else "",
+        drafting.harvest_topk,
+        gather,
+        use.packed_bytes / 2**20,
+        use.store_bytes / 2**20,
+        use.head_bytes / 2**20,
+    )
+    if not strategy.takes_batches and drafting.sets.stores[0].stays_on_device:
+        _log.warning(
+            "specframe: strategy %r is told of verdicts on the host: every step waits for the device once",
+            asked.settings.strategy,
+        )

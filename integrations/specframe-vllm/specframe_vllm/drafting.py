@@ -1,0 +1,150 @@
+"""What an engine with settings does beside vLLM: it drafts over active sets, and learns from each step."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from functools import partial
+
+import torch
+from torch import Tensor
+from vllm.logger import init_logger
+
+from specframe.contracts.protocols import VocabularyBuilder
+from specframe.errors import one_line
+from specframe.vocabulary.store import VocabularyStore
+from specframe_vllm.active_head import ActiveHead
+from specframe_vllm.active_sets import ActiveSets, SharedSet
+from specframe_vllm.figures import FigureCounter, Figures
+from specframe_vllm.metrics import FigureFile, Written
+from specframe_vllm.strategies import ReadPrompt, Strategies, TargetPasses
+
+_log = init_logger("vllm.specframe")
+
+
+class ActiveDrafting:
+    """Drafts over active sets.
+
+    Args:
+        head: what the proposer asks.
+        sets: which active sets there are.
+        strategies: say what becomes active.
+        strategy: one of theirs; its demands are those of all.
+        device: where it runs.
+        file: takes the figures; None where another rank reports.
+
+    Attributes:
+        harvest_topk: how many of the target's top ids per node it wants to see; 0 for none.
+        prompt_window: for how many of the last prompt positions.
+        seconds: that learning took on the host.
+        steps: how many steps it learnt from.
+        failure: what the strategy raised, after which it is asked no more; None while all is well.
+    """
+
+    def __init__(
+        self,
+        head: ActiveHead,
+        sets: ActiveSets,
+        strategies: Strategies,
+        strategy: VocabularyBuilder,
+        device: torch.device,
+        file: FigureFile | None,
+    ) -> None:
+        self.head, self.sets, self._strategies = head, sets, strategies
+        self._shared = isinstance(sets, SharedSet)
+        # Where every slot is pinned nothing that a strategy says changes anything.
+        self._learns = not sets.stores[0].active.fixed
+        self.harvest_topk = strategy.harvest_topk if self._learns else 0
+        self.prompt_window = strategy.prompt_window if self.harvest_topk else 0
+        self._device = device
+        self._counter = FigureCounter(device, head.ranks)
+        self._file, self._written = file, Figures()
+        self._begun: set[str] = set()
+        self.seconds, self.steps = 0.0, 0
+        self.failure: str | None = None
+
+    @property
+    def figures(self) -> Figures | None:
+        """What was counted; None where the device has not brought it to the host yet."""
+        return self._counter.latest()
+
+    def begun(self, request: str) -> bool:
+        """Return whether a request's prompt has been read to its end."""
+        return request in self._begun
+
+    def forget(self, request: str) -> None:
+        """Let go of a request: it is over, or starts again later."""
+        self._begun.discard(request)
+        self._strategies.end(request)
+        self.sets.end(request)
+
+    def learn(self, requests: list[str], prompts: list[ReadPrompt], passes: TargetPasses | None) -> None:
+        """Take in a step, before the next draft.
+
+        Args:
+            requests: that are drafted for next, in the order of their rows.
+            prompts: of those that start.
+            passes: of the others; None where there are none.
+        """
+        start = time.perf_counter()
+        if passes is not None:
+            self._count(passes)
+            self._guarded(lambda: self._observe(passes))
+        if len(prompts) > self.sets.room:
+            # A request that waits for its next turn starts again with what is known of it then.
+            for request in self._begun.difference(requests):
+                self.forget(request)
+        for prompt in prompts:
+            self._begun.add(prompt.request)
+            store = self.sets.begin(prompt.request)
+            self._guarded(partial(self._start, store, prompt))
+        self.sets.draft_for(requests)
+        self.seconds += time.perf_counter() - start
+        self.steps += 1
+        self._report()
+
+    def _guarded(self, learning: Callable[[], None]) -> None:
+        """Learn; a strategy that fails is asked no more, and drafts go on over what is active."""
+        if not self._learns:
+            return
+        try:
+            learning()
+        except Exception as error:  # a stranger's strategy may raise anything
+            self.failure = one_line(error)
+            self._learns, self.harvest_topk, self.prompt_window = False, 0, 0
+            _log.error("specframe: the strategy failed and is asked no more: %s", self.failure)
+
+    def _start(self, store: VocabularyStore, prompt: ReadPrompt) -> None:
+        self._admit(store, self._strategies.start(prompt))
+
+    def _observe(self, passes: TargetPasses) -> None:
+        if self._shared:
+            self._admit(self.sets.stores[0], self._strategies.observe_together(passes))
+            return
+        for request, ids in zip(passes.requests, self._strategies.observe(passes), strict=True):
+            self._admit(self.sets.of(request), ids)
+
+    def _admit(self, store: VocabularyStore, ids: Tensor) -> None:
+        # An admitter on the host takes nothing but ids, and there a mask costs no wait.
+        if not store.stays_on_device:
+            ids = ids[(ids >= 0) & (ids < store.output_head.row_map.vocab_size)]
+        store.admit(ids)
+
+    def _count(self, passes: TargetPasses) -> None:
+        nodes = torch.tensor(passes.nodes).to(self._device, non_blocking=True)
+        if self._shared:
+            self._counter.count(self.sets.stores[0], nodes, passes.emitted_ids)
+            return
+        for row, request in enumerate(passes.requests):
+            rows = slice(row, row + 1)
+            self._counter.count(self.sets.of(request), nodes[rows], passes.emitted_ids[rows])
+
+    def _report(self) -> None:
+        """Write what is known down, unless nothing new is."""
+        figures = None if self._file is None else self._counter.latest()
+        if self._file is None or figures is None or figures == self._written:
+            return
+        passes = figures.passes - self._written.passes
+        active = (figures.active - self._written.active) / max(passes, 1)
+        self._file.write(Written(figures, active, self.seconds + self.head.seconds))
+        self._written = figures

@@ -1,0 +1,1 @@
+"""Where vLLM is listened to: a module per model runner, each of thin functions around vLLM's methods."""

@@ -1,0 +1,83 @@
+"""What stands in for specframe's target when a strategy is built: sizes, ids and tokenizer of vLLM's."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from typing import Any
+
+import torch
+from torch import Tensor
+from transformers import AutoTokenizer, PreTrainedTokenizerBase
+from vllm.config import ModelConfig
+
+from specframe.contracts.lm_head import OutputHead
+from specframe.errors import SpecframeError
+from specframe.model.target import required_ids, stop_ids, tokenizer_fingerprint
+
+
+class NotInVllmError(SpecframeError, AttributeError):
+    """A strategy asked for a part of the target that vLLM's workers do not hold in specframe's form."""
+
+
+class VllmTarget:
+    """The part of ``specframe.model.target.Target`` that a strategy may ask for inside vLLM.
+
+    Args:
+        config: of vLLM's target.
+        device: where it runs.
+        head: the drafter's LM head: the rows of this rank.
+
+    Attributes:
+        name: of the target.
+        vocab_size: V.
+        hidden_size: H.
+        config: of its text part, from transformers.
+        device: where it runs.
+        dtype: of its weights.
+        output_head: the drafter's LM head.
+    """
+
+    def __init__(self, config: ModelConfig, device: torch.device, head: OutputHead) -> None:
+        self._model_config = config
+        self.name = str(config.model)
+        self.vocab_size = int(config.get_vocab_size())
+        self.hidden_size = int(config.get_hidden_size())
+        self.config = config.hf_text_config
+        self.device, self.dtype = device, config.dtype
+        self.output_head = head
+
+    @cached_property
+    def tokenizer(self) -> PreTrainedTokenizerBase:
+        """The target's tokenizer, loaded when something first asks for it."""
+        config = self._model_config
+        tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(
+            config.tokenizer,
+            revision=config.tokenizer_revision,
+            trust_remote_code=config.trust_remote_code,
+        )
+        return tokenizer
+
+    @cached_property
+    def tokenizer_fingerprint(self) -> str:
+        """A hash of the tokenizer's ids."""
+        return tokenizer_fingerprint(self.tokenizer)
+
+    @cached_property
+    def stop_ids(self) -> frozenset[int]:
+        """Ids that end a generation."""
+        declared = (
+            self._model_config.try_get_generation_config().get("eos_token_id"),
+            getattr(self.config, "eos_token_id", None),
+        )
+        lists = (ids if isinstance(ids, list) else [ids] for ids in declared if ids is not None)
+        return stop_ids(self.tokenizer, frozenset(token for ids in lists for token in ids))
+
+    @cached_property
+    def required_ids(self) -> Tensor:
+        """Ids every active set keeps [n] int64."""
+        return required_ids(self.tokenizer, self.stop_ids, self.vocab_size).to(self.device)
+
+    def __getattr__(self, name: str) -> Any:
+        raise NotInVllmError(
+            f"inside vLLM there is no {name} of the target; this strategy needs specframe's engine"
+        )

@@ -1,0 +1,95 @@
+"""Greedy answers of a tiny random model are the same with every way to draft."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from engines import Outcome, answer, engine
+from processes import answer_in_a_process
+from prompts import random_prompts
+
+TOKENS = 24
+
+
+def answered(model: Path, **arguments: Any) -> Outcome:
+    with engine(model, **arguments) as llm:
+        return answer(llm, random_prompts(), TOKENS)
+
+
+@pytest.fixture(scope="module")
+def undrafted(tiny: Path) -> Outcome:
+    return answered(tiny)
+
+
+def draft_model(tiny: Path) -> dict[str, Any]:
+    return {"method": "draft_model", "model": str(tiny), "num_speculative_tokens": 3}
+
+
+def eagle3(head: Path) -> dict[str, Any]:
+    return {"method": "eagle3", "model": str(head), "num_speculative_tokens": 3}
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"capacity": 256},
+        {"capacity": 256, "sets": "per_request"},
+        {"strategy": "lexicon", "capacity": 512},
+    ],
+    ids=["shared", "per request", "a stranger's strategy"],
+)
+def test_a_draft_model(tiny: Path, undrafted: Outcome, settings: dict[str, Any]) -> None:
+    found = answered(tiny, speculative_config=draft_model(tiny), additional_config={"specframe": settings})
+    assert found.token_ids == undrafted.token_ids
+    assert found.head_calls > 0
+    assert found.accepted > 0
+
+
+def test_eagle3_with_a_draft_vocabulary(tiny: Path, tiny_eagle3: Path, undrafted: Outcome) -> None:
+    found = answered(
+        tiny, speculative_config=eagle3(tiny_eagle3), additional_config={"specframe": {"capacity": 256}}
+    )
+    assert found.token_ids == undrafted.token_ids
+    assert found.head_calls > 0
+
+
+def test_prompt_lookup_stays_what_it_is(tiny: Path, undrafted: Outcome, tmp_path: Path) -> None:
+    arguments = {
+        "speculative_config": {"method": "ngram", "num_speculative_tokens": 3, "prompt_lookup_max": 3},
+        "additional_config": {"specframe": {"capacity": 256}},
+    }
+    config = {"model": str(tiny), "prompts": random_prompts(), "tokens": TOKENS, "arguments": arguments}
+    # In a process of its own: where vLLM has looked a prompt up, it starts no other engine.
+    found = answer_in_a_process(tmp_path, {}, config)
+    assert found.token_ids == undrafted.token_ids
+    assert found.drafts > 0
+    assert found.figures == {}
+
+
+def test_without_settings_nothing_changes(tiny: Path, undrafted: Outcome) -> None:
+    found = answered(tiny, speculative_config=draft_model(tiny))
+    assert found.token_ids == undrafted.token_ids
+    assert found.figures is None
+
+
+def test_the_full_vocabulary_is_left_to_vllm(tiny: Path, undrafted: Outcome) -> None:
+    found = answered(
+        tiny, speculative_config=draft_model(tiny), additional_config={"specframe": {"strategy": "full"}}
+    )
+    assert found.token_ids == undrafted.token_ids
+    assert found.figures is None
+
+
+def test_prompts_in_chunks_with_a_prefix_cache(tiny: Path, undrafted: Outcome) -> None:
+    with engine(
+        tiny,
+        speculative_config=draft_model(tiny),
+        additional_config={"specframe": {"capacity": 256, "sets": "per_request"}},
+        enable_prefix_caching=True,
+        max_num_batched_tokens=64,
+    ) as llm:
+        first, again = (answer(llm, random_prompts(), TOKENS).token_ids for _ in range(2))
+    assert first == undrafted.token_ids
+    assert again == undrafted.token_ids
