@@ -13,7 +13,7 @@ from vllm.logger import init_logger
 
 from specframe.config import RunConfig
 from specframe.contracts.protocols import Eviction, GatherBackend, VocabularyBuilder, complaint
-from specframe.errors import UsageError, unknown_name
+from specframe.errors import UsageError, one_line, unknown_name
 from specframe.model.target import Target
 from specframe.registry.choice import check_supported, resolve_gather
 from specframe.registry.components import BuildContext, NoOptions, Setting
@@ -57,6 +57,8 @@ def assemble(config: VllmConfig, draft_model: nn.Module, device: torch.device) -
         )
     vocab_size = int(config.model_config.get_vocab_size())
     rows = DraftRows.of(draft_model, vocab_size)
+    if config.lora_config is not None:
+        raise UsageError("LoRA adapters may change the rows that were gathered; allowed: without LoRA")
     target = VllmTarget(config.model_config, device, rows.head)
     setting = Setting(
         device=device,
@@ -90,12 +92,20 @@ def assemble(config: VllmConfig, draft_model: nn.Module, device: torch.device) -
     strategies: Strategies = StrategyPerRequest(make_strategy)
     if strategy.takes_batches:
         strategies = BatchedStrategy(strategy)
-    engine = config.parallel_config.data_parallel_rank
-    reports = get_tensor_model_parallel_rank() == 0
-    file = metrics.FigureFile(metrics.folder(), engine) if reports else None
+    file = _figure_file(config) if get_tensor_model_parallel_rank() == 0 else None
     drafting = ActiveDrafting(ActiveHead(rows, sets), sets, strategies, strategy, device, file)
     _say(drafting, asked, strategy, gather.name, rows, speculative)
     return drafting
+
+
+def _figure_file(config: VllmConfig) -> metrics.FigureFile | None:
+    """Return where an engine writes its figures; None where nothing can be written."""
+    try:
+        # Independent engines count as rank 0 each; the index tells them apart.
+        return metrics.FigureFile(metrics.folder(), config.parallel_config.data_parallel_index)
+    except OSError as error:
+        _log.warning("specframe: there will be no metrics: %s", one_line(error))
+        return None
 
 
 def _sets(

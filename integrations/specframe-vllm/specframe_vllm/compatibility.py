@@ -36,7 +36,7 @@ class HookPoint:
         """
         try:
             owner: type = getattr(importlib.import_module(self.module), self.owner)
-        except (ImportError, AttributeError):
+        except Exception:  # a module of another release may fail in any way
             raise LookupError(f"{self.module}.{self.owner}") from None
         method = vars(owner).get(self.method)
         if method is None:

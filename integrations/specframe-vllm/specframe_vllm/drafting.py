@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from functools import partial
+from typing import TypeVar
 
 import torch
 from torch import Tensor
@@ -20,6 +21,8 @@ from specframe_vllm.metrics import FigureFile, Written
 from specframe_vllm.strategies import ReadPrompt, Strategies, TargetPasses
 
 _log = init_logger("vllm.specframe")
+
+Result = TypeVar("Result")
 
 
 class ActiveDrafting:
@@ -88,7 +91,7 @@ class ActiveDrafting:
         """
         start = time.perf_counter()
         if passes is not None:
-            self._count(passes)
+            self.attempt(partial(self._count, passes))
             self._guarded(lambda: self._observe(passes))
         if len(prompts) > self.sets.room:
             # A request that waits for its next turn starts again with what is known of it then.
@@ -103,16 +106,25 @@ class ActiveDrafting:
         self.steps += 1
         self._report()
 
-    def _guarded(self, learning: Callable[[], None]) -> None:
-        """Learn; a strategy that fails is asked no more, and drafts go on over what is active."""
-        if not self._learns:
-            return
+    def attempt(self, learning: Callable[[], Result]) -> Result | None:
+        """Return what a part of learning returns; where it fails nothing is learnt any more.
+
+        Drafts go on over what is active. With several ranks the failure is passed on: the others would wait
+        for one that does less.
+        """
         try:
-            learning()
+            return learning()
         except Exception as error:  # a stranger's strategy may raise anything
+            if self.head.ranks > 1:
+                raise
             self.failure = one_line(error)
             self._learns, self.harvest_topk, self.prompt_window = False, 0, 0
             _log.error("specframe: the strategy failed and is asked no more: %s", self.failure)
+            return None
+
+    def _guarded(self, learning: Callable[[], None]) -> None:
+        if self._learns:
+            self.attempt(learning)
 
     def _start(self, store: VocabularyStore, prompt: ReadPrompt) -> None:
         self._admit(store, self._strategies.start(prompt))
@@ -129,6 +141,7 @@ class ActiveDrafting:
         if not store.stays_on_device:
             ids = ids[(ids >= 0) & (ids < store.output_head.row_map.vocab_size)]
         store.admit(ids)
+        store.head.join()  # a replay of a captured draft step waits for no copy by itself
 
     def _count(self, passes: TargetPasses) -> None:
         nodes = torch.tensor(passes.nodes).to(self._device, non_blocking=True)

@@ -48,15 +48,17 @@ class FigureFile:
 
     Args:
         folder: where it lies.
-        engine: number of the engine: its data-parallel rank.
+        engine: number of the engine: its data-parallel index.
     """
 
     def __init__(self, folder: Path, engine: int) -> None:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         path = folder / str(engine)
         self._before = read_figures(path)
-        with path.open("wb") as file:
-            file.write(_pack(self._before))
+        if self._before == Written():  # otherwise it is there; shortening it would pull it from under readers
+            scratch = path.with_name(f".{engine}.{os.getpid()}")
+            scratch.write_bytes(_pack(self._before))
+            scratch.replace(path)
         with path.open("r+b") as file:
             self._memory = mmap.mmap(file.fileno(), _FORMAT.size)
 

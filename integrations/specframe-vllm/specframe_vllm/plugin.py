@@ -6,6 +6,7 @@ from importlib.metadata import version
 
 from vllm.logger import init_logger
 
+from specframe.errors import one_line
 from specframe_vllm import draft_head, metrics
 from specframe_vllm.compatibility import MODEL_RUNNER_V1, MODEL_RUNNER_V2, TESTED, missing
 from specframe_vllm.hooks import v1, v2
@@ -25,21 +26,35 @@ def register() -> None:
     if _registered:
         return
     _registered = True
-    draft_head.register()
-    metrics.register()
     lacking = missing(MODEL_RUNNER_V1)
     if lacking:
-        _log.warning(
-            "specframe-vllm %s does not know this vLLM %s and leaves it as it is: there is no %s; tested: %s",
-            version("specframe-vllm"),
-            _vllm_version(),
-            ", no ".join(lacking),
-            TESTED,
-        )
+        _say("and leaves it as it is", f"there is no {', no '.join(lacking)}")
+        return
+    try:
+        draft_head.register()
+        metrics.register()
+    except Exception as error:  # anything may have moved in another release
+        _say("and leaves it as it is", one_line(error))
         return
     v1.install()
-    if not missing(MODEL_RUNNER_V2):
+    lacking = missing(MODEL_RUNNER_V2)
+    if lacking:
+        _say(
+            "well enough for model runner V2, which drafts as without", f"there is no {', no '.join(lacking)}"
+        )
+    else:
         v2.install()
+
+
+def _say(what: str, why: str) -> None:
+    _log.warning(
+        "specframe-vllm %s does not know this vLLM %s %s: %s; tested: %s",
+        version("specframe-vllm"),
+        _vllm_version(),
+        what,
+        why,
+        TESTED,
+    )
 
 
 def _vllm_version() -> str:

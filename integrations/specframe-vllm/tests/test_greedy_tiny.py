@@ -6,9 +6,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from engines import Outcome, answer, engine
+from engines import Outcome, answer, drafting_in, engine
 from processes import answer_in_a_process
 from prompts import random_prompts
+from torch import Tensor
+from vllm import SamplingParams
+
+from specframe_vllm.strategies import BatchedStrategy, TargetPasses
 
 TOKENS = 24
 
@@ -45,6 +49,28 @@ def test_a_draft_model(tiny: Path, undrafted: Outcome, settings: dict[str, Any])
     assert found.token_ids == undrafted.token_ids
     assert found.head_calls > 0
     assert found.accepted > 0
+
+
+def test_a_strategy_that_fails_ends_learning_and_nothing_else(
+    tiny: Path, undrafted: Outcome, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(self: BatchedStrategy, passes: TargetPasses) -> Tensor:
+        raise RuntimeError("no idea what that was")
+
+    monkeypatch.setattr(BatchedStrategy, "observe_together", fail)
+    # Requests of other lengths, two at once: new ones join those that have learnt.
+    lengths = [TOKENS - 3 * (row % 4) for row in range(len(random_prompts()))]
+    sampling = [SamplingParams(temperature=0, max_tokens=count, ignore_eos=True) for count in lengths]
+    arguments = {"specframe": {"capacity": 256}}
+    with engine(
+        tiny, speculative_config=draft_model(tiny), additional_config=arguments, max_num_seqs=2
+    ) as llm:
+        outputs = llm.generate(random_prompts(), sampling, use_tqdm=False)
+        drafting = drafting_in(llm)
+        assert drafting is not None
+        assert "no idea what that was" in str(drafting.failure)
+    texts = [list(output.outputs[0].token_ids) for output in outputs]
+    assert texts == [ids[:count] for ids, count in zip(undrafted.token_ids, lengths, strict=True)]
 
 
 def test_eagle3_with_a_draft_vocabulary(tiny: Path, tiny_eagle3: Path, undrafted: Outcome) -> None:

@@ -5,8 +5,13 @@ from __future__ import annotations
 from typing import Any
 from weakref import WeakKeyDictionary
 
+from vllm.logger import init_logger
+
+from specframe.errors import SpecframeError
 from specframe_vllm.assembly import assemble
 from specframe_vllm.drafting import ActiveDrafting
+
+_log = init_logger("vllm.specframe")
 
 # By proposer of V1 or speculator of V2: what its engine's settings ask for.
 _drafting: WeakKeyDictionary[Any, ActiveDrafting] = WeakKeyDictionary()
@@ -21,7 +26,11 @@ def attach(drafter: Any) -> ActiveDrafting | None:
     Returns:
         What drafts now; None where vLLM goes on to do so itself.
     """
-    drafting = assemble(drafter.vllm_config, drafter.model, drafter.device)
+    try:
+        drafting = assemble(drafter.vllm_config, drafter.model, drafter.device)
+    except SpecframeError as error:
+        _log.error("specframe: %s", error)  # vLLM prints a traceback of its own
+        raise
     if drafting is None:
         return None
     drafter.model.get_top_tokens = drafting.head.get_top_tokens

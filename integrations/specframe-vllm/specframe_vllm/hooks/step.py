@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from functools import partial
 from itertools import accumulate
 
 import attrs
@@ -49,7 +50,8 @@ class Step:
 
     def teach(self, drafting: ActiveDrafting) -> None:
         """Show it what happened, and what is drafted for next."""
-        passes, prompts = self._passes(drafting), list(self._prompts(drafting))
+        passes = drafting.attempt(partial(self._passes, drafting))
+        prompts = list(self._prompts(drafting))
         drafting.learn(self.requests, prompts, passes)
 
     def _prompts(self, drafting: ActiveDrafting) -> Iterator[ReadPrompt]:
@@ -60,7 +62,9 @@ class Step:
                 yield ReadPrompt(
                     request=request,
                     prompt_ids=self.prompt_ids(row),
-                    topk_ids=self._after_prompt(drafting, ends[row], self.computed[row]),
+                    topk_ids=drafting.attempt(
+                        partial(self._after_prompt, drafting, ends[row], self.computed[row])
+                    ),
                     emitted_ids=self.emitted_ids[row],
                 )
 

@@ -53,6 +53,7 @@ def _update_states(original: Callable[..., Any], self: Any, scheduler_output: An
 def _sample(original: Callable[..., Any], self: Any, logits: Any, *args: Any, **kwargs: Any) -> Any:
     """Look at the target's logits before the sampler changes them in place."""
     drafting = drafting_of(self)
+    _topk.pop(self, None)  # of a step that was not learnt from
     if drafting is not None and drafting.harvest_topk:
         _topk[self] = row_topk(logits, drafting.harvest_topk)[1]
     return original(self, logits, *args, **kwargs)
@@ -138,7 +139,7 @@ def _step(
         nodes=[count + 1 for count in drafted],
         node_ids=node_ids,
         emitted_ids=_padded(sampled, device),
-        topk_ids=_topk.get(runner),
+        topk_ids=_topk.pop(runner, None),
         hidden=hidden,
         prompt_ids=prompt_ids,
         compute_logits=runner.model.compute_logits,

@@ -28,7 +28,6 @@ class Outcome:
         figures: of the plugin; None without it.
         head_calls: how often the drafting head was asked.
         active: tokens in the active sets at the end, the largest; None without them.
-        failure: what the strategy raised.
     """
 
     token_ids: list[list[int]]
@@ -37,7 +36,6 @@ class Outcome:
     figures: Figures | None
     head_calls: int
     active: int | None
-    failure: str | None
 
 
 @contextmanager
@@ -79,6 +77,7 @@ def answer(llm: LLM, prompts: Sequence[Any], tokens: int, batch: int | None = No
         outputs += ask(part, sampling, use_tqdm=False)
     counts = {metric.name: getattr(metric, "value", 0) for metric in llm.get_metrics()}
     drafting = drafting_in(llm)
+    assert drafting is None or drafting.failure is None, drafting.failure
     return Outcome(
         token_ids=[list(output.outputs[0].token_ids) for output in outputs],
         drafts=int(counts.get("vllm:spec_decode_num_drafts", 0)),
@@ -86,5 +85,4 @@ def answer(llm: LLM, prompts: Sequence[Any], tokens: int, batch: int | None = No
         figures=None if drafting is None else drafting.figures,
         head_calls=0 if drafting is None else drafting.head.calls,
         active=None if drafting is None else max(int(s.active_size) for s in drafting.sets.stores),
-        failure=None if drafting is None else drafting.failure,
     )
