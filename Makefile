@@ -8,7 +8,7 @@ VLLM := integrations/specframe-vllm
 VLLM_VENV := .venv-vllm
 VLLM_INSTALLED := $(VLLM_VENV)/.installed
 
-.PHONY: run test lint gpu-check test-vllm clean
+.PHONY: run test lint gpu-check vllm test-vllm clean
 
 run: $(INSTALLED)
 	$(VENV)/bin/specframe run --strategy nanospec
@@ -27,6 +27,9 @@ lint: $(INSTALLED)
 # What needs a GPU, in eight minutes; without one the same in miniature. The JSON file goes to OUT.
 gpu-check: $(INSTALLED)
 	$(VENV)/bin/python benchmarks/gpu_check.py --out $(OUT)
+
+# vLLM on a CPU with the plugin: the environment alone.
+vllm: $(VLLM_INSTALLED)
 
 # vLLM on a CPU, in an environment of its own: it needs an older transformers. One thread, one process, no network.
 # The library that vLLM multiplies with is to be loaded first, where the environment has it.

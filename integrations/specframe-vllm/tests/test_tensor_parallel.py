@@ -26,6 +26,7 @@ def test_two_ranks_draft_what_one_drafts(tiny: Path, tmp_path: Path) -> None:
         "model": str(tiny),
         "prompts": random_prompts(),
         "tokens": TOKENS,
+        "alone": True,
         "arguments": arguments,
     }
     one = answer_in_a_process(tmp_path, SERVED, config)

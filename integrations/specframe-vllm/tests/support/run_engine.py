@@ -1,6 +1,7 @@
 """Answers prompts with an engine in a process of its own: ``python run_engine.py CONFIG.json OUTCOME.json``.
 
-CONFIG has ``model``, ``prompts``, ``tokens`` and ``arguments`` of the engine.
+CONFIG has ``model``, ``prompts``, ``tokens`` and ``arguments`` of the engine, and ``alone`` where each prompt is
+to be answered before the next: an engine in another process batches them as they happen to arrive.
 """
 
 from __future__ import annotations
@@ -40,7 +41,9 @@ def main(config_file: str, outcome_file: str) -> None:
         **config["arguments"],
     )
     sampling = SamplingParams(temperature=0, max_tokens=config["tokens"], ignore_eos=True)
-    outputs = llm.generate(config["prompts"], sampling, use_tqdm=False)
+    prompts = config["prompts"]
+    batches = [[prompt] for prompt in prompts] if config.get("alone") else [prompts]
+    outputs = [output for batch in batches for output in llm.generate(batch, sampling, use_tqdm=False)]
     counts = {metric.name: getattr(metric, "value", 0) for metric in llm.get_metrics()}
     outcome = {
         "token_ids": [list(output.outputs[0].token_ids) for output in outputs],
