@@ -1,7 +1,7 @@
 """Answers prompts with an engine in a process of its own: ``python run_engine.py CONFIG.json OUTCOME.json``.
 
-CONFIG has ``model``, ``prompts``, ``tokens`` and ``arguments`` of the engine, and ``alone`` where each prompt is
-to be answered before the next: an engine in another process batches them as they happen to arrive.
+CONFIG has ``model``, ``prompts``, ``tokens`` and ``arguments`` of the engine, and ``alone`` where each prompt
+is to be answered before the next: an engine in another process batches them as they happen to arrive.
 """
 
 from __future__ import annotations
