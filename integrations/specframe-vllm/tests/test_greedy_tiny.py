@@ -108,6 +108,16 @@ def test_the_full_vocabulary_is_left_to_vllm(tiny: Path, undrafted: Outcome) -> 
     assert found.figures is None
 
 
+def test_batches_that_vllm_leaves_undrafted_have_the_same_texts(tiny: Path, undrafted: Outcome) -> None:
+    speculative = draft_model(tiny) | {"num_speculative_tokens_per_batch_size": [[1, 1, 3], [2, 256, 0]]}
+    found = answered(tiny, speculative_config=speculative, additional_config={"specframe": {"capacity": 256}})
+    always = answered(
+        tiny, speculative_config=draft_model(tiny), additional_config={"specframe": {"capacity": 256}}
+    )
+    assert found.token_ids == undrafted.token_ids
+    assert found.drafts < always.drafts
+
+
 def test_prompts_in_chunks_with_a_prefix_cache(tiny: Path, undrafted: Outcome) -> None:
     with engine(
         tiny,
