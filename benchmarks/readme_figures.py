@@ -43,6 +43,7 @@ def main() -> None:
         for task in tasks:
             best = max(OTHERS, key=lambda other: _ratio(speeds, other, "autoregressive", task).value)
             print(f"nanospec, {task}: {_ratio(speeds, 'nanospec', best, task).value:.3f} of {best}")
+        print(_limits(rows))
     for name in speeds:
         errors = [row.report.cost_error for row in rows if row.configuration == name]
         known = [error for error in errors if error is not None]
@@ -91,6 +92,27 @@ def _ratio(speeds: Speeds, name: str, baseline: str, task: str | None = None) ->
 def _by_task(speeds: Speeds, name: str, baseline: str, tasks: Sequence[str]) -> str:
     parts = [f"{task} {_ratio(speeds, name, baseline, task).value:.2f}" for task in tasks]
     return f"{_shown(_ratio(speeds, name, baseline))}; {', '.join(parts)}"
+
+
+def _limits(rows: Sequence[BenchRow]) -> str:
+    """Return what nanospec's trees would gain if drafts took no time, and if nodes took none either."""
+    reports = {(row.configuration, row.prompt): row.report for row in rows}
+    free_drafts: list[float] = []
+    free_nodes: list[float] = []
+    for (name, prompt), mine in reports.items():
+        alone = reports["autoregressive", prompt]
+        if name != "nanospec" or mine.verify_s is None or alone.verify_s is None:
+            continue
+        one_pass = alone.verify_s / alone.target_passes
+        for found, passes in (
+            (free_drafts, mine.verify_s),
+            (free_nodes, mine.target_passes * one_pass),
+        ):
+            found.append(mine.new_tokens / ((mine.prefill_s or 0.0) + passes) / alone.tokens_per_s)
+    return (
+        f"nanospec / autoregressive, drafts for nothing: {geometric_mean(free_drafts).value:.2f}; "
+        f"nodes for nothing too: {geometric_mean(free_nodes).value:.2f}"
+    )
 
 
 def _shown(found: Estimate) -> str:
