@@ -12,10 +12,10 @@ from specframe.registry.hookspecs import hookimpl
 
 @hookimpl
 def specframe_vocabularies() -> Iterable[Component]:
-    """Return the strategies ``full``, ``nanospec`` and ``static``."""
-    from specframe_plugins.vocabularies import full, nanospec, static
+    """Return the strategies ``full``, ``lowrank``, ``nanospec`` and ``static``."""
+    from specframe_plugins.vocabularies import full, lowrank, nanospec, static
 
-    return [full.COMPONENT, nanospec.COMPONENT, static.COMPONENT]
+    return [full.COMPONENT, lowrank.COMPONENT, nanospec.COMPONENT, static.COMPONENT]
 
 
 @hookimpl

@@ -85,6 +85,20 @@ class OutputHead:
             return self.finish(self.product(hidden))
         return self.finish(torch.nn.functional.linear(hidden, self.weight, self.bias))
 
+    def candidate_logits(self, hidden: Tensor, rows: Tensor) -> Tensor:
+        """Return logits of other rows for each state [N, C] float32, -inf where a row is negative.
+
+        Args:
+            hidden: [N, H].
+            rows: [N, C] int64.
+        """
+        index = rows.clamp(min=0)
+        weight = self.weight.detach()[index]
+        raw = torch.bmm(weight, hidden.to(weight.dtype)[:, :, None])[:, :, 0]
+        if self.bias is not None:
+            raw = raw + self.bias.detach()[index]
+        return self.finish(raw).float().masked_fill(rows < 0, -torch.inf)
+
     def best(self, hidden: Tensor) -> Tensor:
         """Return the row with the largest logit for each of the hidden states [n, H], as [n] int64."""
         return torch.cat([self.logits(part).argmax(dim=-1) for part in hidden.split(_ROWS_AT_ONCE)])

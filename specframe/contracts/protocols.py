@@ -19,6 +19,7 @@ from specframe.contracts.active_set import ActiveSet
 from specframe.contracts.budget import Budget
 from specframe.contracts.clock import PhaseClock
 from specframe.contracts.lm_head import OutputHead
+from specframe.contracts.screen import Candidates, Screen
 from specframe.contracts.target_logits import TargetLogits
 from specframe.contracts.tree import DraftTree, Verdict
 
@@ -30,7 +31,8 @@ class VocabularyBuilder(ABC):
 
     Attributes:
         capacity: slots of the packed head; None drafts over the full vocabulary, and then neither method
-            is ever called.
+            is ever called. With a screen it may be 0: there is no active set.
+        screen: chooses rows for each hidden state, besides the active set; None for none.
         pinned_ids: ids that are active from the start of every request and never evicted [n] int64.
         harvest_topk: how many of the target's top ids per verified node it wants to see; 0 for none.
         prompt_window: for how many of the last prompt positions it wants them too; 0 for none.
@@ -43,6 +45,7 @@ class VocabularyBuilder(ABC):
 
     capacity: int | None
     pinned_ids: Tensor
+    screen: Screen | None = None
     harvest_topk: int = 0
     prompt_window: int = 0
     eviction: Eviction = "fifo"
@@ -122,9 +125,11 @@ class GatherBackend(ABC):
     Attributes:
         capturable: a CUDA graph can hold its ``topk``: it reads nothing on the host, and all that differs
             between two calls of one shape is in tensors that stay where they are.
+        scores_candidates: it has ``candidate_topk``, so that it goes with screens.
     """
 
     capturable: bool = False
+    scores_candidates: bool = False
 
     @abstractmethod
     def bind(self, head: OutputHead, active: ActiveSet | None) -> None:
@@ -146,6 +151,19 @@ class GatherBackend(ABC):
             hidden: [N, H].
             k: how many.
         """
+
+    def candidate_topk(self, hidden: Tensor, k: int, candidates: Candidates) -> tuple[Tensor, Tensor]:
+        """Return what ``topk`` does over each state's candidates united with the active set.
+
+        Every logit that counts is exact. The log-softmax is over that union, or by ``log_total`` where the
+        candidates have one. The backend is bound to an active set, which may have no slots.
+
+        Args:
+            hidden: [N, H].
+            k: how many.
+            candidates: of each state, in rows of the LM head; some may be active.
+        """
+        raise NotImplementedError
 
     @abstractmethod
     def logits(self, hidden: Tensor) -> Tensor:

@@ -12,6 +12,8 @@ from specframe.config import AUTO, AUTOREGRESSIVE, RunConfig
 from specframe.contracts.faults import blaming
 from specframe.contracts.kinds import Kind
 from specframe.contracts.protocols import Drafter, Eviction, GatherBackend, VocabularyBuilder
+from specframe.contracts.screen import Screen, StateSource
+from specframe.engine.draft_states import DraftStates
 from specframe.engine.drafting.active import ActiveDrafting
 from specframe.engine.drafting.autoregressive import Autoregressive
 from specframe.engine.drafting.planned import PlannedDrafting
@@ -36,6 +38,7 @@ from specframe.registry.manager import create_plugin_manager, shipped_data
 from specframe.registry.observers import Observers
 from specframe.registry.placement import find_device, find_dtype, name_of
 from specframe.vocabulary.protocol import DraftVocabulary
+from specframe.vocabulary.screened import ScreenedVocabulary
 from specframe.vocabulary.store import VocabularyStore
 from specframe.vocabulary.whole import WholeVocabulary
 
@@ -90,7 +93,10 @@ def build_engine(
                 costs = KnownCosts.of(config, target, drafter, chosen["drafter"][1], lambda: make("gather"))
                 context = attrs.evolve(context, costs=costs.model)
             strategy = make("vocabulary", context)
-            drafting = bind_drafting(drafter, strategy, lambda: make("gather"), config, costs)
+            states = DraftStates(
+                target, drafter, verifier, lambda: make("gather"), config, str(chosen["drafter"][1])
+            )
+            drafting = bind_drafting(drafter, strategy, lambda: make("gather"), config, states, costs)
     setting = setting_for(config, target.device, target.dtype)
     return Engine(
         config,
@@ -115,15 +121,17 @@ def bind_drafting(
     strategy: VocabularyBuilder,
     make_backend: Callable[[], GatherBackend],
     config: RunConfig,
+    states: StateSource,
     costs: KnownCosts | None = None,
 ) -> Drafting:
-    """Bind strategy, store, gather backend and drafter to each other.
+    """Bind strategy, screen, store, gather backend and drafter to each other.
 
     Args:
         drafter: proposes the trees.
         strategy: fills the active set.
         make_backend: returns a gather backend; with costs, another one is for the whole LM head.
         config: what they were called.
+        states: what a screen is fitted to.
         costs: decide how much is drafted; without them trees have a fixed size.
 
     Raises:
@@ -134,32 +142,60 @@ def bind_drafting(
         raise UsageError(
             f"gather backend {config.gather!r} cannot run in a CUDA graph; allowed: --no-cuda-graph"
         )
-    drafting = ActiveDrafting(drafter, strategy, _vocabulary(drafter, strategy, backend, config))
+    vocabulary = _vocabulary(drafter, strategy, backend, config, states)
+    drafting = ActiveDrafting(drafter, strategy, vocabulary)
     if costs is None:
         return drafting
+    if isinstance(vocabulary, ScreenedVocabulary):
+        costs = costs.screened(vocabulary, drafter.branching)
     prunes = strategy.capacity is not None
     whole = WholeVocabulary(drafter.output_head, make_backend()) if prunes else None
     return PlannedDrafting(drafting, whole, costs.model, costs.keep)
 
 
 def _vocabulary(
-    drafter: Drafter, strategy: VocabularyBuilder, backend: GatherBackend, config: RunConfig
+    drafter: Drafter,
+    strategy: VocabularyBuilder,
+    backend: GatherBackend,
+    config: RunConfig,
+    states: StateSource,
 ) -> DraftVocabulary:
-    """Return what drafts go over: an active set, or everything."""
+    """Return what drafts go over: an active set, what a screen finds beside one, or everything."""
+    screen = strategy.screen
     if strategy.capacity is None:
         return WholeVocabulary(drafter.output_head, backend)
-    if strategy.capacity < drafter.branching:
+    rows = strategy.capacity + (0 if screen is None else screen.width)
+    if rows < drafter.branching:
+        what = f"capacity {strategy.capacity}" if screen is None else f"{rows} candidates"
         raise UsageError(
-            f"capacity {strategy.capacity} of strategy {config.strategy!r} is below the branching "
-            f"{drafter.branching} of drafter {config.drafter!r}; allowed: at least {drafter.branching}"
+            f"{what} of strategy {config.strategy!r} is below the branching {drafter.branching} of drafter "
+            f"{config.drafter!r}; allowed: at least {drafter.branching}"
         )
+    if screen is not None:
+        _check_screen(screen, drafter, backend, config)
     if strategy.eviction not in get_args(Eviction):
         raise unknown_name("eviction", strategy.eviction, get_args(Eviction))
     with blaming("vocabulary"):
-        return VocabularyStore(
+        store = VocabularyStore(
             drafter.output_head,
             backend,
             capacity=strategy.capacity,
             eviction=strategy.eviction,
             pinned_ids=strategy.pinned_ids,
+        )
+    return store if screen is None else ScreenedVocabulary(store, screen, states)
+
+
+def _check_screen(screen: Screen, drafter: Drafter, backend: GatherBackend, config: RunConfig) -> None:
+    """Raise ``UsageError`` for a screen that does not go with the drafter's LM head or the gather backend."""
+    rows = drafter.output_head.vocab_size
+    if not 1 <= screen.width <= rows:
+        raise UsageError(
+            f"strategy {config.strategy!r} wants {screen.width} candidates of an LM head of {rows} rows; "
+            f"allowed: 1 to {rows}"
+        )
+    if not backend.scores_candidates:
+        raise UsageError(
+            f"gather backend {config.gather!r} scores no candidates, which strategy {config.strategy!r} "
+            "screens for; allowed: one that does, such as torch"
         )

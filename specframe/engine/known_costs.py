@@ -16,14 +16,16 @@ import torch
 
 from specframe.config import AUTO, RunConfig
 from specframe.contracts.protocols import Drafter, GatherBackend
+from specframe.costs.curve import Curve
 from specframe.costs.file import cached_path, check_writable, read_cached, read_pinned, write_costs
 from specframe.costs.model import CostModel, Setup
-from specframe.engine.measuring import measure_costs
+from specframe.engine.measuring import measure_costs, measure_head
 from specframe.errors import SpecframeError, UsageError
 from specframe.model.loading import cache_directory
 from specframe.model.target import Target
 from specframe.ops.contention import ContentionWatch
 from specframe.ops.machine import Machine
+from specframe.vocabulary.screened import ScreenedVocabulary
 
 _log = logging.getLogger(__name__)
 
@@ -100,6 +102,27 @@ class KnownCosts:
         if measured.is_quiet:
             keep(measured.costs)
         return cls(measured.costs, keep)
+
+    def screened(self, vocabulary: ScreenedVocabulary, branching: int) -> Self:
+        """Return the same costs with the head calls of a screen, measured now; they hold for this run.
+
+        Args:
+            vocabulary: what drafts go over.
+            branching: of the drafter.
+        """
+        head = vocabulary.output_head
+        like = torch.empty(0, dtype=head.dtype, device=head.device)
+        one, wide = measure_head(vocabulary.head, head.hidden_size, branching, like)
+        vocabulary.begin_draft()
+        model = attrs.evolve(
+            self.model, head_s=Curve.of({1: one}), wide_head_s=Curve.of({1: wide}), width=branching
+        )
+        keep = None if self.keep is None else _keep_nothing
+        return attrs.evolve(self, model=model, keep=keep)
+
+
+def _keep_nothing(costs: CostModel) -> None:
+    """Do nothing: costs of a screen hold for this run."""
 
 
 def setup_of(config: RunConfig, target: Target, drafter: Drafter, options: Any) -> Setup:

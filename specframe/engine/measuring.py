@@ -162,6 +162,25 @@ def _context(target: Target, pass_s: Curve, deadline: _Deadline) -> Curve:
     return Curve.of(added)
 
 
+@torch.inference_mode()
+def measure_head(head: GatherBackend, hidden_size: int, k: int, like: Tensor) -> tuple[float, float]:
+    """Return the seconds of a head call for one hidden state, and for k of them.
+
+    Args:
+        head: over what drafts go over.
+        hidden_size: H.
+        k: the drafter's branching.
+        like: has the device and dtype of hidden states.
+    """
+    source = torch.Generator().manual_seed(0)
+    hidden = torch.randn(k, hidden_size, generator=source).to(like)
+
+    def timed(states: Tensor) -> float:
+        return min(_seconds(lambda: head.topk(states, k), like.device) for _ in range(_RUNS))
+
+    return timed(hidden[:1]), timed(hidden)
+
+
 class _Head:
     """What the drafter's LM head costs over an active set and over everything.
 

@@ -21,7 +21,7 @@ from specframe.contracts.tree import DraftTree, Verdict
 from specframe.engine.assembly import bind_drafting
 from specframe.engine.faults import checked, naming
 from specframe.engine.recorder import GenerationRecorder
-from specframe.errors import UsageError, unknown_name
+from specframe.errors import SpecframeError, UsageError, unknown_name
 from specframe.model.target import Prefill, Target
 from specframe.registry.choice import setting_for
 from specframe.registry.components import BuildContext
@@ -47,6 +47,16 @@ class Bookkeeping(GatherBackend):
     def logits(self, hidden: Tensor) -> Tensor:
         """Compute nothing."""
         raise NotImplementedError("a replay drafts nothing")
+
+
+class NoStates:
+    """The ``StateSource`` of a trace without hidden states."""
+
+    key = ""
+
+    def sample(self, count: int) -> Tensor:
+        """Raise an error that says so."""
+        raise SpecframeError("the trace holds no hidden states")
 
 
 class TracedDrafter(Drafter):
@@ -154,7 +164,7 @@ class OfflineStrategy:
         with naming(config):
             strategy = checked("vocabulary", lambda: component.factory(built_options, context))
             _check_recorded(header, name, strategy)
-            self._drafting = bind_drafting(TracedDrafter(header), strategy, Bookkeeping, config)
+            self._drafting = bind_drafting(TracedDrafter(header), strategy, Bookkeeping, config, NoStates())
         self._pinned = int(self._drafting.figures.active_size)
 
     @torch.inference_mode()

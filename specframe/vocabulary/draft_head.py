@@ -9,6 +9,7 @@ from specframe.contracts.faults import blaming
 from specframe.contracts.lm_head import OutputHead
 from specframe.contracts.protocols import Admitter, Eviction, GatherBackend
 from specframe.contracts.row_map import RowMap
+from specframe.contracts.screen import Candidates
 
 
 class DraftHead(GatherBackend):
@@ -24,6 +25,7 @@ class DraftHead(GatherBackend):
     def __init__(self, backend: GatherBackend, row_map: RowMap) -> None:
         self._backend, self._row_map = backend, row_map
         self.capturable = backend.capturable
+        self.scores_candidates = backend.scores_candidates
 
     def bind(self, head: OutputHead, active: ActiveSet | None) -> None:
         """Attach the backend."""
@@ -39,6 +41,12 @@ class DraftHead(GatherBackend):
         """Return log-probabilities [N, k] float32 and token ids [N, k] int64 of the k best active tokens."""
         with blaming("gather"):
             log_probs, rows = self._backend.topk(hidden, k)
+            return log_probs, self._row_map.tokens(rows)
+
+    def candidate_topk(self, hidden: Tensor, k: int, candidates: Candidates) -> tuple[Tensor, Tensor]:
+        """Return the k best of candidates and active tokens, as ``topk`` does."""
+        with blaming("gather"):
+            log_probs, rows = self._backend.candidate_topk(hidden, k, candidates)
             return log_probs, self._row_map.tokens(rows)
 
     def logits(self, hidden: Tensor) -> Tensor:

@@ -29,7 +29,10 @@ class Membership(Protocol):
         ...
 
     def covered(self, ids: tuple[int, ...]) -> Tensor:
-        """Return for every id whether it may be proposed now [n] bool, on the device."""
+        """Return for every emitted id whether the last draft could have proposed it [n] bool, on the device.
+
+        With an active set that is whether it is active. Each id comes after those before it.
+        """
         ...
 
 
@@ -51,8 +54,16 @@ class DraftVocabulary(Membership, Protocol):
         """Whatever says which tokens are active."""
         ...
 
+    def proposable(self, ids: tuple[int, ...]) -> Tensor:
+        """Return for every id whether a draft may propose it now [n] bool, on the device."""
+        ...
+
     def active_ids(self, count: int) -> Tensor:
-        """Return the tokens of the first slots [count] int64."""
+        """Return the tokens of the first columns of the head's ``logits`` [count] int64."""
+        ...
+
+    def begin_draft(self) -> None:
+        """Begin a draft."""
         ...
 
     def reset(self) -> None:

@@ -119,6 +119,13 @@ class VocabularyStore:
         """Return for every id whether it is active [n] bool, on the device."""
         return self.contains(torch.tensor(ids).to(self.active.slot_of.device, non_blocking=True))
 
+    def proposable(self, ids: tuple[int, ...]) -> Tensor:
+        """Return for every id whether it is active [n] bool, on the device."""
+        return self.covered(ids)
+
+    def begin_draft(self) -> None:
+        """Do nothing: the active set stays as it is while a tree is drafted."""
+
     def active_ids(self, count: int) -> Tensor:
         """Return the tokens of the first slots [count] int64."""
         return self._row_map.tokens(self.active.token_of[:count].long())

@@ -38,6 +38,13 @@ class WholeVocabulary:
             return torch.ones(len(ids), dtype=torch.bool)
         return row_map.knows(torch.tensor(ids).to(self.output_head.device, non_blocking=True))
 
+    def proposable(self, ids: tuple[int, ...]) -> Tensor:
+        """Return which ids have a row [n] bool."""
+        return self.covered(ids)
+
+    def begin_draft(self) -> None:
+        """Do nothing: all drafts go over the same rows."""
+
     def active_ids(self, count: int) -> Tensor:
         """Return the tokens of the first rows [count] int64."""
         return self.output_head.row_map.tokens(torch.arange(count, device=self.output_head.device))

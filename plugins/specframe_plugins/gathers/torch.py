@@ -10,6 +10,7 @@ from torch import Tensor
 from specframe.contracts.active_set import ActiveSet
 from specframe.contracts.lm_head import OutputHead
 from specframe.contracts.protocols import GatherBackend
+from specframe.contracts.screen import Candidates
 from specframe.ops.packed_linear import PackedLinear
 from specframe.ops.row_maxima import row_topk
 from specframe.registry.components import Component
@@ -31,6 +32,7 @@ class TorchGather(GatherBackend):
     """
 
     capturable = True
+    scores_candidates = True
 
     def bind(self, head: OutputHead, active: ActiveSet | None) -> None:
         """Attach to a head and an active set, with room for ``capacity`` rows; None uses the head itself."""
@@ -76,6 +78,33 @@ class TorchGather(GatherBackend):
             log_probs = torch.nn.functional.pad(log_probs, (0, k - found), value=-torch.inf)
             ids = torch.nn.functional.pad(ids, (0, k - found), value=-1)
         return log_probs, ids
+
+    def candidate_topk(self, hidden: Tensor, k: int, candidates: Candidates) -> tuple[Tensor, Tensor]:
+        """Return log-probabilities [N, k] float32 and rows [N, k] int64 of the best of both."""
+        assert self._active is not None
+        rows = candidates.rows
+        if self._active.capacity:
+            rows = rows.masked_fill(self._active.slot_of[rows.clamp(min=0)] >= 0, -1)
+        logits = self._head.candidate_logits(hidden, rows)
+        if self._active.capacity:
+            own = self._logits(hidden)
+            slots = self._active.token_of[: own.shape[1]].long()
+            logits = torch.cat([own, logits], dim=1)
+            rows = torch.cat([slots.expand(len(hidden), -1), rows], dim=1)
+        total = candidates.log_total
+        if total is None:
+            total = logits.logsumexp(dim=1)
+        found = min(k, logits.shape[1])
+        best, at = logits.topk(found, dim=1)
+        log_probs, ids = best - total[:, None], rows.gather(1, at)
+        # Stale slots and candidates that are none have -inf, whatever row stands there.
+        nothing = best.isneginf()
+        log_probs, ids = log_probs.masked_fill(nothing, -torch.inf), ids.masked_fill(nothing, -1)
+        padding = (0, k - found)
+        return (
+            torch.nn.functional.pad(log_probs, padding, value=-torch.inf),
+            torch.nn.functional.pad(ids, padding, value=-1),
+        )
 
     def logits(self, hidden: Tensor) -> Tensor:
         """Return the logits of all active tokens, by slot [N, K] float32; its width costs a host read."""

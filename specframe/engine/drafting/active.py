@@ -56,8 +56,12 @@ class ActiveFigures:
         return self.filled.unknown_ids
 
     def covered(self, ids: tuple[int, ...]) -> Tensor:
-        """Return for every id whether it may be proposed now [n] bool, on the device."""
+        """Return for every emitted id whether the last draft could have proposed it [n] bool."""
         return self.over.covered(ids)
+
+    def proposable(self, ids: tuple[int, ...]) -> Tensor:
+        """Return for every id whether it may be proposed now [n] bool, on the device."""
+        return self.over.proposable(ids)
 
     def memory_use(self) -> MemoryUse:
         """Return what the packed head, the active set and the full head take."""
@@ -80,7 +84,7 @@ class ActiveDrafting:
         self._vocabulary = vocabulary
         self._learns = strategy.capacity is not None
         with blaming("drafter"):
-            drafter.propose_among(self.figures.covered)
+            drafter.propose_among(self.figures.proposable)
 
     def reusable(self, shared: int, prompt_tokens: int) -> int:
         """Return how many first positions of a turn need not be read again.
@@ -116,8 +120,10 @@ class ActiveDrafting:
 
     def draft(self, root: int, features: Tensor, clock: PhaseClock) -> DraftTree:
         """Return the drafter's tree."""
+        over = self.figures.over
+        over.begin_draft()
         with blaming("drafter"):
-            tree = self.drafter.draft(root, features, self.figures.over.head, clock)
+            tree = self.drafter.draft(root, features, over.head, clock)
         clock.lap("draft_tree")
         return tree
 

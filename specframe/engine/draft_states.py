@@ -1,0 +1,168 @@
+"""Hidden states that a drafter drafts from, to fit screens to: made once from built-in prompts, then kept."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import sys
+from collections.abc import Callable, Iterator
+from functools import cached_property
+from pathlib import Path
+from time import perf_counter
+
+import attrs
+import torch
+from safetensors.torch import load_file
+from safetensors.torch import save as to_bytes
+from torch import Tensor
+
+from specframe.config import RunConfig
+from specframe.contracts.lm_head import OutputHead
+from specframe.contracts.protocols import Drafter, GatherBackend, Verifier, VocabularyBuilder
+from specframe.contracts.records import write_whole
+from specframe.contracts.sampling import SamplingParams
+from specframe.engine.drafting.active import ActiveDrafting
+from specframe.engine.engine import Engine
+from specframe.errors import SpecframeError
+from specframe.model.loading import cache_directory
+from specframe.model.target import Target
+from specframe.registry.observers import Observers
+from specframe.request.request import Request
+from specframe.request.tasks import built_in_tasks, choose
+from specframe.vocabulary.draft_head import DraftHead
+from specframe.vocabulary.whole import WholeVocabulary
+
+# Of every task the first prompts are those that benchmarks measure with: what is fitted to them looks better
+# than it is.
+_MEASURED_WITH = 3
+_NEW_TOKENS = 64
+# How many are kept, of a few ten thousand.
+_KEPT = 4096
+_ROWS_LOOKED_AT = 256
+
+
+class _Everything(VocabularyBuilder):
+    """Drafts over the full vocabulary."""
+
+    capacity = None
+    pinned_ids = torch.empty(0, dtype=torch.int64)
+
+
+class _Listening(DraftHead):
+    """A head that keeps the hidden states that it is asked about."""
+
+    def __init__(self, backend: GatherBackend, head: OutputHead) -> None:
+        super().__init__(backend, head.row_map)
+        self.states: list[Tensor] = []
+
+    def topk(self, hidden: Tensor, k: int) -> tuple[Tensor, Tensor]:
+        """Return what the backend does."""
+        self.states.append(hidden.detach().to("cpu", torch.float32, copy=True))
+        return super().topk(hidden, k)
+
+
+@attrs.define(slots=False, eq=False)
+class DraftStates:
+    """The ``StateSource`` of a drafter with its target.
+
+    Attributes:
+        target: writes the texts.
+        drafter: its states are kept.
+        verifier: of the run; decides at temperature 0.
+        make_backend: returns a gather backend of the run.
+        config: of the run.
+        options: of the drafter, as text.
+    """
+
+    target: Target
+    drafter: Drafter
+    verifier: Verifier
+    make_backend: Callable[[], GatherBackend]
+    config: RunConfig
+    options: str
+
+    @cached_property
+    def key(self) -> str:
+        """Sixteen digits of the target, the drafter, its options, and rows of its LM head."""
+        head = self.drafter.output_head
+        some = torch.linspace(0, head.vocab_size - 1, min(_ROWS_LOOKED_AT, head.vocab_size)).long()
+        rows = head.rows(some.to(head.device)).to("cpu", torch.float32)
+        named = [self.target.name, self.config.drafter, self.options, head.vocab_size, head.hidden_size]
+        digest = hashlib.sha256(json.dumps(named).encode())
+        digest.update(rows.numpy().tobytes())
+        return digest.hexdigest()[:16]
+
+    def sample(self, count: int) -> Tensor:
+        """Return hidden states, as in ``StateSource``; evenly taken from all prompts."""
+        states = self._kept
+        if count >= len(states):
+            return states
+        return states[torch.linspace(0, len(states) - 1, count).long()]
+
+    @cached_property
+    def _kept(self) -> Tensor:
+        path = cache_directory() / "states" / f"{self.key}.safetensors"
+        kept = _read(path, self.drafter.output_head.hidden_size)
+        if kept is not None:
+            return kept.float()
+        states = self._made()
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            write_whole(path, to_bytes({"states": states.half()}))
+        except (OSError, SpecframeError):
+            pass  # a cache that cannot be written is no reason to fail
+        return states.half().float()
+
+    def _made(self) -> Tensor:
+        """Return the states of drafting the built-in prompts [at most _KEPT, H]."""
+        began = perf_counter()
+        vocabulary = WholeVocabulary(self.drafter.output_head, self.make_backend())
+        vocabulary.head = listening = _Listening(self.make_backend(), self.drafter.output_head)
+        listening.bind(self.drafter.output_head, None)
+        engine = Engine(
+            self.config,
+            self.target,
+            self.verifier,
+            ActiveDrafting(self.drafter, _Everything(), vocabulary),
+            Observers(),
+        )
+        for done, request in enumerate(requests := list(self._requests())):
+            _show(f"specframe: drafts of {self.target.name} to fit to: {done} of {len(requests)} prompts")
+            engine.generate(request)
+        _show("")
+        if not listening.states:
+            raise SpecframeError(
+                f"no built-in prompt fits {self.target.name}, so no screen can be fitted to it"
+            )
+        states = torch.cat(listening.states)
+        spent = perf_counter() - began
+        print(
+            f"specframe: {len(states)} hidden states of drafts of {self.target.name} ({spent:.0f} s, once)",
+            file=sys.stderr,
+        )
+        if len(states) > _KEPT:
+            states = states[torch.linspace(0, len(states) - 1, _KEPT).long()]
+        return states
+
+    def _requests(self) -> Iterator[Request]:
+        for task in choose(built_in_tasks(), skip=_MEASURED_WITH):
+            request = Request(task.turns[0], sampling=SamplingParams(), id=task.id)
+            prompt = request.encode(self.target.tokenizer, self.target.vocab_size)
+            room = self.target.max_positions - len(prompt)
+            if room > 0:
+                yield attrs.evolve(request, max_new_tokens=min(_NEW_TOKENS, room))
+
+
+def _read(path: Path, hidden_size: int) -> Tensor | None:
+    """Return kept states, or None where there are none of use."""
+    try:
+        states = load_file(path)["states"]
+    except Exception:  # whatever is wrong with the file, it is made again
+        return None
+    return states if states.dim() == 2 and states.shape[1] == hidden_size and len(states) else None
+
+
+def _show(line: str) -> None:
+    """Show progress on a terminal, in place of what was shown before."""
+    if sys.stderr.isatty():
+        print(f"\r{line}\x1b[K", end="", file=sys.stderr, flush=True)
