@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import logging
 import os
+from collections.abc import Iterator
 
 # Read when vLLM and torch are imported: one process, one thread, 1 GiB of KV cache, no network.
 os.environ.setdefault("VLLM_ENABLE_V1_MULTIPROCESSING", "0")
@@ -35,3 +37,18 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def tiny_eagle3(tmp_path_factory: pytest.TempPathFactory, tiny: Path) -> Path:
     """A random EAGLE-3 head for it, with rows for every second token."""
     return save_eagle3(tmp_path_factory.mktemp("models") / "eagle3", tiny)
+
+
+@pytest.fixture
+def logged() -> Iterator[list[logging.LogRecord]]:
+    """What the plugin logs; noted by a filter, since vLLM takes handlers away when it configures logging."""
+    records: list[logging.LogRecord] = []
+
+    def note(record: logging.LogRecord) -> bool:
+        records.append(record)
+        return True
+
+    logger = logging.getLogger("vllm.specframe")
+    logger.addFilter(note)
+    yield records
+    logger.removeFilter(note)

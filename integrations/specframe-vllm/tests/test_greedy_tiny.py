@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -79,6 +80,19 @@ def test_eagle3_with_a_draft_vocabulary(tiny: Path, tiny_eagle3: Path, undrafted
     )
     assert found.token_ids == undrafted.token_ids
     assert found.head_calls > 0
+
+
+def test_a_model_without_a_tokenizer(tiny: Path, undrafted: Outcome, tmp_path: Path) -> None:
+    bare = tmp_path / "bare"
+    shutil.copytree(tiny, bare, ignore=shutil.ignore_patterns("tokenizer*", "special_tokens*"))
+    found = answered(
+        bare,
+        skip_tokenizer_init=True,
+        speculative_config=draft_model(bare),
+        additional_config={"specframe": {"capacity": 256}},
+    )
+    assert found.token_ids == undrafted.token_ids
+    assert found.accepted > 0
 
 
 def test_prompt_lookup_stays_what_it_is(tiny: Path, undrafted: Outcome, tmp_path: Path) -> None:

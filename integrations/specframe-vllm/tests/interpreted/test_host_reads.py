@@ -98,7 +98,7 @@ def store(builder: VocabularyBuilder, eviction: Any) -> VocabularyStore:
 def drafting_over(sets: ActiveSets) -> ActiveDrafting:
     builder = strategy()
     head = ActiveHead(ROWS, sets)
-    return ActiveDrafting(head, sets, BatchedStrategy(builder), builder, torch.device("cpu"), None)
+    return ActiveDrafting(head, sets, BatchedStrategy(builder), builder, "it", torch.device("cpu"), None)
 
 
 def step(requests: list[str]) -> Step:
