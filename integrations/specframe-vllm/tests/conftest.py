@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 from expand_on_cpu import mend
-from tiny_checkpoints import save_eagle3, save_target
+from tiny_checkpoints import save_eagle3, save_mimo, save_target
 
 import specframe_vllm.settings
 
@@ -37,6 +37,12 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def tiny_eagle3(tmp_path_factory: pytest.TempPathFactory, tiny: Path) -> Path:
     """A random EAGLE-3 head for it, with rows for every second token."""
     return save_eagle3(tmp_path_factory.mktemp("models") / "eagle3", tiny)
+
+
+@pytest.fixture(scope="session")
+def tiny_mimo(tmp_path_factory: pytest.TempPathFactory, tiny: Path) -> Path:
+    """The same with an MTP layer of its own."""
+    return save_mimo(tmp_path_factory.mktemp("models") / "mimo", tiny)
 
 
 @pytest.fixture

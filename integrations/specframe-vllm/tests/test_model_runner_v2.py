@@ -40,3 +40,22 @@ def test_greedy_answers_are_the_same(scratch: Path, tiny: Path, undrafted: Proce
     assert found.token_ids == undrafted.token_ids
     assert found.accepted > 0
     assert found.figures["specframe_target_passes_total"] > 0
+
+
+@pytest.mark.parametrize("method", ["eagle3", "mtp"])
+def test_heads_that_read_the_targets_features(
+    scratch: Path, tiny: Path, tiny_mimo: Path, tiny_eagle3: Path, undrafted: ProcessOutcome, method: str
+) -> None:
+    target, speculative = tiny, {"method": "eagle3", "model": str(tiny_eagle3), "num_speculative_tokens": 3}
+    if method == "mtp":
+        target, speculative = tiny_mimo, {"method": "mtp", "num_speculative_tokens": 2}
+    found = answered(
+        scratch,
+        INTERPRETED,
+        target,
+        speculative_config=speculative,
+        additional_config={"specframe": {"capacity": 512}},
+    )
+    assert found.token_ids == undrafted.token_ids
+    assert found.drafts > 0
+    assert found.figures["specframe_target_passes_total"] > 0
