@@ -74,6 +74,11 @@ class ActiveDrafting:
         """What was counted; None where the device has not brought it to the host yet."""
         return self._counter.latest()
 
+    @property
+    def running(self) -> int:
+        """How many requests have begun and are not over."""
+        return len(self._begun)
+
     def begun(self, request: str) -> bool:
         """Return whether a request's prompt has been read to its end."""
         return request in self._begun
