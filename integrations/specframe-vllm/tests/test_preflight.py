@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 from pathlib import Path
 from types import SimpleNamespace
@@ -120,3 +121,26 @@ def test_a_kv_connector_goes_with_any_other_head() -> None:
 
 def test_an_exported_head_with_induction_heads_needs_no_kv_connector() -> None:
     refuse_kv_connector(SimpleNamespace(induction_groups=1), with_connector(None))
+
+
+def test_it_is_refused_before_the_head_is_loaded(tiny: Path, tmp_path: Path) -> None:
+    head = {
+        "model_type": "specframe_eagle",
+        "architectures": ["EagleSpecframeForCausalLM"],
+        "vocab_size": 1024,
+        "hidden_size": 256,
+        "intermediate_size": 256,
+        "num_attention_heads": 4,
+        "num_key_value_heads": 2,
+        "head_dim": 64,
+        "induction_groups": 1,
+    }
+    (tmp_path / "config.json").write_text(json.dumps(head), encoding="utf-8")
+    arguments = EngineArgs(
+        str(tiny),
+        max_model_len=512,
+        speculative_config={"method": "eagle", "model": str(tmp_path), "num_speculative_tokens": 3},
+        kv_transfer_config={"kv_connector": "OffloadingConnector", "kv_role": "kv_both"},
+    )
+    with pytest.raises(UsageError, match="KV connector OffloadingConnector brings keys"):
+        arguments.create_engine_config()
