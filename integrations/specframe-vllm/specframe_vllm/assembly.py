@@ -19,7 +19,7 @@ from specframe.registry.choice import check_supported, resolve_gather
 from specframe.registry.components import BuildContext, NoOptions, Setting
 from specframe.registry.manager import build_registry, create_plugin_manager
 from specframe.vocabulary.store import VocabularyStore
-from specframe_vllm import metrics
+from specframe_vllm import metrics, preflight
 from specframe_vllm.active_head import ActiveHead
 from specframe_vllm.active_sets import ActiveSets, SetPerRequest, SharedSet
 from specframe_vllm.draft_rows import DraftRows
@@ -46,19 +46,13 @@ def assemble(config: VllmConfig, draft_model: nn.Module, device: torch.device) -
         UsageError: a setting is wrong, or does not go with the engine.
     """
     values = asked_values(config.additional_config)
-    if values is None:
+    if values is None or not preflight.drafts_with_a_head(config):
         return None
     registry = build_registry(create_plugin_manager())
     asked = Asked.of(values, registry)
-    speculative = config.speculative_config
-    if getattr(speculative, "use_heterogeneous_vocab", False):
-        raise UsageError(
-            "the draft model has other token ids than the target; allowed: one vocabulary for both"
-        )
+    preflight.refuse_what_changes_rows(config)
     vocab_size = int(config.model_config.get_vocab_size())
     rows = DraftRows.of(draft_model, vocab_size)
-    if config.lora_config is not None:
-        raise UsageError("LoRA adapters may change the rows that were gathered; allowed: without LoRA")
     target = VllmTarget(config.model_config, device, rows.head)
     setting = Setting(
         device=device,
@@ -70,7 +64,8 @@ def assemble(config: VllmConfig, draft_model: nn.Module, device: torch.device) -
     )
     run = RunConfig(strategy=asked.settings.strategy, gather=asked.settings.gather)
     gather = registry.get("gather", resolve_gather(run, registry, setting).gather)
-    component = registry.get("vocabulary", asked.settings.strategy)
+    registration = registry.registration("vocabulary", asked.settings.strategy)
+    component = registration.component
     check_supported({"vocabulary": (component, asked.options), "gather": (gather, NoOptions())}, setting)
     context = BuildContext(target=cast(Target, target), required_ids=target.required_ids, data=registry.data)
 
@@ -93,8 +88,9 @@ def assemble(config: VllmConfig, draft_model: nn.Module, device: torch.device) -
     if strategy.takes_batches:
         strategies = BatchedStrategy(strategy)
     file = _figure_file(config) if get_tensor_model_parallel_rank() == 0 else None
-    drafting = ActiveDrafting(ActiveHead(rows, sets), sets, strategies, strategy, device, file)
-    _say(drafting, asked, strategy, gather.name, rows, speculative)
+    name = f"strategy {component.name!r} of {registration.distribution}"
+    drafting = ActiveDrafting(ActiveHead(rows, sets), sets, strategies, strategy, name, device, file)
+    _say(drafting, asked, strategy, gather.name, rows, config.speculative_config)
     return drafting
 
 

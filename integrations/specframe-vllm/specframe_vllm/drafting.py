@@ -18,6 +18,7 @@ from specframe_vllm.active_head import ActiveHead
 from specframe_vllm.active_sets import ActiveSets, SharedSet
 from specframe_vllm.figures import FigureCounter, Figures
 from specframe_vllm.metrics import FigureFile, Written
+from specframe_vllm.staging import to_device
 from specframe_vllm.strategies import ReadPrompt, Strategies, TargetPasses
 
 _log = init_logger("vllm.specframe")
@@ -33,6 +34,7 @@ class ActiveDrafting:
         sets: which active sets there are.
         strategies: say what becomes active.
         strategy: one of theirs; its demands are those of all.
+        name: what the log calls the strategy.
         device: where it runs.
         file: takes the figures; None where another rank reports.
 
@@ -50,6 +52,7 @@ class ActiveDrafting:
         sets: ActiveSets,
         strategies: Strategies,
         strategy: VocabularyBuilder,
+        name: str,
         device: torch.device,
         file: FigureFile | None,
     ) -> None:
@@ -59,7 +62,7 @@ class ActiveDrafting:
         self._learns = not sets.stores[0].active.fixed
         self.harvest_topk = strategy.harvest_topk if self._learns else 0
         self.prompt_window = strategy.prompt_window if self.harvest_topk else 0
-        self._device = device
+        self._name, self._device = name, device
         self._counter = FigureCounter(device, head.ranks)
         self._file, self._written = file, Figures()
         self._begun: set[str] = set()
@@ -70,6 +73,11 @@ class ActiveDrafting:
     def figures(self) -> Figures | None:
         """What was counted; None where the device has not brought it to the host yet."""
         return self._counter.latest()
+
+    @property
+    def running(self) -> int:
+        """How many requests have begun and are not over."""
+        return len(self._begun)
 
     def begun(self, request: str) -> bool:
         """Return whether a request's prompt has been read to its end."""
@@ -119,7 +127,7 @@ class ActiveDrafting:
                 raise
             self.failure = one_line(error)
             self._learns, self.harvest_topk, self.prompt_window = False, 0, 0
-            _log.error("specframe: the strategy failed and is asked no more: %s", self.failure)
+            _log.error("specframe: %s failed and is asked no more: %s", self._name, self.failure)
             return None
 
     def _guarded(self, learning: Callable[[], None]) -> None:
@@ -137,14 +145,15 @@ class ActiveDrafting:
             self._admit(self.sets.of(request), ids)
 
     def _admit(self, store: VocabularyStore, ids: Tensor) -> None:
-        # An admitter on the host takes nothing but ids, and there a mask costs no wait.
+        # An admitter on the host takes nothing but ids, and there a mask costs no wait. It refuses an id
+        # outside the vocabulary, which one on the device leaves out.
         if not store.stays_on_device:
-            ids = ids[(ids >= 0) & (ids < store.output_head.row_map.vocab_size)]
+            ids = ids[ids != -1]
         store.admit(ids)
         store.head.join()  # a replay of a captured draft step waits for no copy by itself
 
     def _count(self, passes: TargetPasses) -> None:
-        nodes = torch.tensor(passes.nodes).to(self._device, non_blocking=True)
+        nodes = to_device(torch.tensor(passes.nodes), self._device)
         if self._shared:
             self._counter.count(self.sets.stores[0], nodes, passes.emitted_ids)
             return

@@ -8,8 +8,8 @@ from vllm.logger import init_logger
 
 from specframe.errors import one_line
 from specframe_vllm import draft_head, metrics
-from specframe_vllm.compatibility import MODEL_RUNNER_V1, MODEL_RUNNER_V2, TESTED, missing
-from specframe_vllm.hooks import v1, v2
+from specframe_vllm.compatibility import CONFIGURE, MODEL_RUNNER_V1, MODEL_RUNNER_V2, TESTED, missing
+from specframe_vllm.hooks import configuring, v1, v2
 
 # Below vLLM's own name, so that its logging shows it.
 _log = init_logger("vllm.specframe")
@@ -36,6 +36,11 @@ def register() -> None:
     except Exception as error:  # anything may have moved in another release
         _say("and leaves it as it is", one_line(error))
         return
+    lacking = missing([CONFIGURE])
+    if lacking:
+        _say("well enough to check settings before a model is loaded", f"there is no {', no '.join(lacking)}")
+    else:
+        configuring.install()
     v1.install()
     lacking = missing(MODEL_RUNNER_V2)
     if lacking:

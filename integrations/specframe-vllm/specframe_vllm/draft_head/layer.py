@@ -13,6 +13,7 @@ from vllm.model_executor.models.llama import LlamaMLP
 
 from specframe_vllm.draft_head.attention import InductionAttention
 from specframe_vllm.draft_head.config import SpecframeEagleConfig
+from specframe_vllm.draft_head.refusals import refuse_kv_connector
 
 # vLLM multiplies these at once: name in the checkpoint, name of the parameter, part of it.
 _STACKED = (
@@ -38,6 +39,7 @@ class PairLayer(nn.Module):
         self, config: SpecframeEagleConfig, input_size: int, vllm_config: VllmConfig, prefix: str
     ) -> None:
         super().__init__()
+        refuse_kv_connector(config, vllm_config)
         self.self_attn = InductionAttention(
             config, input_size, vllm_config.cache_config, f"{prefix}.self_attn"
         )

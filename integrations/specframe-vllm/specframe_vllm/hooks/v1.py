@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 from weakref import WeakKeyDictionary
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -15,6 +16,7 @@ from specframe_vllm.drafting import ActiveDrafting
 from specframe_vllm.hooks.loading import attach, attached
 from specframe_vllm.hooks.step import Step
 from specframe_vllm.hooks.wrapping import wrap
+from specframe_vllm.staging import to_device
 
 # By model runner: the target's top ids after each row of the step's logits [N, k].
 _topk: WeakKeyDictionary[Any, Tensor] = WeakKeyDictionary()
@@ -125,12 +127,13 @@ def _step(
     drafted = [0] * size if metadata is None else metadata.num_draft_tokens
     at = query_starts[1 : size + 1] - 1 if metadata is None else metadata.logits_indices
     node_ids = runner.input_ids.gpu[at].long()
-    device = node_ids.device
+    device, vocab_size = node_ids.device, runner.model_config.get_vocab_size()
 
     def prompt_ids(row: int) -> Tensor:
-        # A copy, since vLLM goes on writing. A position given by its embedding has no id.
-        ids = torch.from_numpy(batch.token_ids_cpu[row, : before[row] + computed[row]]).long()
-        return ids[ids >= 0].to(device, non_blocking=True)
+        # A copy, since vLLM goes on writing. A position given by its embedding has no id of the vocabulary.
+        ids = batch.token_ids_cpu[row, : before[row] + computed[row]]
+        known = ids[(ids >= 0) & (ids < vocab_size)]
+        return to_device(torch.from_numpy(known.astype(np.int64)), device)
 
     return Step(
         requests=requests,
@@ -152,4 +155,4 @@ def _padded(sampled: Tensor | list[list[int]], device: torch.device) -> Tensor:
         return sampled.long()
     width = max(map(len, sampled), default=0)
     rows = [ids + [-1] * (width - len(ids)) for ids in sampled]
-    return torch.tensor(rows, dtype=torch.int64).view(len(rows), width).to(device, non_blocking=True)
+    return to_device(torch.tensor(rows, dtype=torch.int64).view(len(rows), width), device)

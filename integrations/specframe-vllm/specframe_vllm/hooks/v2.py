@@ -112,6 +112,7 @@ def _step(runner: Any, hidden: Tensor, batch: Any, sampled_ids: Tensor, sampled:
     width = torch.arange(sampled_ids.shape[1], device=sampled_ids.device)
 
     def prompt_ids(row: int) -> Tensor:
+        # It may lie in memory of the host, which vLLM writes from kernels of this stream only.
         ids: Tensor = runner.req_states.all_token_ids.gpu[rows[row], : int(lengths[row])]
         return ids.long()
 
