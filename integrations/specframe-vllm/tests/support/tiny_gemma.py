@@ -1,4 +1,4 @@
-"""A random Gemma 3 and an EAGLE-2 head for it: scaled embeddings, sliding windows, one matrix at both ends."""
+"""A random Gemma 3 and an EAGLE-2 head for it: scaled embeddings, sliding windows, tied embeddings."""
 
 from __future__ import annotations
 
