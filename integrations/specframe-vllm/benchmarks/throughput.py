@@ -116,11 +116,13 @@ def serve(connection: Connection, configuration: Configuration, arguments: argpa
     sampling = SamplingParams(temperature=0, max_tokens=arguments.tokens, ignore_eos=True)
     if configuration.drafts:
         llm.collective_rpc(_time_head)
+    chats = llm.get_tokenizer().chat_template is not None  # a base model has none
     connection.send("loaded")
     while (asked := connection.recv()) is not None:
-        chats = [[{"role": "user", "content": prompt}] for prompt in asked]
+        ask = llm.chat if chats else llm.generate
+        prompts = [[{"role": "user", "content": prompt}] for prompt in asked] if chats else asked
         before, start = _counters(), time.perf_counter()
-        answers = llm.chat(chats, sampling, use_tqdm=False)
+        answers = ask(prompts, sampling, use_tqdm=False)
         seconds = time.perf_counter() - start
         gained = {
             name: value - before.get(name, 0) if name.endswith("_total") else value

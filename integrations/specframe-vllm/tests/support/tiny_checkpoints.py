@@ -70,6 +70,12 @@ def save_target(folder: Path) -> Path:
         weights |= {f"model.layers.{layer}.{name}": w for name, w in _layer(source, _HIDDEN).items()}
     save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
     _save_config(folder, architectures=["LlamaForCausalLM"], num_hidden_layers=_LAYERS)
+    save_tokenizer(folder)
+    return folder
+
+
+def save_tokenizer(folder: Path) -> None:
+    """Write a tokenizer with a word for each token."""
     words = {f"word{i}": i for i in range(VOCAB_SIZE)}
     tokenizer = Tokenizer(WordLevel(words, unk_token="word0"))
     tokenizer.pre_tokenizer = Whitespace()
@@ -77,7 +83,6 @@ def save_target(folder: Path) -> Path:
     kind(
         tokenizer_object=tokenizer, bos_token="word1", eos_token=f"word{EOS}", unk_token="word0"
     ).save_pretrained(folder)
-    return folder
 
 
 def save_eagle3(folder: Path, target: Path) -> Path:
