@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import time
+from collections import deque
 from collections.abc import Callable
 from functools import partial
 from typing import TypeVar
 
 import torch
 from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
 from vllm.logger import init_logger
 
 from specframe.contracts.protocols import VocabularyBuilder
@@ -21,6 +23,9 @@ from specframe_vllm.metrics import FigureFile, Written
 from specframe_vllm.strategies import ReadPrompt, Strategies, TargetPasses
 
 _log = init_logger("vllm.specframe")
+
+# Of so many undrafted steps is known what they emitted when drafting goes on.
+_UNDRAFTED_STEPS = 1024
 
 Result = TypeVar("Result")
 
@@ -37,8 +42,6 @@ class ActiveDrafting:
         file: takes the figures; None where another rank reports.
 
     Attributes:
-        harvest_topk: how many of the target's top ids per node it wants to see; 0 for none.
-        prompt_window: for how many of the last prompt positions.
         seconds: that learning took on the host.
         steps: how many steps it learnt from.
         failure: what the strategy raised, after which it is asked no more; None while all is well.
@@ -57,8 +60,11 @@ class ActiveDrafting:
         self._shared = isinstance(sets, SharedSet)
         # Where every slot is pinned nothing that a strategy says changes anything.
         self._learns = not sets.stores[0].active.fixed
-        self.harvest_topk = strategy.harvest_topk if self._learns else 0
-        self.prompt_window = strategy.prompt_window if self.harvest_topk else 0
+        self._harvest_topk = strategy.harvest_topk if self._learns else 0
+        self._prompt_window = strategy.prompt_window if self._harvest_topk else 0
+        # A strategy that keeps nothing of a request can be told later, and of several steps at once.
+        self._can_wait, self._waits = strategy.takes_batches, False
+        self._undrafted: deque[tuple[list[str], Tensor]] = deque(maxlen=_UNDRAFTED_STEPS)
         self._device = device
         self._counter = FigureCounter(device, head.ranks)
         self._file, self._written = file, Figures()
@@ -70,6 +76,20 @@ class ActiveDrafting:
     def figures(self) -> Figures | None:
         """What was counted; None where the device has not brought it to the host yet."""
         return self._counter.latest()
+
+    @property
+    def harvest_topk(self) -> int:
+        """How many of the target's top ids per node it wants to see in this step; 0 for none."""
+        return 0 if self._waits else self._harvest_topk
+
+    @property
+    def prompt_window(self) -> int:
+        """For how many of the last prompt positions."""
+        return 0 if self._waits else self._prompt_window
+
+    def begin_step(self, drafts: int) -> None:
+        """Take how many tokens the step that begins drafts; where it drafts none, most of learning waits."""
+        self._waits = drafts == 0 and self._can_wait
 
     def begun(self, request: str) -> bool:
         """Return whether a request's prompt has been read to its end."""
@@ -90,9 +110,15 @@ class ActiveDrafting:
             passes: of the others; None where there are none.
         """
         start = time.perf_counter()
+        if not self._waits and self._undrafted:
+            self._guarded(self._catch_up)
         if passes is not None:
-            self.attempt(partial(self._count, passes))
-            self._guarded(lambda: self._observe(passes))
+            if max(passes.nodes) > 1:
+                self.attempt(partial(self._count, passes))
+            if self._waits:
+                self._undrafted.append((passes.requests, passes.emitted_ids))
+            else:
+                self._guarded(lambda: self._observe(passes))
         if len(prompts) > self.sets.room:
             # A request that waits for its next turn starts again with what is known of it then.
             for request in self._begun.difference(requests):
@@ -101,7 +127,8 @@ class ActiveDrafting:
             self._begun.add(prompt.request)
             store = self.sets.begin(prompt.request)
             self._guarded(partial(self._start, store, prompt))
-        self.sets.draft_for(requests)
+        if not self._waits:
+            self.sets.draft_for(requests)
         self.seconds += time.perf_counter() - start
         self.steps += 1
         self._report()
@@ -118,7 +145,7 @@ class ActiveDrafting:
             if self.head.ranks > 1:
                 raise
             self.failure = one_line(error)
-            self._learns, self.harvest_topk, self.prompt_window = False, 0, 0
+            self._learns, self._harvest_topk, self._prompt_window = False, 0, 0
             _log.error("specframe: the strategy failed and is asked no more: %s", self.failure)
             return None
 
@@ -135,6 +162,27 @@ class ActiveDrafting:
             return
         for request, ids in zip(passes.requests, self._strategies.observe(passes), strict=True):
             self._admit(self.sets.of(request), ids)
+
+    def _catch_up(self) -> None:
+        """Admit what undrafted steps emitted, for the requests that are still there."""
+        said: dict[str, list[Tensor]] = {}
+        while self._undrafted:
+            requests, emitted_ids = self._undrafted.popleft()
+            for request, ids in zip(requests, emitted_ids, strict=True):
+                if request in self._begun:
+                    said.setdefault(request, []).append(ids)
+        if not said:
+            return
+        rows = [torch.cat(ids) for ids in said.values()]
+        self._observe(
+            TargetPasses(
+                requests=list(said),
+                nodes=[0] * len(rows),
+                node_ids=rows[0][:0],
+                emitted_ids=pad_sequence(rows, batch_first=True, padding_value=-1),
+                topk_ids=None,
+            )
+        )
 
     def _admit(self, store: VocabularyStore, ids: Tensor) -> None:
         # An admitter on the host takes nothing but ids, and there a mask costs no wait.

@@ -60,6 +60,7 @@ def _finish_requests(original: Callable[..., Any], self: Any, scheduler_output: 
     """Forget the requests that are over or preempted."""
     drafting = drafting_of(self)
     if drafting is not None:
+        drafting.begin_step(scheduler_output.num_spec_tokens_to_schedule)
         over = scheduler_output.finished_req_ids
         for request in (*over, *(scheduler_output.preempted_req_ids or ())):
             drafting.forget(request)
