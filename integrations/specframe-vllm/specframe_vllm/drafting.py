@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import partial
 from typing import TypeVar
 
@@ -42,7 +43,7 @@ class ActiveDrafting:
         file: takes the figures; None where another rank reports.
 
     Attributes:
-        seconds: that learning took on the host.
+        seconds: that learning took on the host, and looking at what it learns from.
         steps: how many steps it learnt from.
         failure: what the strategy raised, after which it is asked no more; None while all is well.
     """
@@ -87,6 +88,15 @@ class ActiveDrafting:
         """For how many of the last prompt positions."""
         return 0 if self._waits else self._prompt_window
 
+    @contextmanager
+    def timed(self) -> Iterator[None]:
+        """Count what is done inside as time for learning."""
+        start = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.seconds += time.perf_counter() - start
+
     def begin_step(self, drafts: int) -> None:
         """Take how many tokens the step that begins drafts; where it drafts none, most of learning waits."""
         self._waits = drafts == 0 and self._can_wait
@@ -109,7 +119,6 @@ class ActiveDrafting:
             prompts: of those that start.
             passes: of the others; None where there are none.
         """
-        start = time.perf_counter()
         if not self._waits and self._undrafted:
             self._guarded(self._catch_up)
         if passes is not None:
@@ -129,7 +138,6 @@ class ActiveDrafting:
             self._guarded(partial(self._start, store, prompt))
         if not self._waits:
             self.sets.draft_for(requests)
-        self.seconds += time.perf_counter() - start
         self.steps += 1
         self._report()
 

@@ -1,10 +1,10 @@
 from __future__ import annotations
 
-from specframe_vllm.compatibility import MODEL_RUNNER_V1, HookPoint, missing
+from specframe_vllm.compatibility import MODEL_RUNNER_V1, SCHEDULING, HookPoint, missing
 
 
 def test_the_installed_vllm_has_all_that_is_listened_to() -> None:
-    assert missing(MODEL_RUNNER_V1) == []
+    assert missing((*MODEL_RUNNER_V1, *SCHEDULING)) == []
 
 
 def test_a_module_that_is_gone_is_missing() -> None:

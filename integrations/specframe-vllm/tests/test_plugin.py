@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 
 from specframe_vllm import plugin
-from specframe_vllm.compatibility import MODEL_RUNNER_V1, MODEL_RUNNER_V2, HookPoint
+from specframe_vllm.compatibility import MODEL_RUNNER_V1, MODEL_RUNNER_V2, SCHEDULING, HookPoint
 
-POINTS = (*MODEL_RUNNER_V1, *MODEL_RUNNER_V2)
+POINTS = (*MODEL_RUNNER_V1, *MODEL_RUNNER_V2, *SCHEDULING)
 
 
 def methods() -> list[Any]:
@@ -49,6 +49,21 @@ def test_an_unknown_vllm_is_left_as_it_is(
     [message] = [record.getMessage() for record in caplog.records if record.name == "vllm.specframe"]
     assert "there is no GPUModelRunner.sample_all" in message
     assert "\n" not in message
+
+
+@pytest.mark.usefixtures("fresh")
+def test_a_scheduler_that_is_unknown_is_left_as_it_is(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    gone = HookPoint("vllm.v1.core.sched.scheduler", "Scheduler", "plan", ())
+    monkeypatch.setattr(plugin, "SCHEDULING", (*SCHEDULING, gone))
+    before = methods()
+    with caplog.at_level(logging.WARNING, logger="vllm.specframe"):
+        plugin.register()
+    changed = [now is not then for now, then in zip(methods(), before, strict=True)]
+    assert changed == [True] * (len(POINTS) - len(SCHEDULING)) + [False] * len(SCHEDULING)
+    [message] = [record.getMessage() for record in caplog.records if record.name == "vllm.specframe"]
+    assert "there is no Scheduler.plan" in message
 
 
 def test_vllm_finds_it_by_itself() -> None:

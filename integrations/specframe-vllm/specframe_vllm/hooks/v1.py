@@ -58,7 +58,8 @@ def _sample(original: Callable[..., Any], self: Any, logits: Any, *args: Any, **
     drafting = drafting_of(self)
     _topk.pop(self, None)  # of a step that was not learnt from
     if drafting is not None and drafting.harvest_topk:
-        _topk[self] = row_topk(logits, drafting.harvest_topk)[1]
+        with drafting.timed():
+            _topk[self] = row_topk(logits, drafting.harvest_topk)[1]
     return original(self, logits, *args, **kwargs)
 
 
@@ -79,14 +80,15 @@ def _propose(
     """Learn from the step, and draft then."""
     drafting = drafting_of(self)
     if drafting is not None:
-        _step(
-            self,
-            scheduler_output,
-            sampled_token_ids,
-            hidden_states,
-            spec_decode_metadata,
-            common_attn_metadata.query_start_loc,
-        ).teach(drafting)
+        with drafting.timed():
+            _step(
+                self,
+                scheduler_output,
+                sampled_token_ids,
+                hidden_states,
+                spec_decode_metadata,
+                common_attn_metadata.query_start_loc,
+            ).teach(drafting)
     # vLLM runs the draft model in steps that draft nothing too, to have no holes in its cache.
     nothing = drafting is not None and scheduler_output.num_spec_tokens_to_schedule == 0
     with filling_only(self.drafter.model) if nothing else nullcontext():
