@@ -96,7 +96,12 @@ def assemble(config: VllmConfig, draft_model: nn.Module, device: torch.device) -
     if strategy.takes_batches:
         strategies = BatchedStrategy(strategy)
     file = _figure_file(config) if get_tensor_model_parallel_rank() == 0 else None
-    drafting = ActiveDrafting(ActiveHead(rows, sets), sets, strategies, strategy, device, file)
+    window = strategy.prompt_window
+    if device.type == "cpu" and "prompt_window" not in values:
+        # An LM head over many positions takes longer there than what it finds spares; the last has been
+        # through it anyway.
+        window = min(window, 1)
+    drafting = ActiveDrafting(ActiveHead(rows, sets), sets, strategies, strategy, device, window, file)
     _say(drafting, asked, strategy, gather.name, rows, speculative, buffers)
     return drafting
 

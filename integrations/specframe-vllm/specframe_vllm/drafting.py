@@ -40,6 +40,7 @@ class ActiveDrafting:
         strategies: say what becomes active.
         strategy: one of theirs; its demands are those of all.
         device: where it runs.
+        prompt_window: for how many of the last prompt positions it wants to see the target's top ids.
         file: takes the figures; None where another rank reports.
 
     Attributes:
@@ -55,6 +56,7 @@ class ActiveDrafting:
         strategies: Strategies,
         strategy: VocabularyBuilder,
         device: torch.device,
+        prompt_window: int,
         file: FigureFile | None,
     ) -> None:
         self.head, self.sets, self._strategies = head, sets, strategies
@@ -62,7 +64,7 @@ class ActiveDrafting:
         # Where every slot is pinned nothing that a strategy says changes anything.
         self._learns = not sets.stores[0].active.fixed
         self._harvest_topk = strategy.harvest_topk if self._learns else 0
-        self._prompt_window = strategy.prompt_window if self._harvest_topk else 0
+        self._prompt_window = prompt_window if self._harvest_topk else 0
         # A strategy that keeps nothing of a request can be told later, and of several steps at once.
         self._can_wait, self._waits = strategy.takes_batches, False
         self._undrafted: deque[tuple[list[str], Tensor]] = deque(maxlen=_UNDRAFTED_STEPS)

@@ -24,7 +24,7 @@ PROMPTS = (
     "A ticket costs 4 dollars. How much do 12 tickets cost? Show your steps.",
     "Write a short story about a lighthouse that learns to sing.",
 )
-NANOSPEC = {"strategy": "nanospec", "capacity": 3072}
+NANOSPEC = {"strategy": "nanospec", "capacity": 3072, "prompt_window": 32}
 STATIC = {"strategy": "static", "size": "512"}
 
 

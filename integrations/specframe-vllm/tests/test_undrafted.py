@@ -1,4 +1,4 @@
-"""Steps that draft nothing, because a ``Worth`` says so: the same texts, and drafting goes on as if nothing was."""
+"""Steps that draft nothing, because a ``Worth`` says so: texts stay, and nothing is missing afterwards."""
 
 from __future__ import annotations
 

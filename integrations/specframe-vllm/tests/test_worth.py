@@ -34,7 +34,9 @@ class Machine:
             if drafted == self._before:  # otherwise the step has drafts and makes none, or the reverse
                 accepted = sum(self._source.random() < 0.5 for _ in range(2 * requests))
                 tokens = requests + accepted if drafted else requests
-                seconds = (2 / self.gain(requests) if drafted else 1) * self._source.uniform(1, 1 + self._noise)
+                seconds = (2 / self.gain(requests) if drafted else 1) * self._source.uniform(
+                    1, 1 + self._noise
+                )
                 changed = self.worth.took(requests, drafted, seconds, tokens)
                 if changed is not None:
                     self.changes.append(changed)
@@ -92,6 +94,32 @@ def test_what_does_not_pay_for_many_requests_is_still_drafted_for_few() -> None:
     assert machine.worth.drafts(2)
 
 
+def test_a_size_between_two_others_goes_as_the_nearer_one() -> None:
+    machine = Machine(lambda requests: 1.3 if requests < 8 else 0.8)
+    for requests in (1, 16):
+        machine.run(requests, 200)
+    assert machine.worth.drafts(3)
+    assert not machine.worth.drafts(5)
+
+
+def test_a_size_between_two_others_is_not_tried_at_once() -> None:
+    machine = Machine(lambda requests: 1.3 if requests < 8 else 0.8)
+    for requests in (4, 16):
+        machine.run(requests, 200)
+    before = machine.worth.tried
+    machine.run(12, 50)
+    assert machine.worth.tried == before
+
+
+def test_easy_texts_of_few_requests_say_nothing_of_many() -> None:
+    machine = Machine(lambda _: 0.95)
+    machine.run(16, 200)
+    for _ in range(200):
+        machine.worth.took(1, True, 1.0, 4)
+    machine.run(16, 100)
+    assert [change.drafted for change in machine.changes] == [False]
+
+
 def test_each_size_goes_its_own_way() -> None:
     machine = Machine(lambda requests: 1.3 if requests < 8 else 0.8)
     for _ in range(20):
@@ -124,6 +152,14 @@ def test_a_few_slow_steps_change_nothing() -> None:
     machine.gain = lambda _: 1.3
     machine.run(4, 500)
     assert machine.changes == []
+
+
+def test_a_machine_that_slows_down_changes_nothing() -> None:
+    machine = Machine(lambda _: 0.8)
+    machine.run(16, 200)
+    for _ in range(50):
+        machine.worth.took(16, False, 3.0, 16)
+    assert not machine.worth.drafts(16)
 
 
 def test_sizes_that_share_figures_differ_by_an_eighth_at_most() -> None:

@@ -94,7 +94,9 @@ def deciding_in(scheduler: Any) -> DraftsByWorth | None:
     return _deciding.get(scheduler)
 
 
-def _init(original: Callable[..., Any], self: Any, vllm_config: VllmConfig, *args: Any, **kwargs: Any) -> None:
+def _init(
+    original: Callable[..., Any], self: Any, vllm_config: VllmConfig, *args: Any, **kwargs: Any
+) -> None:
     original(self, vllm_config, *args, **kwargs)
     if not _asked(vllm_config):
         return

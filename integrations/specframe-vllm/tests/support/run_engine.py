@@ -1,7 +1,8 @@
 """Answers prompts with an engine in a process of its own: ``python run_engine.py CONFIG.json OUTCOME.json``.
 
 CONFIG has ``model``, ``prompts``, ``tokens`` and ``arguments`` of the engine, and ``alone`` where each prompt
-is to be answered before the next: an engine in another process batches them as they happen to arrive.
+is to be answered before the next: an engine in another process batches them as they happen to arrive. A
+``script`` says which steps are drafted.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ def main(config_file: str, outcome_file: str) -> None:
     if os.environ.get("TRITON_INTERPRET") == "1":
         pretend_that_triton_runs_here()
     # Imported late: what it finds of Triton, vLLM finds when it is imported.
+    from scripted import scripted
     from vllm import LLM, SamplingParams
 
     llm = LLM(
@@ -40,6 +42,8 @@ def main(config_file: str, outcome_file: str) -> None:
         seed=0,
         **config["arguments"],
     )
+    if "script" in config:
+        scripted(llm, *config["script"])
     sampling = SamplingParams(temperature=0, max_tokens=config["tokens"], ignore_eos=True)
     prompts = config["prompts"]
     batches = [[prompt] for prompt in prompts] if config.get("alone") else [prompts]
