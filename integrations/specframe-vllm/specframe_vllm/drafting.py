@@ -203,12 +203,8 @@ class ActiveDrafting:
 
     def _count(self, passes: TargetPasses) -> None:
         nodes = torch.tensor(passes.nodes).to(self._device, non_blocking=True)
-        if self._shared:
-            self._counter.count(self.sets.stores[0], nodes, passes.emitted_ids)
-            return
-        for row, request in enumerate(passes.requests):
-            rows = slice(row, row + 1)
-            self._counter.count(self.sets.of(request), nodes[rows], passes.emitted_ids[rows])
+        stores = self.sets.stores if self._shared else [self.sets.of(one) for one in passes.requests]
+        self._counter.count(stores, nodes, passes.emitted_ids)
 
     def _report(self) -> None:
         """Write what is known down, unless nothing new is."""
