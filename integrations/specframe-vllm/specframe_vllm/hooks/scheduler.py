@@ -44,6 +44,7 @@ class DraftsByWorth:
         self.worth = worth or Worth()
         self._ended = 0.0
         self._requests: Collection[str] = ()
+        self._undrafted_from = 0
 
     def __getitem__(self, requests: int) -> int:
         """Return how many tokens to draft for each of so many requests."""
@@ -74,9 +75,9 @@ class DraftsByWorth:
                 changed.gain,
                 "drafted" if changed.drafted else "not drafted",
             )
+            self._undrafted_from = self.worth.undrafted_from or 0
         if self._file is not None:
-            worth = self.worth
-            self._file.write(metrics.Drafted(worth.steps, worth.undrafted, worth.undrafted_from or 0))
+            self._file.write(metrics.Drafted(self.worth.steps, self.worth.undrafted, self._undrafted_from))
 
 
 # By scheduler: what decides in it.
