@@ -84,14 +84,34 @@ def assemble(config: VllmConfig, draft_model: nn.Module, device: torch.device) -
         _log.info("specframe: strategy %r prunes nothing; vLLM drafts as it does without", component.name)
         return None
     sets = _sets(asked, strategy, make_backend, rows, context, config)
+    # Ranks compare logits, which are made anew each time.
+    buffers = sets.buffer_bytes(config.scheduler_config.max_num_seqs) if rows.ranks == 1 else 0
+    _check_memory(sets, buffers, asked.settings.memory)
     strategies: Strategies = StrategyPerRequest(make_strategy)
     if strategy.takes_batches:
         strategies = BatchedStrategy(strategy)
     file = _figure_file(config) if get_tensor_model_parallel_rank() == 0 else None
     name = f"strategy {component.name!r} of {registration.distribution}"
-    drafting = ActiveDrafting(ActiveHead(rows, sets), sets, strategies, strategy, name, device, file)
-    _say(drafting, asked, strategy, gather.name, rows, config.speculative_config)
+    window = strategy.prompt_window
+    if device.type == "cpu" and "prompt_window" not in values:
+        # An LM head over many positions takes longer there than what it finds spares; the last has been
+        # through it anyway.
+        window = min(window, 1)
+    head = ActiveHead(rows, sets)
+    drafting = ActiveDrafting(head, sets, strategies, strategy, name, device, window, file)
+    _say(drafting, asked, strategy, gather.name, rows, config.speculative_config, buffers)
     return drafting
+
+
+def _check_memory(sets: ActiveSets, buffers: int, limit: float) -> None:
+    """Raise a ``UsageError`` where active sets take too much only together with their buffers."""
+    use = sets.memory()
+    taken = use.packed_bytes + use.store_bytes + buffers
+    if taken > limit * 2**30:
+        raise UsageError(
+            f"active sets and buffers for every batch size take {taken / 2**30:.2f} GiB; allowed: "
+            f"{limit:.2f} GiB, set by memory; lower max_num_seqs or capacity"
+        )
 
 
 def _figure_file(config: VllmConfig) -> metrics.FigureFile | None:
@@ -142,13 +162,15 @@ def _say(
     gather: str,
     rows: DraftRows,
     speculative: Any,
+    buffers: int,
 ) -> None:
     """Write what runs to the log."""
     use = drafting.sets.memory()
     sets = "one active set" if asked.settings.sets == "shared" else f"{len(drafting.sets.stores)} active sets"
     _log.info(
         "specframe: drafts of %s go over strategy %r: %s of %d slots for %d rows%s, %d of the target's top "
-        "ids per node, gather backend %r; %.1f MiB of rows, %.1f MiB of books, LM head %.1f MiB",
+        "ids per node, gather backend %r; %.1f MiB of rows, %.1f MiB of books, %.1f MiB of buffers once all "
+        "batch sizes came up, LM head %.1f MiB",
         speculative.method,
         asked.settings.strategy,
         sets,
@@ -159,6 +181,7 @@ def _say(
         gather,
         use.packed_bytes / 2**20,
         use.store_bytes / 2**20,
+        buffers / 2**20,
         use.head_bytes / 2**20,
     )
     if not strategy.takes_batches and drafting.sets.stores[0].stays_on_device:

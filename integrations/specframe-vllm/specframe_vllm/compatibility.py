@@ -90,6 +90,14 @@ REJECT_V2 = HookPoint(
 )
 MODEL_RUNNER_V2 = (LOAD_V2, FINISH_V2, SAMPLE_V2, SAMPLER_V2, REJECT_V2)
 
+_SCHEDULER = "vllm.v1.core.sched.scheduler"
+
+SCHEDULER = HookPoint(_SCHEDULER, "Scheduler", "__init__", ("vllm_config",))
+SCHEDULER_OUTPUT = HookPoint(
+    _SCHEDULER, "Scheduler", "update_from_output", ("scheduler_output", "model_runner_output")
+)
+SCHEDULING = (SCHEDULER, SCHEDULER_OUTPUT)
+
 
 def missing(points: Iterable[HookPoint]) -> list[str]:
     """Return what the installed vLLM lacks, each in the words of a signature."""

@@ -2,10 +2,19 @@ from __future__ import annotations
 
 import pytest
 
-from specframe_vllm.compatibility import CONFIGURE, MODEL_RUNNER_V1, MODEL_RUNNER_V2, HookPoint, missing
+from specframe_vllm.compatibility import (
+    CONFIGURE,
+    MODEL_RUNNER_V1,
+    MODEL_RUNNER_V2,
+    SCHEDULING,
+    HookPoint,
+    missing,
+)
+
+POINTS = [CONFIGURE, *MODEL_RUNNER_V1, *MODEL_RUNNER_V2, *SCHEDULING]
 
 
-@pytest.mark.parametrize("point", [CONFIGURE, *MODEL_RUNNER_V1, *MODEL_RUNNER_V2], ids=lambda p: p.name)
+@pytest.mark.parametrize("point", POINTS, ids=lambda p: p.name)
 def test_the_installed_vllm_has_what_is_listened_to(point: HookPoint) -> None:
     assert missing([point]) == []
 

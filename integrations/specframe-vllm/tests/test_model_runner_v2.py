@@ -20,9 +20,17 @@ def scratch(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("v2")
 
 
-def answered(scratch: Path, environment: dict[str, str], model: Path, **arguments: Any) -> ProcessOutcome:
+def answered(
+    scratch: Path,
+    environment: dict[str, str],
+    model: Path,
+    script: tuple[bool, ...] | None = None,
+    **arguments: Any,
+) -> ProcessOutcome:
     prompts = random_prompts(lengths=(5, 20, 1))
     config = {"model": str(model), "prompts": prompts, "tokens": 12, "arguments": arguments}
+    if script is not None:
+        config["script"] = script
     return answer_in_a_process(scratch, environment, config)
 
 
@@ -86,3 +94,16 @@ def test_sampled_tokens_have_the_targets_distribution(scratch: Path, tiny: Path)
     assert found.figures["specframe_target_passes_total"] == SAMPLES
     assert found.accepted > 0
     assert not is_far([token_ids[1] for token_ids in found.token_ids], second_token(tiny))
+
+
+def test_undrafted_steps_change_no_text(scratch: Path, tiny: Path, undrafted: ProcessOutcome) -> None:
+    found = answered(
+        scratch,
+        INTERPRETED,
+        tiny,
+        (True, True, False, False),
+        speculative_config={"method": "draft_model", "model": str(tiny), "num_speculative_tokens": 3},
+        additional_config={"specframe": {"capacity": 512, "drafts": "auto"}},
+    )
+    assert found.token_ids == undrafted.token_ids
+    assert found.accepted > 0

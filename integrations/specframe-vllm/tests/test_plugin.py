@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 from specframe_vllm import plugin
-from specframe_vllm.compatibility import CONFIGURE, MODEL_RUNNER_V1, MODEL_RUNNER_V2, HookPoint
+from specframe_vllm.compatibility import CONFIGURE, MODEL_RUNNER_V1, MODEL_RUNNER_V2, SCHEDULING, HookPoint
 
-POINTS = (CONFIGURE, *MODEL_RUNNER_V1, *MODEL_RUNNER_V2)
+POINTS = (CONFIGURE, *MODEL_RUNNER_V1, *MODEL_RUNNER_V2, *SCHEDULING)
 
 
 def methods() -> list[Any]:
@@ -58,8 +58,9 @@ def test_an_unknown_vllm_is_left_as_it_is(
     [
         ("CONFIGURE", [CONFIGURE], "well enough to check settings before a model is loaded"),
         ("MODEL_RUNNER_V2", MODEL_RUNNER_V2, "well enough for model runner V2, which drafts as without"),
+        ("SCHEDULING", SCHEDULING, "well enough to leave large batches undrafted"),
     ],
-    ids=["what makes configs", "model runner V2"],
+    ids=["what makes configs", "model runner V2", "scheduler"],
 )
 def test_a_vllm_of_which_a_part_is_unknown_loses_that_part(
     monkeypatch: pytest.MonkeyPatch,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import nullcontext
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -12,6 +13,7 @@ from torch import Tensor
 
 from specframe.ops.row_maxima import row_topk
 from specframe_vllm.compatibility import LOAD, PROPOSE, SAMPLE, UPDATE
+from specframe_vllm.draft_head.layer import filling_only
 from specframe_vllm.drafting import ActiveDrafting
 from specframe_vllm.hooks.loading import attach, attached
 from specframe_vllm.hooks.step import Step
@@ -45,6 +47,7 @@ def _update_states(original: Callable[..., Any], self: Any, scheduler_output: An
     """Forget the requests that are over or start again, in steps that compute nothing too."""
     drafting = drafting_of(self)
     if drafting is not None:
+        drafting.begin_step(scheduler_output.num_spec_tokens_to_schedule)
         over = scheduler_output.finished_req_ids
         again = scheduler_output.scheduled_cached_reqs.resumed_req_ids
         for request in (*over, *again):
@@ -57,7 +60,8 @@ def _sample(original: Callable[..., Any], self: Any, logits: Any, *args: Any, **
     drafting = drafting_of(self)
     _topk.pop(self, None)  # of a step that was not learnt from
     if drafting is not None and drafting.harvest_topk:
-        _topk[self] = row_topk(logits, drafting.harvest_topk)[1]
+        with drafting.timed():
+            _topk[self] = row_topk(logits, drafting.harvest_topk)[1]
     return original(self, logits, *args, **kwargs)
 
 
@@ -78,27 +82,31 @@ def _propose(
     """Learn from the step, and draft then."""
     drafting = drafting_of(self)
     if drafting is not None:
-        _step(
+        with drafting.timed():
+            _step(
+                self,
+                scheduler_output,
+                sampled_token_ids,
+                hidden_states,
+                spec_decode_metadata,
+                common_attn_metadata.query_start_loc,
+            ).teach(drafting)
+    # vLLM runs the draft model in steps that draft nothing too, to have no holes in its cache.
+    nothing = drafting is not None and scheduler_output.num_spec_tokens_to_schedule == 0
+    with filling_only(self.drafter.model) if nothing else nullcontext():
+        return original(
             self,
             scheduler_output,
             sampled_token_ids,
+            sampling_metadata,
             hidden_states,
+            sample_hidden_states,
+            aux_hidden_states,
             spec_decode_metadata,
-            common_attn_metadata.query_start_loc,
-        ).teach(drafting)
-    return original(
-        self,
-        scheduler_output,
-        sampled_token_ids,
-        sampling_metadata,
-        hidden_states,
-        sample_hidden_states,
-        aux_hidden_states,
-        spec_decode_metadata,
-        common_attn_metadata,
-        *args,
-        **kwargs,
-    )
+            common_attn_metadata,
+            *args,
+            **kwargs,
+        )
 
 
 def _step(

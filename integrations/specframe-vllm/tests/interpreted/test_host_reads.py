@@ -101,7 +101,8 @@ def store(builder: VocabularyBuilder, eviction: Any) -> VocabularyStore:
 def drafting_over(sets: ActiveSets) -> ActiveDrafting:
     builder = strategy()
     head = ActiveHead(ROWS, sets)
-    return ActiveDrafting(head, sets, BatchedStrategy(builder), builder, "it", torch.device("cpu"), None)
+    device, window = torch.device("cpu"), builder.prompt_window
+    return ActiveDrafting(head, sets, BatchedStrategy(builder), builder, "it", device, window, None)
 
 
 def step(requests: list[str]) -> Step:

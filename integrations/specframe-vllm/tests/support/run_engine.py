@@ -2,7 +2,7 @@
 
 CONFIG has ``model``, ``prompts``, ``tokens`` and ``arguments`` of the engine, ``sampling`` where answers are
 not greedy, and ``alone`` where each prompt is to be answered before the next: an engine in another process
-batches them as they happen to arrive.
+batches them as they happen to arrive. A ``script`` says which steps are drafted.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ def main(config_file: str, outcome_file: str) -> None:
     if os.environ.get("TRITON_INTERPRET") == "1":
         pretend_that_triton_runs_here()
     # Imported late: what it finds of Triton, vLLM finds when it is imported.
+    from scripted import scripted
     from vllm import LLM, SamplingParams
 
     defaults = {
@@ -40,6 +41,8 @@ def main(config_file: str, outcome_file: str) -> None:
         "seed": 0,
     }
     llm = LLM(config["model"], **(defaults | config["arguments"]))
+    if "script" in config:
+        scripted(llm, *config["script"])
     asked = {"temperature": 0} | config.get("sampling", {})
     sampling = SamplingParams(max_tokens=config["tokens"], ignore_eos=True, **asked)
     prompts = config["prompts"]
