@@ -73,9 +73,8 @@ def drafting(method: str, wrong: Callable[[], Any]) -> ActiveDrafting:
     sets = SharedSet(store)
     together = StrategyPerRequest(lambda: strange) if method == "observe" else BatchedStrategy(strange)
     device = torch.device("cpu")
-    return ActiveDrafting(
-        ActiveHead(rows, sets), sets, together, strange, "strategy 'odd' of oddities", device, None
-    )
+    name, window = "strategy 'odd' of oddities", strange.prompt_window
+    return ActiveDrafting(ActiveHead(rows, sets), sets, together, strange, name, device, window, None)
 
 
 @pytest.mark.parametrize("wrong", WRONG)
