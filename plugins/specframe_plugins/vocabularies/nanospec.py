@@ -207,7 +207,16 @@ def window_size(context: BuildContext, core: int) -> int:
     return _WINDOW if token_price(costs) * costs.head(_WINDOW, None) < gain else 1
 
 
-def _build(options: NanospecOptions, context: BuildContext) -> NanospecVocabulary:
+def build_admission(options: NanospecOptions, context: BuildContext) -> NanospecVocabulary:
+    """Return the strategy for a target; others admit what it does, and more.
+
+    Args:
+        options: of the strategy.
+        context: the target, and what ships and was measured for it.
+
+    Raises:
+        UsageError: an option does not fit the target.
+    """
     target, pinned_ids, core = context.target, context.required_ids, 0
     if options.wants_core(context):
         frequencies = token_frequencies(context, options.frequencies, options.text)
@@ -222,5 +231,5 @@ COMPONENT = Component(
     name="nanospec",
     summary="the context and the target's own top tokens, training-free (NanoSpec)",
     options=NanospecOptions,
-    factory=_build,
+    factory=build_admission,
 )
