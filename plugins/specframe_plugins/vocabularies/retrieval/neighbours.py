@@ -10,8 +10,8 @@ from torch import Tensor
 from specframe.ops.row_maxima import row_topk
 
 # Directions that are kept, and tokens that are compared with all others at once: bounds the time of a token
-# to V x 64 products, and memory to 64 x V similarities.
-_DIRECTIONS, _AT_ONCE = 64, 64
+# to V x 128 products, and memory to 64 x V similarities.
+_DIRECTIONS, _AT_ONCE = 128, 64
 _ROWS_AT_ONCE = 8192
 # Directions with less of the largest variance are left flat: what is in them is rounding.
 _FLAT, _TINY = 1e-6, 1e-30
@@ -53,7 +53,7 @@ class Neighbours:
 
     @torch.inference_mode()
     def _whitened(self) -> Tensor:
-        """Return the rows in their leading directions, whitened, of length 1 [V, at most 64]."""
+        """Return the rows in their leading directions, whitened, of length 1 [V, at most 128]."""
         every = torch.arange(len(self._nearest), device=self._nearest.device)
         rows = torch.cat([self._embed(part).float() for part in every.split(_ROWS_AT_ONCE)])
         rows -= rows.mean(dim=0)

@@ -24,7 +24,7 @@ class RetrievalOptions(NanospecOptions):
     """Options of ``retrieval``: those of ``nanospec``, and what comes besides."""
 
     neighbours: int = option(
-        2,
+        1,
         help="tokens of the nearest embeddings to admit with each token of the text",
         unit="tokens",
         minimum=0,
