@@ -20,13 +20,14 @@ from specframe.registry.components import BuildContext, Component, DoctorRequest
 from specframe.vocabulary.token_maps.frequencies import TokenFrequencies, select_ids
 from specframe.vocabulary.token_maps.sizes import parse_size
 from specframe_plugins.vocabularies.frequencies import MAP_HELP, shipped_frequencies, token_frequencies
-from specframe_plugins.vocabularies.pricing import CALLS, head_price
+from specframe_plugins.vocabularies.pricing import head_price
 
 _AUTO, _UNMEASURED = "auto", 32768
 # What `auto` chooses among, and the least share of the counted tokens that it covers.
 _SIZES, _FLOOR = (512, 1024, 2048, 4096, 8192, 16384, 32768, 65536, 131072), 0.9
-# Of a draft's tokens that are outside the map, so many cost a token of the pass.
-_LOST = 0.35
+# Tokens that a pass loses for each share that the counts leave uncovered. In replays tau falls by 0.3 to 1.6 of
+# the share of the text, of which a map leaves 1.6 to 3 times as much uncovered as of what was counted.
+_LOST = 1.5
 
 
 def _parse_size(size: str) -> int | float | None:
@@ -90,7 +91,7 @@ def auto_size(context: BuildContext, frequencies: TokenFrequencies) -> int:
 
     sizes = [*(size for size in _SIZES if size < vocab_size), vocab_size]
     enough = [size for size in sizes if share(size) >= _FLOOR]
-    return min(enough, key=lambda size: _LOST * CALLS * (1 - share(size)) + head_price(costs, size))
+    return min(enough, key=lambda size: _LOST * (1 - share(size)) + head_price(costs, size))
 
 
 def _build(options: StaticOptions, context: BuildContext) -> StaticVocabulary:
