@@ -25,8 +25,8 @@ from specframe_plugins.vocabularies.pricing import head_price
 _AUTO, _UNMEASURED = "auto", 32768
 # What `auto` chooses among, and the least share of the counted tokens that it covers.
 _SIZES, _FLOOR = (512, 1024, 2048, 4096, 8192, 16384, 32768, 65536, 131072), 0.9
-# Tokens that a pass loses for each share that the counts leave uncovered. In replays tau falls by 0.3 to 1.6 of
-# the share of the text, of which a map leaves 1.6 to 3 times as much uncovered as of what was counted.
+# Tokens that a pass loses for each share that the counts leave uncovered: in replays tau falls by 0.3 to 1.6
+# of the uncovered share of the text, which is 1.6 to 3 times that of the counts.
 _LOST = 1.5
 
 
