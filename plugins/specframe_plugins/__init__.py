@@ -12,10 +12,11 @@ from specframe.registry.hookspecs import hookimpl
 
 @hookimpl
 def specframe_vocabularies() -> Iterable[Component]:
-    """Return the strategies ``full``, ``lowrank``, ``nanospec`` and ``static``."""
+    """Return the strategies ``full``, ``lowrank``, ``nanospec``, ``retrieval`` and ``static``."""
     from specframe_plugins.vocabularies import full, lowrank, nanospec, static
+    from specframe_plugins.vocabularies.retrieval import strategy as retrieval
 
-    return [full.COMPONENT, lowrank.COMPONENT, nanospec.COMPONENT, static.COMPONENT]
+    return [full.COMPONENT, lowrank.COMPONENT, nanospec.COMPONENT, retrieval.COMPONENT, static.COMPONENT]
 
 
 @hookimpl

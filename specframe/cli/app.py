@@ -18,6 +18,7 @@ from specframe.cli.commands.replay import replay
 from specframe.cli.commands.report import report
 from specframe.cli.commands.run import run
 from specframe.cli.commands.train import train_app
+from specframe.cli.commands.vocab import vocab_app
 from specframe.errors import SpecframeError
 
 app = typer.Typer(
@@ -34,6 +35,7 @@ for command in (run, chat, bench, report, replay, models, doctor):
 app.add_typer(plugins_app, name="plugins")
 app.add_typer(train_app, name="train")
 app.add_typer(export_app, name="export")
+app.add_typer(vocab_app, name="vocab")
 
 
 def main() -> None:

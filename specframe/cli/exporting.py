@@ -20,6 +20,8 @@ from specframe.registry.components import BuildContext, Export, ExportRequest
 from specframe.registry.manager import build_registry, create_plugin_manager
 from specframe.registry.registry import Registry
 from specframe.registry.shipped import ShippedData
+from specframe.vocabulary.token_maps.frequencies import TokenFrequencies
+from specframe.vocabulary.token_maps.writing import write_map
 
 _CONFIG = "config.json"
 # Tokens of a draft, in the command line that is shown.
@@ -54,9 +56,7 @@ def export_head(head: str, out: Path, model: str | None) -> str:
 def export_token_map(strategy: str, out: Path, model: str | None, assignments: Iterable[str]) -> str:
     """Write the ids of a strategy that never changes its active set; return one line that says so.
 
-    The file holds a list of ids, written by ``torch.save``: what SGLang's ``load_token_map`` reads with
-    ``weights_only=True`` and turns into a tensor (sglang/srt/speculative/spec_utils.py). The order of
-    the ids is that of the rows of the drafter's LM head.
+    The file is of form ``pt`` of ``write_map``; SGLang reads it in sglang/srt/speculative/spec_utils.py.
 
     Args:
         strategy: its name.
@@ -80,17 +80,15 @@ def export_token_map(strategy: str, out: Path, model: str | None, assignments: I
     context = BuildContext(target=target, required_ids=target.required_ids, data=registry.data)
     with naming(RunConfig(model=name, strategy=strategy)):
         builder = checked("vocabulary", lambda: component.factory(options, context))
-    ids = builder.pinned_ids.tolist()
+    ids = builder.pinned_ids.cpu()
     if builder.capacity != len(ids):
         raise UsageError(
             f"strategy {strategy!r} has no fixed active set, and a token map is one; allowed: a strategy "
             "that does nothing but pin ids, such as static"
         )
     with _writing(out):
-        partial = out.with_name(f".{out.name}.partial")
         out.parent.mkdir(parents=True, exist_ok=True)
-        torch.save(ids, partial)
-        partial.rename(out)
+        write_map(out, TokenFrequencies(ids, None, strategy), target, "pt")
     return f"{out}: {len(ids):,} of {target.vocab_size:,} tokens of {name} for SGLang"
 
 

@@ -6,12 +6,13 @@ from functools import cached_property
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from transformers import PreTrainedTokenizerBase
 
 from specframe.contracts.lm_head import OutputHead
 from specframe.errors import SpecframeError
-from specframe.model.loading import load_tokenizer
+from specframe.model.language_model import LanguageModel
+from specframe.model.loading import load_tokenizer, open_pretrained
 from specframe.model.target import tokenizer_fingerprint
 from specframe.registry.placement import find_dtype
 from specframe.replay.trace import TraceHeader
@@ -65,6 +66,17 @@ class TracedTarget:
                 f"tokenizer {found}"
             )
         return tokenizer
+
+    @cached_property
+    def embed_tokens(self) -> nn.Module:
+        """The target's input embedding; the model is opened when a strategy first asks for it.
+
+        Raises:
+            TraceError: the model of that name has another tokenizer now.
+            SpecframeError: the model is not here.
+        """
+        self.tokenizer  # noqa: B018 - raises where it is another one
+        return LanguageModel(open_pretrained(self.name, self.dtype)).embed_tokens
 
     def __getattr__(self, name: str) -> Any:
         raise NotInTraceError(f"a trace holds no {name} of the target; this strategy needs the model itself")

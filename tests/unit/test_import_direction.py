@@ -15,7 +15,7 @@ PAGE = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
 # Each folder or file of the core, above whatever it imports. `__init__` is the face of the package: it hands
 # names out when they are asked for, and holds the version.
 CORE = {
-    "cli": "__init__ replay bench engine request registry costs config model contracts ops errors",
+    "cli": "__init__ replay bench engine request registry vocabulary costs config model contracts ops errors",
     "replay": "bench engine registry vocabulary config model contracts ops errors",
     "bench": "engine request registry config model contracts ops errors",
     "transformers": "engine request registry config model contracts errors",

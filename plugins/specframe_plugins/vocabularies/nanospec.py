@@ -15,10 +15,11 @@ from torch import Tensor
 from specframe.contracts.options import option
 from specframe.contracts.protocols import Eviction, VocabularyBuilder
 from specframe.contracts.tree import DraftTree, Verdict
-from specframe.costs.model import CostModel
 from specframe.errors import UsageError
 from specframe.registry.components import BuildContext, Component
-from specframe_plugins.vocabularies.frequencies import TokenFrequencies, find_shipped, token_frequencies
+from specframe.vocabulary.token_maps.frequencies import TokenFrequencies
+from specframe_plugins.vocabularies.frequencies import MAP_HELP, find_shipped, token_frequencies
+from specframe_plugins.vocabularies.pricing import CALLS, head_price, token_price
 
 # Slots of the paper, and those that are left beside a larger core for what turns up.
 _CAPACITY, _BESIDE_CORE = 3072, 2560
@@ -29,8 +30,6 @@ _CORES = (256, 512, 1024, 2048, 4096, 8192)
 # A token outside the core is outside the active set in so many of ten cases (on a trace of SmolLM2 a core of
 # 512 left 4.6 % of the text uncovered, one of 2,048 2.7 %), and then a pass loses so many tokens.
 _UNCOVERED, _LOST = 0.2, 0.6
-# Of a pass, as far as the core is concerned: head calls, hidden states of each, and paths that are drafted.
-_CALLS, _STATES, _LIKELY = 2.5, 2, (0.6, 0.35, 0.2, 0.12, 0.1)
 # Prompt positions to harvest, and the tokens that it gains a request of some hundred, without a core and with
 # one: the share of tau that it keeps on a trace of SmolLM2 (docs/strategies.md).
 _WINDOW, _WINDOW_GAIN, _WINDOW_GAIN_BESIDE_CORE = 32, 0.35, 0.1
@@ -80,7 +79,7 @@ class NanospecOptions:
         tune=(0, 32, 64, 128, 256, 512, 1024, 2048, 4096),
     )
     frequencies: Path | None = option(
-        None, help="token frequencies for core: safetensors or JSON; none for those shipped with specframe"
+        None, help=f"a map of tokens for core, {MAP_HELP}; none for the frequencies shipped with specframe"
     )
     text: Path | None = option(None, help="text to count token frequencies for core in")
 
@@ -178,17 +177,16 @@ def core_size(options: NanospecOptions, context: BuildContext, frequencies: Toke
     """
     if options.core is not None:
         return options.core
-    vocab_size, costs, counts = context.target.vocab_size, context.costs, frequencies.counts
+    vocab_size, costs = context.target.vocab_size, context.costs
     most = options.slots(_CORES[-1], vocab_size) // 2
-    if costs is None or counts is None or most < _CORES[0]:
+    if costs is None or frequencies.counts is None or most < _CORES[0]:
         return options.slots(0, vocab_size) // _CORE_SHARE
-    covered = counts.double().cumsum(0) / counts.sum()
-    price = _price(costs)
+    covered = frequencies.covered()
 
     def loss(core: int) -> float:
         """Return the tokens that a pass loses, to rejections and to time."""
         outside = 1 - float(covered[min(core, len(covered)) - 1])
-        return _UNCOVERED * outside * _CALLS * _LOST + price * _CALLS * costs.head(_STATES, core)
+        return _UNCOVERED * outside * CALLS * _LOST + head_price(costs, core)
 
     return min((core for core in _CORES if core <= most), key=loss)
 
@@ -206,15 +204,19 @@ def window_size(context: BuildContext, core: int) -> int:
     if costs is None:
         return _WINDOW
     gain = _WINDOW_GAIN_BESIDE_CORE if core else _WINDOW_GAIN
-    return _WINDOW if _price(costs) * costs.head(_WINDOW, None) < gain else 1
+    return _WINDOW if token_price(costs) * costs.head(_WINDOW, None) < gain else 1
 
 
-def _price(costs: CostModel) -> float:
-    """Return the tokens that a second is worth on a usual text."""
-    return costs.speed(_LIKELY, costs.draft([_STATES], _CORES[0]), costs.context)
+def build_admission(options: NanospecOptions, context: BuildContext) -> NanospecVocabulary:
+    """Return the strategy for a target; others admit what it does, and more.
 
+    Args:
+        options: of the strategy.
+        context: the target, and what ships and was measured for it.
 
-def _build(options: NanospecOptions, context: BuildContext) -> NanospecVocabulary:
+    Raises:
+        UsageError: an option does not fit the target.
+    """
     target, pinned_ids, core = context.target, context.required_ids, 0
     if options.wants_core(context):
         frequencies = token_frequencies(context, options.frequencies, options.text)
@@ -229,5 +231,5 @@ COMPONENT = Component(
     name="nanospec",
     summary="the context and the target's own top tokens, training-free (NanoSpec)",
     options=NanospecOptions,
-    factory=_build,
+    factory=build_admission,
 )

@@ -1,47 +1,38 @@
 """Strategy ``static``: the most frequent tokens, the same for every request.
 
-Source: FR-Spec (arXiv 2502.14856), section 3: draft over the frequent subset of the vocabulary; 32,768
-tokens is the paper's setting.
+Sources: FR-Spec (arXiv 2502.14856), section 3: draft over the frequent subset of the vocabulary; 32,768
+tokens is the paper's setting. Its size where that is left open: "Balancing Coverage and Draft Latency in
+Vocabulary Trimming" (arXiv 2603.05210), the least latency among those that cover enough.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 from pathlib import Path
 
 import attrs
-import torch
 from torch import Tensor
 
 from specframe.contracts.options import option
 from specframe.contracts.protocols import VocabularyBuilder
 from specframe.errors import UsageError
 from specframe.registry.components import BuildContext, Component, DoctorRequest, Finding
-from specframe_plugins.vocabularies.frequencies import (
-    TokenFrequencies,
-    shipped_frequencies,
-    token_frequencies,
-)
+from specframe.vocabulary.token_maps.frequencies import TokenFrequencies, select_ids
+from specframe.vocabulary.token_maps.sizes import parse_size
+from specframe_plugins.vocabularies.frequencies import MAP_HELP, shipped_frequencies, token_frequencies
+from specframe_plugins.vocabularies.pricing import head_price
+
+_AUTO, _UNMEASURED = "auto", 32768
+# What `auto` chooses among, and the least share of the counted tokens that it covers.
+_SIZES, _FLOOR = (512, 1024, 2048, 4096, 8192, 16384, 32768, 65536, 131072), 0.9
+# Tokens that a pass loses for each share that the counts leave uncovered: in replays tau falls by 0.3 to 1.6
+# of the uncovered share of the text, which is 1.6 to 3 times that of the counts.
+_LOST = 1.5
 
 
-def _parse_size(size: str) -> int | float:
-    """Return a whole number as a number of tokens, and a number with a point as a coverage share.
-
-    Raises:
-        ValueError: it is neither, or not positive, or a share above 1.
-    """
-    if size.isdecimal() and int(size) >= 1:
-        return int(size)
-    try:
-        share = float(size)
-    except ValueError:
-        share = math.nan
-    if "." in size and 0 < share <= 1:
-        return share
-    raise ValueError(
-        f"size is {size!r}; allowed: a whole number of tokens from 1, or a coverage share such as 0.99"
-    )
+def _parse_size(size: str) -> int | float | None:
+    """Return what ``parse_size`` does, and None for ``auto``."""
+    return None if size == _AUTO else parse_size(size, f", or {_AUTO}")
 
 
 @attrs.frozen(slots=True)
@@ -51,12 +42,13 @@ class StaticOptions:
     size: str = option(
         "32768",
         help="active tokens, at most the vocabulary; with a point, for example 0.99: as many as cover that "
-        "share of the counted tokens",
+        f"share of the counted tokens; auto: what the measured costs favour, or {_UNMEASURED} without them, "
+        "and all of a map without counts",
         unit="tokens or share",
         tune=("512", "1024", "2048", "4096", "8192", "16384", "32768"),
     )
     frequencies: Path | None = option(
-        None, help="token frequencies: safetensors or JSON; none for those shipped with specframe"
+        None, help=f"a map of tokens, {MAP_HELP}; none for the frequencies shipped with specframe"
     )
     text: Path | None = option(None, help="text to count token frequencies in, with the target's tokenizer")
 
@@ -77,48 +69,38 @@ class StaticVocabulary(VocabularyBuilder):
         self.pinned_ids, self.capacity = ids, len(ids)
 
 
-def select_ids(
-    size: int | float, frequencies: TokenFrequencies, required_ids: Tensor, vocab_size: int
-) -> Tensor:
-    """Return the ids of a static map, the required ones first, then by falling frequency [n] int64.
+def auto_size(context: BuildContext, frequencies: TokenFrequencies) -> int:
+    """Return the size that loses the fewest tokens to rejections and to time, of those that cover enough.
 
-    A number of tokens counts the required ids; where too few tokens have counts, the rest of the vocabulary
-    fills up in order of id, in which byte-pair encodings list frequent merges first. A share takes the
-    fewest tokens that reach it, and adds the required ids.
+    A map without counts is somebody's choice already: it is taken whole, with the required ids.
 
-    Raises:
-        UsageError: the number does not hold the required ids, or a share is asked of a bare list of ids.
+    Args:
+        context: has the costs, or none.
+        frequencies: of the target's tokens.
     """
-    if isinstance(size, float):
-        if frequencies.counts is None:
-            raise UsageError(
-                f"{frequencies.source} has no counts to take a coverage share of; allowed: a number of tokens"
-            )
-        covered = frequencies.counts.double().cumsum(0) / frequencies.counts.sum()
-        # The tolerance keeps rounding in the sum from asking for one token more.
-        kept = int((covered < size - 1e-12).sum()) + 1
-        return _first_distinct(torch.cat([required_ids, frequencies.token_ids[:kept]]))
-    size = min(size, vocab_size)
-    if size < len(required_ids):
-        raise UsageError(
-            f"size {size} does not hold the {len(required_ids)} ids that end a generation or are special; "
-            f"allowed: at least {len(required_ids)}"
-        )
-    ranked = torch.cat([required_ids, frequencies.token_ids, torch.arange(vocab_size)])
-    return _first_distinct(ranked)[:size]
+    if frequencies.counts is None:
+        lacking = frequencies.lacking(context.required_ids.cpu())
+        return len(frequencies.token_ids) + len(lacking)
+    costs, vocab_size = context.costs, context.target.vocab_size
+    if costs is None:
+        return _UNMEASURED
+    covered = frequencies.covered()
 
+    def share(size: int) -> float:
+        return float(covered[min(size, len(covered)) - 1])
 
-def _first_distinct(ids: Tensor) -> Tensor:
-    """Return ``ids`` [n] without repetitions, each where it stands first."""
-    distinct, index = torch.unique(ids, return_inverse=True)
-    first = torch.full_like(distinct, len(ids)).scatter_reduce_(0, index, torch.arange(len(ids)), "amin")
-    return ids[first.sort().values]
+    sizes = [*(size for size in _SIZES if size < vocab_size), vocab_size]
+    enough = [size for size in sizes if share(size) >= _FLOOR]
+    return min(enough, key=lambda size: _LOST * (1 - share(size)) + head_price(costs, size))
 
 
 def _build(options: StaticOptions, context: BuildContext) -> StaticVocabulary:
     frequencies = token_frequencies(context, options.frequencies, options.text)
     required_ids = context.required_ids
-    ids = select_ids(_parse_size(options.size), frequencies, required_ids.cpu(), context.target.vocab_size)
+    size = _parse_size(options.size)
+    if size is None:
+        size = auto_size(context, frequencies)
+    ids = select_ids(size, frequencies, required_ids.cpu(), context.target.vocab_size)
     return StaticVocabulary(ids.to(required_ids.device))
 
 

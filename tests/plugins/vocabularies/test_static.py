@@ -2,20 +2,24 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
+from paper_machines import paper_costs
 from safetensors.torch import save_file
 from tiny_models import VOCAB_SIZE, tiny_target
 
 from specframe.contracts.options import build_options
+from specframe.costs.model import CostModel
 from specframe.errors import PluginError, UsageError
 from specframe.model.target import Target
 from specframe.registry.components import BuildContext, DoctorRequest
 from specframe.registry.shipped import ShippedData
+from specframe.vocabulary.token_maps.frequencies import TokenFrequencies
 from specframe_plugins.vocabularies.frequencies import SHIPPED_NAME
-from specframe_plugins.vocabularies.static import COMPONENT, StaticVocabulary
+from specframe_plugins.vocabularies.static import COMPONENT, StaticVocabulary, auto_size
 
 REQUIRED = torch.tensor([0, 1, 2])
 NOTHING = ShippedData()
@@ -264,3 +268,34 @@ def test_json_counts_may_be_in_any_order(target: Target, tmp_path: Path) -> None
     path = tmp_path / "counts.json"
     path.write_text(json.dumps({str(i): i for i in range(3, 101)}))
     assert build(target, size="5", frequencies=str(path)).pinned_ids.tolist()[3:] == [100, 99]
+
+
+def auto_size_by(costs: CostModel | None, covered_by_first: int = 8192) -> int:
+    """Return the size for 49,152 tokens, nine tenths of whose counts are the first ones'."""
+    counts = torch.ones(49152, dtype=torch.int64)
+    counts[:covered_by_first] = 9 * 49152 // covered_by_first
+    target = SimpleNamespace(vocab_size=49152)
+    context = SimpleNamespace(target=target, costs=costs, required_ids=REQUIRED)
+    frequencies = TokenFrequencies(torch.arange(49152), counts, "made up")
+    return auto_size(context, frequencies)  # type: ignore[arg-type]
+
+
+FREE_ROWS, DEAR_ROWS = paper_costs(head={512: 0.01, 8192: 0.02}), paper_costs(head={512: 2.0, 8192: 32.0})
+
+
+def test_a_map_grows_where_rows_are_cheap_and_shrinks_where_they_are_dear() -> None:
+    assert auto_size_by(FREE_ROWS) > auto_size_by(DEAR_ROWS)
+
+
+def test_a_map_covers_nine_tenths_whatever_rows_cost() -> None:
+    assert [auto_size_by(DEAR_ROWS, first) for first in (2048, 8192)] == [2048, 8192]
+
+
+def test_without_costs_a_map_has_the_size_of_the_paper() -> None:
+    assert auto_size_by(None) == 32768
+
+
+def test_a_map_without_counts_is_taken_whole_with_the_required_ids(target: Target, tmp_path: Path) -> None:
+    torch.save([50, 4, 60, 1], tmp_path / "freq_4.pt")
+    builder = build(target, size="auto", frequencies=str(tmp_path / "freq_4.pt"))
+    assert builder.pinned_ids.tolist() == [0, 1, 2, 50, 4, 60]

@@ -2,13 +2,17 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import attrs
 import pytest
+import torch
 from stranger import install_plugin
+from tiny_models import tiny_target
 from traces import PROMPTS, endless_target, record, scripted_engine
 
 from specframe.errors import SpecframeError, UsageError
 from specframe.replay.command import load, offline_strategies, replay_all
 from specframe.replay.offline import OfflineStrategy
+from specframe.replay.stand_in import TracedTarget
 from specframe.replay.trace_file import Trace
 
 STRANGER = """
@@ -104,8 +108,13 @@ def test_a_strangers_strategy_is_named_when_it_fails(trace: Trace) -> None:
 
 @pytest.mark.usefixtures("stranger")
 def test_a_strategy_that_needs_the_model_is_told_so(trace: Trace) -> None:
-    with pytest.raises(SpecframeError, match="a trace holds no embed_tokens of the target"):
-        offline_strategies(trace.header, ["evens:ask=embed_tokens"])
+    with pytest.raises(SpecframeError, match="a trace holds no forward of the target"):
+        offline_strategies(trace.header, ["evens:ask=forward"])
+
+
+def test_the_embedding_is_that_of_the_model(trace: Trace, tiny_directory: Path) -> None:
+    ids, target = torch.tensor([3, 50]), TracedTarget(attrs.evolve(trace.header, model=str(tiny_directory)))
+    assert torch.equal(target.embed_tokens(ids), tiny_target().embed_tokens(ids))
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,1 @@
+"""Strategy ``retrieval``: tokens of the context bring others with them."""
