@@ -89,10 +89,7 @@ class DraftStates:
 
     def sample(self, count: int) -> Tensor:
         """Return hidden states, as in ``StateSource``; evenly taken from all prompts."""
-        states = self._kept
-        if count >= len(states):
-            return states
-        return states[torch.linspace(0, len(states) - 1, count).long()]
+        return evenly(self._kept, count)
 
     @cached_property
     def _kept(self) -> Tensor:
@@ -135,9 +132,7 @@ class DraftStates:
             f"specframe: {len(states)} hidden states of drafts of {self.target.name} ({spent:.0f} s, once)",
             file=sys.stderr,
         )
-        if len(states) > _KEPT:
-            states = states[torch.linspace(0, len(states) - 1, _KEPT).long()]
-        return states
+        return evenly(states, _KEPT)
 
     def _requests(self) -> Iterator[Request]:
         for task in choose(built_in_tasks(), skip=_MEASURED_WITH):
@@ -161,6 +156,13 @@ def kept_states(key: str, hidden_size: int) -> Tensor | None:
         return None
     usable = states.dim() == 2 and states.shape[1] == hidden_size and len(states)
     return states.float() if usable else None
+
+
+def evenly(states: Tensor, count: int) -> Tensor:
+    """Return at most ``count`` of states [n, H], taken evenly from all of them."""
+    if count >= len(states):
+        return states
+    return states[torch.linspace(0, len(states) - 1, count).long()]
 
 
 def head_digest(head: OutputHead) -> str:

@@ -125,6 +125,9 @@ class TraceRecorder:
         strategy: what to call the strategy that runs, options included.
         hidden: whether to record the drafter's hidden states, for strategies with a screen.
 
+    Attributes:
+        hidden_bytes: the most that hidden states of one target pass take, before they are compressed.
+
     Raises:
         UsageError: ``topk`` is beyond the vocabulary, nothing is drafted that has hidden states, or the file
             is a trace of something else.
@@ -171,6 +174,10 @@ class TraceRecorder:
             states_key=engine.states.key if hidden and engine.states is not None else None,
             head_digest=head_digest(head) if hidden and head is target.output_head else None,
         )
+        demands = drafting.demands
+        # One state on the first level, and as many as beams on each of those below.
+        most = 1 + max(demands.max_depth - 1, 0) * demands.branching
+        self.hidden_bytes = most * head.hidden_size * torch.finfo(torch.float16).bits // 8 if hidden else 0
         self._writer = TraceWriter(path, header)
         self._engine = engine
         self._tap = engine.drafting = tap

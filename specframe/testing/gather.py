@@ -79,15 +79,14 @@ def _check_candidates(
             store.admit(torch.randint(head.vocab_size, (admitted,), generator=source).to(head.device))
             reference = ReferenceGather()
             reference.bind(head, store.active)
+            active = store.active.token_of[: int(store.active.count)].long()
             for n, width, k in ((1, 1, 3), (2, 8, 8), (17, 20, 2), (3, 5, 12)):
                 hidden = torch.randn(n, head.hidden_size, generator=source).to(head.weight)
-                rows = torch.stack([torch.randperm(head.vocab_size, generator=source)[:width]] * n)
-                rows = rows.roll(1, 0).to(head.device)
-                rows[:, 0] = head.vocab_size - 1 if width < 5 else -1
-                if width > 5:  # some that are active already
-                    rows[: n // 2 + 1, 1 : 1 + len(store.active.token_of[:2])] = store.active.token_of[
-                        :2
-                    ].long()
+                shuffled = [torch.randperm(head.vocab_size, generator=source)[:width] for _ in range(n)]
+                rows = torch.stack(shuffled).to(head.device)
+                if width > len(active):
+                    rows[::2, : len(active)] = active
+                rows[:, -1] = -1
                 rows = _once(rows)
                 known = torch.randn(n, generator=source).to(head.device)
                 for candidates in (Candidates(rows), Candidates(rows, known)):
