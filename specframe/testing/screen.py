@@ -127,6 +127,7 @@ def _check_candidates(found: Candidates, n: int, width: int, vocab_size: int) ->
     require(
         not wrong.any(), f"rows holds {rows[wrong][:1].tolist()}; allowed: -1 for none, 0 to {vocab_size - 1}"
     )
+    require((rows >= 0).any(dim=1).all(), "rows holds nothing for a state: there must be one row at least")
     ordered = rows.sort(dim=1).values
     twice = (ordered[:, 1:] == ordered[:, :-1]) & (ordered[:, 1:] >= 0)
     require(not twice.any(), f"rows holds {ordered[:, 1:][twice][:1].tolist()} twice for one state")

@@ -229,6 +229,11 @@ class Repeats(WholeScreen):
         return Candidates(super().screen(hidden).rows[:, :1].expand(-1, 9))
 
 
+class FindsNothing(WholeScreen):
+    def screen(self, hidden: Tensor) -> Candidates:
+        return Candidates(torch.full((len(hidden), self.width), -1))
+
+
 class CountsInInt32(WholeScreen):
     def screen(self, hidden: Tensor) -> Candidates:
         return Candidates(super().screen(hidden).rows.int())
@@ -285,6 +290,7 @@ class HasNoWidth(WholeScreen):
         (FindsAsManyAsItLikes, r"shape \[1, 2\] for 1 states; it must be \[1, 9\]"),
         (RunsOver, "allowed: -1 for none, 0 to 508"),
         (Repeats, "twice for one state"),
+        (FindsNothing, "there must be one row at least"),
         (CountsInInt32, "it must be int64"),
         (ReturnsRows, "returned a Tensor; it must be Candidates"),
         (ScalesItsInput, "changed hidden"),

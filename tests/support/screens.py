@@ -36,7 +36,8 @@ class RandomScreen(Screen):
     def screen(self, hidden: Tensor) -> Candidates:
         estimates = hidden.float().cpu() @ self._guess
         best = estimates.topk(self.width)
-        return Candidates(best.indices.masked_fill(best.values < 0.1, -1).to(hidden.device))
+        none = (best.values < 0.1) & (best.values < best.values[:, :1])  # the best one stays
+        return Candidates(best.indices.masked_fill(none, -1).to(hidden.device))
 
 
 class WholeScreen(Screen):
