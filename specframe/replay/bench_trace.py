@@ -108,8 +108,8 @@ class BenchTrace:
                 tokens = contender.engine.config.max_new_tokens
                 most = a_pass * tokens * self._prompts
                 print(
-                    f"specframe: hidden states take up to {a_pass / 1024:,.0f} KiB a target pass: up to "
-                    f"{most / 2**20:,.0f} MiB if all {self._prompts} prompts take {tokens} passes",
+                    f"specframe: hidden states take up to {a_pass / 1024:,.1f} KiB a target pass: up to "
+                    f"{most / 2**20:,.1f} MiB if all {self._prompts} prompts take {tokens} passes",
                     file=sys.stderr,
                 )
 
