@@ -24,6 +24,7 @@ from triton.compiler import ASTSource
 
 from specframe_kernels.admit.state import Admission
 from specframe_kernels.admit.triton import launches as admit
+from specframe_kernels.candidate_head_topk.triton import launches as candidate_head_topk
 from specframe_kernels.gather_rows.triton import launches as gather_rows
 from specframe_kernels.head_topk.buffers import TopKBuffers
 from specframe_kernels.indexed_head_topk.triton import launches as indexed_head_topk
@@ -39,6 +40,7 @@ TARGETS = {
 }
 HIDDEN_SIZES = (2048, 4096)
 CAPACITY, VOCAB_SIZE, TOP_K = 3072, 128256, 10  # the paper's setting on Llama 3
+CANDIDATES = 256
 
 _POINTERS = {
     torch.float32: "*fp32",
@@ -113,7 +115,24 @@ def launches(dtype: torch.dtype = torch.bfloat16) -> Iterator[tuple[str, int, La
                     hidden, packed, packed_bias, count, torch.empty(n, CAPACITY), **finish
                 )
                 yield f"sparse_head_logits N={n}", hidden_size, launch
+            n = 10
+            candidates = torch.empty(n, CANDIDATES, dtype=torch.int64)
+            out = TopKBuffers.allocate(n, TOP_K, CAPACITY, "meta", CANDIDATES)
+            first, _, union = candidate_head_topk(
+                hidden[:n],
+                weight,
+                bias,
+                candidates,
+                out,
+                count=count,
+                slot_of=slot_of,
+                token_of=token_of,
+                packed=(packed, packed_bias),
+                softcap=30.0,
+            )
+            yield "candidate_head_topk", hidden_size, first
         yield "merge", 0, merge
+        yield "merge with candidates", 0, union
 
 
 def source(launch: Launch) -> ASTSource:

@@ -92,6 +92,11 @@ class BenchArguments:
     record_window: int = option(
         256, help="For how many of the last prompt positions to record them.", metavar="P"
     )
+    record_hidden: bool = option(
+        False,
+        help="Record the drafter's hidden states too, in half precision, so that strategies with a screen "
+        "can be scored. A line says how much that may be.",
+    )
 
     def __attrs_post_init__(self) -> None:
         for name, value in (("limit-per-task", self.limit_per_task), ("threads", self.threads)):

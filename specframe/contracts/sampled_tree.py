@@ -13,6 +13,7 @@ from itertools import islice
 import attrs
 import torch
 from torch import Generator, Tensor
+from torch.nn.functional import pad
 
 from specframe.contracts.kinds import TreeKind
 from specframe.contracts.tree import DraftTree, SampledFrom
@@ -121,7 +122,7 @@ class SampledTree:
 
         Args:
             logits: of the active tokens after each beam [b, K]; one row at the first level.
-            token_ids: the active tokens [K] int64, the same at every level.
+            token_ids: the active tokens [K] int64; at a later level more may follow behind the same ones.
         """
         self._token_ids = token_ids
         distributions = torch.softmax(logits.float() / self._temperature, dim=-1)
@@ -192,7 +193,7 @@ class SampledTree:
             path_nodes.append(drawn)
             first += len(level.columns)
             offset += len(level.distributions)
-        device = self._token_ids.device
+        device, width = self._token_ids.device, len(self._token_ids)
         token_ids, parents, depths, node_log_probs = zip(*nodes, strict=True)
         return DraftTree(
             token_ids=torch.tensor(token_ids, device=device),
@@ -202,7 +203,10 @@ class SampledTree:
             sampled_from=SampledFrom(
                 kind,
                 self._token_ids,
-                torch.cat([level.distributions for level in levels]),
+                # What came to be active at a later level was not drawn at those before.
+                torch.cat(
+                    [pad(one.distributions, (0, width - one.distributions.shape[1])) for one in levels]
+                ),
                 tuple(rows),
                 () if kind == "without-replacement" else tuple(zip(*path_nodes, strict=True)),
             ),
@@ -235,3 +239,8 @@ class SampledTree:
         columns = (distributions / noise).topk(children, dim=1).indices.flatten()[:size]
         rows = torch.arange(beams, device=columns.device).repeat_interleave(children)[:size]
         return columns, rows
+
+
+def _widened(distributions: Tensor, width: int) -> Tensor:
+    """Return distributions [b, width] over more tokens: those that came to be active later were not drawn."""
+    return pad(distributions, (0, width - distributions.shape[1]))

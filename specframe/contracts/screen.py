@@ -16,7 +16,8 @@ class Candidates:
     """What a screen found.
 
     Attributes:
-        rows: rows of the LM head, none twice for one state [N, C] int64; -1 for none.
+        rows: rows of the LM head, none twice for one state [N, C] int64; -1 for none, but one at least.
+            Nobody writes into them before the draft is over.
         log_total: log-sum-exp of the logits of all rows, as well as the screen knows it [N] float32. None:
             log-probabilities are over the candidates, and the active set where there is one.
     """

@@ -87,6 +87,7 @@ def build_engine(
     with naming(config):
         verifier = make("verifier")
         drafting: Drafting = Autoregressive()
+        states: DraftStates | None = None
         if config.strategy != AUTOREGRESSIVE:
             drafter, costs = make("drafter"), None
             if context.budgeted:
@@ -105,6 +106,7 @@ def build_engine(
         drafting,
         Observers(manager),
         lossy=chosen["verifier"][0].lossy,
+        states=states,
         check_sampling=lambda sampling: check_supported(chosen, attrs.evolve(setting, sampling=sampling)),
     )
 

@@ -85,26 +85,18 @@ class DraftStates:
     def key(self) -> str:
         """Sixteen digits of the target, the drafter, its options, and rows of its LM head."""
         head = self.drafter.output_head
-        some = torch.linspace(0, head.vocab_size - 1, min(_ROWS_LOOKED_AT, head.vocab_size)).long()
-        rows = head.rows(some.to(head.device)).to("cpu", torch.float32)
-        named = [self.target.name, self.config.drafter, self.options, head.vocab_size, head.hidden_size]
-        digest = hashlib.sha256(json.dumps(named).encode())
-        digest.update(rows.numpy().tobytes())
-        return digest.hexdigest()[:16]
+        return _digest(head, self.target.name, self.config.drafter, self.options)
 
     def sample(self, count: int) -> Tensor:
         """Return hidden states, as in ``StateSource``; evenly taken from all prompts."""
-        states = self._kept
-        if count >= len(states):
-            return states
-        return states[torch.linspace(0, len(states) - 1, count).long()]
+        return evenly(self._kept, count)
 
     @cached_property
     def _kept(self) -> Tensor:
-        path = cache_directory() / "states" / f"{self.key}.safetensors"
-        kept = _read(path, self.drafter.output_head.hidden_size)
+        kept = kept_states(self.key, self.drafter.output_head.hidden_size)
         if kept is not None:
-            return kept.float()
+            return kept
+        path = _path(self.key)
         states = self._made()
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -140,9 +132,7 @@ class DraftStates:
             f"specframe: {len(states)} hidden states of drafts of {self.target.name} ({spent:.0f} s, once)",
             file=sys.stderr,
         )
-        if len(states) > _KEPT:
-            states = states[torch.linspace(0, len(states) - 1, _KEPT).long()]
-        return states
+        return evenly(states, _KEPT)
 
     def _requests(self) -> Iterator[Request]:
         for task in choose(built_in_tasks(), skip=_MEASURED_WITH):
@@ -153,13 +143,43 @@ class DraftStates:
                 yield attrs.evolve(request, max_new_tokens=min(_NEW_TOKENS, room))
 
 
-def _read(path: Path, hidden_size: int) -> Tensor | None:
-    """Return kept states, or None where there are none of use."""
+def kept_states(key: str, hidden_size: int) -> Tensor | None:
+    """Return states that were made before [n, H] float32, or None where there are none of use.
+
+    Args:
+        key: of their source.
+        hidden_size: H.
+    """
     try:
-        states = load_file(path)["states"]
+        states = load_file(_path(key))["states"]
     except Exception:  # whatever is wrong with the file, it is made again
         return None
-    return states if states.dim() == 2 and states.shape[1] == hidden_size and len(states) else None
+    usable = states.dim() == 2 and states.shape[1] == hidden_size and len(states)
+    return states.float() if usable else None
+
+
+def evenly(states: Tensor, count: int) -> Tensor:
+    """Return at most ``count`` of states [n, H], taken evenly from all of them."""
+    if count >= len(states):
+        return states
+    return states[torch.linspace(0, len(states) - 1, count).long()]
+
+
+def head_digest(head: OutputHead) -> str:
+    """Return sixteen digits that tell an LM head from others, by its shape and some of its rows."""
+    return _digest(head)
+
+
+def _digest(head: OutputHead, *names: str) -> str:
+    some = torch.linspace(0, head.vocab_size - 1, min(_ROWS_LOOKED_AT, head.vocab_size)).long()
+    rows = head.rows(some.to(head.device)).to("cpu", torch.float32)
+    digest = hashlib.sha256(json.dumps([*names, head.vocab_size, head.hidden_size]).encode())
+    digest.update(rows.numpy().tobytes())
+    return digest.hexdigest()[:16]
+
+
+def _path(key: str) -> Path:
+    return cache_directory() / "states" / f"{key}.safetensors"
 
 
 def _show(line: str) -> None:

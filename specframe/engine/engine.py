@@ -15,6 +15,7 @@ from specframe.contracts.faults import ComponentError, blaming
 from specframe.contracts.protocols import Verifier
 from specframe.contracts.report import GenerationReport, StepStats
 from specframe.contracts.sampling import SamplingParams
+from specframe.contracts.screen import StateSource
 from specframe.contracts.tree import DraftTree, Verdict
 from specframe.engine.drafting.autoregressive import Autoregressive
 from specframe.engine.drafting.protocol import Drafting
@@ -44,6 +45,7 @@ class Engine:
         drafting: proposes.
         observers: told about every generation.
         lossy: whether the verifier changes the target's distribution, for the report.
+        states: what screens of the drafter's LM head are fitted to; None where nothing is drafted.
         check_sampling: raises for a request's own sampling parameters that a component cannot run with.
 
     Attributes:
@@ -61,6 +63,7 @@ class Engine:
         observers: Observers,
         *,
         lossy: bool = False,
+        states: StateSource | None = None,
         check_sampling: Callable[[SamplingParams], None] = lambda _: None,
     ) -> None:
         self.config = config
@@ -68,6 +71,7 @@ class Engine:
         self.verifier = verifier
         self.drafting = drafting
         self.lossy = lossy
+        self.states = states
         self.report: GenerationReport | None = None
         self.steps: list[StepStats] = []
         self._observers, self._check_sampling = observers, check_sampling

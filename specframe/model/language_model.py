@@ -17,7 +17,7 @@ from specframe.model.answer import Answer, text_ids
 from specframe.model.candidates import build_forward, candidates
 from specframe.model.forward import Forward, append, attention_windows
 from specframe.model.lean.parts import embedding_scale
-from specframe.model.loading import LoadedModel
+from specframe.model.loading import LoadedModel, open_pretrained
 from specframe.model.stored import StoredModel, StoredParts
 
 if TYPE_CHECKING:
@@ -171,6 +171,25 @@ def _from_disk(stored: StoredModel, chosen: ForwardName) -> _Running | None:
         parameters=stored.files.elements,
         declared_eos=frozenset(stored.eos_ids) | _ids(record.config.eos_token_id),
     )
+
+
+def load_output_head(name: str, dtype: torch.dtype) -> OutputHead:
+    """Return the LM head of a model on the CPU; of one that can stay on disk nothing else is read.
+
+    Args:
+        name: as for ``load_pretrained``.
+        dtype: of the weights.
+
+    Raises:
+        UsageError: there is no such model here, or it has no linear LM head.
+    """
+    opened = open_pretrained(name, dtype)
+    if isinstance(opened, StoredModel):
+        return _output_head(opened.head_rows(), None, opened.config.get_text_config())
+    linear = opened.model.get_output_embeddings()
+    if not isinstance(linear, nn.Linear):
+        raise UsageError(f"{name} has no linear LM head; allowed: decoder-only language models")
+    return _output_head(linear.weight.detach(), linear.bias, opened.model.config.get_text_config())
 
 
 def _reproduces(

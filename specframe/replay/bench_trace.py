@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 
@@ -41,23 +42,33 @@ def configuration_to_record(configurations: Sequence[Configuration], wanted: str
 
 @contextlib.contextmanager
 def bench_trace(
-    configurations: Sequence[Configuration], arguments: BenchArguments
+    configurations: Sequence[Configuration], arguments: BenchArguments, prompts: int
 ) -> Iterator[BenchTrace | None]:
     """Yield the recorder of a benchmark; None where no trace is asked for.
 
     Args:
         configurations: of the benchmark.
         arguments: say what is recorded, and where to.
+        prompts: how many there are.
 
     Raises:
         UsageError: there is no such configuration, or a label without a trace.
     """
     if arguments.record is None:
-        if arguments.record_configuration is not None:
-            raise UsageError("--record-configuration is given without --record; allowed: both, or neither")
+        given = {
+            "--record-configuration": arguments.record_configuration is not None,
+            "--record-hidden": arguments.record_hidden,
+        }
+        for option in (name for name, is_given in given.items() if is_given):
+            raise UsageError(f"{option} is given without --record; allowed: both, or neither")
         yield None
         return
     label = configuration_to_record(configurations, arguments.record_configuration)
+    if arguments.record_hidden and label == AUTOREGRESSIVE:
+        raise UsageError(
+            f"--record-hidden is given and {AUTOREGRESSIVE} is recorded, which drafts nothing; allowed: a "
+            f"strategy that drafts, such as {UNPRUNED}"
+        )
     with contextlib.ExitStack() as stack:
         record = partial(
             TraceRecorder,
@@ -65,8 +76,9 @@ def bench_trace(
             topk=arguments.record_topk,
             prompt_window=arguments.record_window,
             strategy=label,
+            hidden=arguments.record_hidden,
         )
-        yield BenchTrace(label, lambda engine: stack.enter_context(record(engine)))
+        yield BenchTrace(label, lambda engine: stack.enter_context(record(engine)), prompts)
 
 
 class BenchTrace:
@@ -75,10 +87,11 @@ class BenchTrace:
     Args:
         label: of the configuration.
         record: begins to record an engine.
+        prompts: how many it will answer.
     """
 
-    def __init__(self, label: str, record: Callable[[Engine], TraceRecorder]) -> None:
-        self._label, self._record = label, record
+    def __init__(self, label: str, record: Callable[[Engine], TraceRecorder], prompts: int) -> None:
+        self._label, self._record, self._prompts = label, record, prompts
         self._recorder: TraceRecorder | None = None
 
     def attach(self, contender: EngineContender) -> None:
@@ -90,6 +103,15 @@ class BenchTrace:
         """
         if contender.label == self._label:
             self._recorder = self._record(contender.engine)
+            a_pass = self._recorder.hidden_bytes
+            if a_pass:
+                tokens = contender.engine.config.max_new_tokens
+                most = a_pass * tokens * self._prompts
+                print(
+                    f"specframe: hidden states take up to {a_pass / 1024:,.1f} KiB a target pass: up to "
+                    f"{most / 2**20:,.1f} MiB if all {self._prompts} prompts take {tokens} passes",
+                    file=sys.stderr,
+                )
 
     def answered(self, row: BenchRow) -> None:
         """Append what the contender has just answered, if it is the one.

@@ -19,20 +19,26 @@ from specframe.contracts.report import StepStats
 from specframe.contracts.row_map import RowMap
 from specframe.contracts.tree import DraftTree, Verdict
 from specframe.engine.assembly import bind_drafting
+from specframe.engine.draft_states import evenly, head_digest, kept_states
+from specframe.engine.drafting.active import ActiveDrafting
 from specframe.engine.faults import checked, naming
 from specframe.engine.recorder import GenerationRecorder
-from specframe.errors import SpecframeError, UsageError, unknown_name
+from specframe.errors import UsageError, unknown_name
+from specframe.model.language_model import load_output_head
 from specframe.model.target import Prefill, Target
 from specframe.registry.choice import setting_for
 from specframe.registry.components import BuildContext
 from specframe.registry.manager import build_registry, create_plugin_manager
 from specframe.registry.placement import find_dtype
 from specframe.replay.stand_in import TracedTarget
-from specframe.replay.trace import TracedRequest, TraceHeader
+from specframe.replay.trace import TracedPass, TracedRequest, TraceHeader
+from specframe.vocabulary.screened import ScreenedVocabulary
 
 
 class Bookkeeping(GatherBackend):
     """A gather backend that has no rows: the store keeps its books as with any other."""
+
+    scores_candidates = True  # as far as it goes: a screen's candidates are noted, and none is scored
 
     def bind(self, head: OutputHead, active: ActiveSet | None) -> None:
         """Attach to nothing."""
@@ -49,14 +55,36 @@ class Bookkeeping(GatherBackend):
         raise NotImplementedError("a replay drafts nothing")
 
 
-class NoStates:
-    """The ``StateSource`` of a trace without hidden states."""
+@attrs.frozen(slots=True)
+class KeptStates:
+    """The ``StateSource`` of a trace: what screens were fitted to where it was recorded, from the cache.
 
-    key = ""
+    The trace's own hidden states are no source: what is fitted to them looks better than it is.
+
+    Attributes:
+        header: of the trace.
+    """
+
+    header: TraceHeader
+
+    @property
+    def key(self) -> str:
+        """That of the live run."""
+        return self.header.states_key or ""
 
     def sample(self, count: int) -> Tensor:
-        """Raise an error that says so."""
-        raise SpecframeError("the trace holds no hidden states")
+        """Return hidden states, as a live run would.
+
+        Raises:
+            UsageError: none are kept here.
+        """
+        states = kept_states(self.key, self.header.hidden_size)
+        if states is None:
+            raise UsageError(
+                f"no hidden states of {self.header.drafter!r} for {self.header.model} are kept here to fit a "
+                "screen to; a live run with the strategy and the trace's drafter makes them"
+            )
+        return evenly(states, count)
 
 
 class TracedDrafter(Drafter):
@@ -64,13 +92,14 @@ class TracedDrafter(Drafter):
 
     Args:
         header: of the trace.
+        output_head: its LM head, for screens; None for one without columns, to keep books with.
     """
 
-    def __init__(self, header: TraceHeader) -> None:
+    def __init__(self, header: TraceHeader, output_head: OutputHead | None = None) -> None:
         row_map, rows = RowMap(header.vocab_size), header.vocab_size
         if header.draft_ids is not None:
             row_map, rows = RowMap.of(torch.tensor(header.draft_ids), rows), len(header.draft_ids)
-        self.output_head = OutputHead(torch.empty(rows, 0), row_map=row_map)
+        self.output_head = output_head or OutputHead(torch.empty(rows, 0), row_map=row_map)
         self.branching = header.branching
         self.max_depth = header.max_depth
         self.max_nodes = header.max_nodes
@@ -164,7 +193,11 @@ class OfflineStrategy:
         with naming(config):
             strategy = checked("vocabulary", lambda: component.factory(built_options, context))
             _check_recorded(header, name, strategy)
-            self._drafting = bind_drafting(TracedDrafter(header), strategy, Bookkeeping, config, NoStates())
+            screens = strategy.screen is not None and strategy.capacity is not None
+            drafter = TracedDrafter(header, _head_of(header, name) if screens else None)
+            drafting = bind_drafting(drafter, strategy, Bookkeeping, config, KeptStates(header))
+            assert isinstance(drafting, ActiveDrafting)  # there are no costs to plan by
+            self._drafting = drafting
         self._pinned = int(self._drafting.figures.active_size)
 
     @torch.inference_mode()
@@ -185,12 +218,21 @@ class OfflineStrategy:
             prefill = Prefill(nothing, nothing, topk_ids)
             drafting.start(request.prompt_ids.long(), prefill, torch.Generator(), clock)
             for one in request.passes:
+                self._screen(one)
                 upcoming = tuple(text[emitted : emitted + self._reach])
                 ahead.append(figures.covered(upcoming) if upcoming else nothing)
                 recorder.record(one.tree, one.verdict, one.verdict.emitted_ids[: one.emitted], figures)
                 emitted += one.emitted
                 drafting.learn(one.verdict, one.tree, one.topk_ids[:, :k] if k else None, clock)
         return ReplayedRequest(request.id, request.task, self._steps(recorder.steps(), ahead))
+
+    def _screen(self, one: TracedPass) -> None:
+        """Screen what the drafter's LM head was asked before a pass."""
+        vocabulary = self._drafting.figures.filled
+        vocabulary.begin_draft()
+        if isinstance(vocabulary, ScreenedVocabulary):
+            for hidden in one.levels:
+                vocabulary.head.candidates(hidden.to(vocabulary.output_head.dtype))
 
     def _steps(self, steps: list[StepStats], ahead: list[Tensor]) -> list[ReplayedStep]:
         replayed, size = [], self._pinned
@@ -201,6 +243,27 @@ class OfflineStrategy:
             evicted = max(stats.rows_fetched - grown, 0)
             replayed.append(ReplayedStep(stats, min(reachable, stats.accepted), reachable, evicted))
         return replayed
+
+
+def _head_of(header: TraceHeader, name: str) -> OutputHead:
+    """Return the LM head that a strategy screens, from disk.
+
+    Raises:
+        UsageError: the trace holds no hidden states, or the head is not that of the model.
+    """
+    if not header.hidden_states:
+        raise UsageError(
+            f"strategy {name!r} screens hidden states, and the trace holds none; record with --record-hidden"
+        )
+    if header.head_digest is None:
+        raise UsageError(
+            f"strategy {name!r} screens the LM head of drafter {header.drafter!r}, which is not that of "
+            f"{header.model}, and a trace holds none; allowed: a live run"
+        )
+    head = load_output_head(header.model, find_dtype(header.dtype))
+    if head_digest(head) != header.head_digest:
+        raise UsageError(f"{header.model} has another LM head now than the trace was recorded with")
+    return head
 
 
 def _check_recorded(header: TraceHeader, name: str, strategy: VocabularyBuilder) -> None:

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
 
 import attrs
+import torch
 from torch import Generator, Tensor
 
 from specframe.contracts.clock import PhaseClock
 from specframe.contracts.report import GenerationReport, StepStats
 from specframe.contracts.tree import DraftTree, Verdict
+from specframe.engine.draft_states import head_digest
 from specframe.engine.drafting.protocol import Drafting
 from specframe.engine.engine import Engine
 from specframe.errors import UsageError
@@ -26,9 +29,12 @@ class TraceTap:
         inner: what drafts; it behaves as without the tap.
         topk: how many of the target's top ids to keep per position; at least as many as ``inner`` wants.
         prompt_window: for how many of the last prompt positions; likewise.
+        hidden_size: H of the drafter's hidden states, to keep them too; None to leave them.
     """
 
-    def __init__(self, inner: Drafting, topk: int, prompt_window: int) -> None:
+    def __init__(
+        self, inner: Drafting, topk: int, prompt_window: int, hidden_size: int | None = None
+    ) -> None:
         self.drafter, self.figures = inner.drafter, inner.figures
         self.demands = attrs.evolve(
             inner.demands,
@@ -37,6 +43,10 @@ class TraceTap:
         )
         self.inner = inner
         self._passes: list[TracedPass] = []
+        self._levels: list[Tensor] = []
+        self._hidden_size = hidden_size
+        if hidden_size is not None:
+            inner.listen(self._keep)
         self._prompt: tuple[Tensor, Tensor | None] | None = None
 
     def reusable(self, shared: int, prompt_tokens: int) -> int:
@@ -55,6 +65,7 @@ class TraceTap:
 
     def draft(self, root: int, features: Tensor, clock: PhaseClock) -> DraftTree:
         """Return the tree of what drafts."""
+        self._levels = []
         return self.inner.draft(root, features, clock)
 
     def learn(self, verdict: Verdict, tree: DraftTree, topk_ids: Tensor | None, clock: PhaseClock) -> None:
@@ -63,9 +74,14 @@ class TraceTap:
         # A drafter may use the same tensors again at the next step.
         columns = (tree.token_ids, tree.parents, tree.depths, tree.log_probs)
         kept = DraftTree(*(column.clone() for column in columns))
-        self._passes.append(TracedPass(kept, verdict, len(verdict.emitted_ids), topk_ids))
+        levels = tuple(self._levels)
+        self._passes.append(TracedPass(kept, verdict, len(verdict.emitted_ids), topk_ids, levels))
         asked = self.inner.demands.harvest_topk
         self.inner.learn(verdict, tree, topk_ids[:, :asked] if asked else None, clock)
+
+    def listen(self, note: Callable[[Tensor], None]) -> None:
+        """Have hidden states noted; not beside those that are recorded."""
+        self.inner.listen(note)
 
     def finish(self) -> None:
         """End a request."""
@@ -91,7 +107,11 @@ class TraceTap:
         prompt_ids, topk_ids = prompt
         if topk_ids is None:
             topk_ids = prompt_ids.new_empty(0, self.demands.harvest_topk)
-        return from_passes(report.id, report.task, prompt_ids, topk_ids, passes)
+        return from_passes(report.id, report.task, prompt_ids, topk_ids, passes, self._hidden_size)
+
+    def _keep(self, hidden: Tensor) -> None:
+        """Keep the hidden states [n, H] of one call of the LM head, a copy in half precision."""
+        self._levels.append(hidden.detach().to(torch.float16, copy=True))
 
 
 class TraceRecorder:
@@ -103,12 +123,26 @@ class TraceRecorder:
         topk: how many of the target's top ids to record per position.
         prompt_window: for how many of the last prompt positions.
         strategy: what to call the strategy that runs, options included.
+        hidden: whether to record the drafter's hidden states, for strategies with a screen.
+
+    Attributes:
+        hidden_bytes: the most that hidden states of one target pass take, before they are compressed.
 
     Raises:
-        UsageError: ``topk`` is beyond the vocabulary, or the file is a trace of something else.
+        UsageError: ``topk`` is beyond the vocabulary, nothing is drafted that has hidden states, or the file
+            is a trace of something else.
     """
 
-    def __init__(self, engine: Engine, path: Path, *, topk: int, prompt_window: int, strategy: str) -> None:
+    def __init__(
+        self,
+        engine: Engine,
+        path: Path,
+        *,
+        topk: int,
+        prompt_window: int,
+        strategy: str,
+        hidden: bool = False,
+    ) -> None:
         target, config = engine.target, engine.config
         if not 1 <= topk <= target.vocab_size:
             raise UsageError(f"{topk} top ids per position; allowed: 1 to {target.vocab_size}")
@@ -116,8 +150,10 @@ class TraceRecorder:
             raise UsageError(f"a window of {prompt_window} prompt positions; allowed: 0 or more")
         drafting = engine.drafting
         head = target.output_head if drafting.drafter is None else drafting.drafter.output_head
+        if hidden and drafting.drafter is None:
+            raise UsageError(f"{strategy} drafts nothing and has no hidden states to record; allowed: others")
         draft_ids = head.row_map.token_ids
-        tap = TraceTap(drafting, topk, prompt_window)
+        tap = TraceTap(drafting, topk, prompt_window, head.hidden_size if hidden else None)
         header = TraceHeader(
             model=target.name,
             tokenizer_fingerprint=target.tokenizer_fingerprint,
@@ -134,7 +170,14 @@ class TraceRecorder:
             branching=drafting.demands.branching,
             max_depth=drafting.demands.max_depth,
             max_nodes=drafting.demands.max_nodes,
+            hidden_states=hidden,
+            states_key=engine.states.key if hidden and engine.states is not None else None,
+            head_digest=head_digest(head) if hidden and head is target.output_head else None,
         )
+        demands = drafting.demands
+        # One state on the first level, and as many as beams on each of those below.
+        most = 1 + max(demands.max_depth - 1, 0) * demands.branching
+        self.hidden_bytes = most * head.hidden_size * torch.finfo(torch.float16).bits // 8 if hidden else 0
         self._writer = TraceWriter(path, header)
         self._engine = engine
         self._tap = engine.drafting = tap

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from functools import cached_property
+from itertools import islice
 
 import attrs
 import torch
@@ -15,7 +16,8 @@ from torch import Tensor
 from specframe.contracts.report import VERSION
 from specframe.contracts.tree import DraftTree, Verdict
 
-FORMAT = 1
+FORMAT = 2
+READABLE = (1, FORMAT)  # 1 knows no hidden states
 
 
 @attrs.frozen(slots=True, kw_only=True)
@@ -39,6 +41,9 @@ class TraceHeader:
         branching: the drafter's; 1 without one.
         max_depth: deepest level of its trees, 0 without one.
         max_nodes: largest N of its trees.
+        hidden_states: whether those of the drafter are recorded.
+        states_key: of the states that screens of its LM head are fitted to; None where none are recorded.
+        head_digest: of its LM head, if that is the target's; None likewise, and for a drafter's own.
         specframe_version: that recorded it.
     """
 
@@ -58,6 +63,9 @@ class TraceHeader:
     branching: int
     max_depth: int
     max_nodes: int
+    hidden_states: bool = False
+    states_key: str | None = None
+    head_digest: str | None = None
     specframe_version: str = VERSION
 
 
@@ -70,12 +78,15 @@ class TracedPass:
         verdict: what the verifier decided.
         emitted: how many of the verdict's ids were emitted before the generation ended.
         topk_ids: the target's top ids after each node [N, k] int64, the largest logit first.
+        levels: the drafter's hidden states of each call of its LM head, each [n, H] float16; none where none
+            are recorded, or nothing was drafted.
     """
 
     tree: DraftTree
     verdict: Verdict
     emitted: int
     topk_ids: Tensor
+    levels: tuple[Tensor, ...] = ()
 
 
 @attrs.frozen(kw_only=True, eq=False)
@@ -97,6 +108,9 @@ class TracedRequest:
         paths: the accepted paths [sum path_nodes] int32.
         next_tokens: the bonus or recovered token of each pass [S] int32.
         emitted: ids emitted by each pass, cut at the end of the generation [S] int32.
+        head_calls: calls of the drafter's LM head before each pass [S] int32; None without hidden states.
+        states: hidden states of each of them [sum head_calls] int32; likewise.
+        hidden: the hidden states [sum states, H] float16; likewise.
     """
 
     id: str
@@ -113,6 +127,9 @@ class TracedRequest:
     paths: Tensor
     next_tokens: Tensor
     emitted: Tensor
+    head_calls: Tensor | None = None
+    states: Tensor | None = None
+    hidden: Tensor | None = None
 
     @cached_property
     def passes(self) -> list[TracedPass]:
@@ -121,8 +138,9 @@ class TracedRequest:
         whole = (self.token_ids.long(), self.parents.long(), self.depths.long(), self.log_probs)
         per_tree = [tensor.split(sizes) for tensor in (*whole, self.topk_ids.long())]
         paths = self.paths.split(self.path_nodes.tolist())
-        for token_ids, parents, depths, log_probs, topk_ids, path, next_token, emitted in zip(
-            *per_tree, paths, self.next_tokens.tolist(), self.emitted.tolist(), strict=True
+        scalars = (self.next_tokens.tolist(), self.emitted.tolist())
+        for token_ids, parents, depths, log_probs, topk_ids, path, next_token, emitted, levels in zip(
+            *per_tree, paths, *scalars, self._levels(), strict=True
         ):
             nodes = path.tolist()
             verdict = Verdict(
@@ -132,12 +150,24 @@ class TracedRequest:
                 path_ends_at_leaf=not bool((parents == nodes[-1]).any()),
             )
             tree = DraftTree(token_ids, parents, depths, log_probs)
-            passes.append(TracedPass(tree, verdict, emitted, topk_ids))
+            passes.append(TracedPass(tree, verdict, emitted, topk_ids, levels))
         return passes
+
+    def _levels(self) -> list[tuple[Tensor, ...]]:
+        """Return the hidden states of each pass, by call of the LM head."""
+        if self.hidden is None or self.states is None or self.head_calls is None:
+            return [()] * len(self.nodes)
+        calls = iter(self.hidden.split(self.states.tolist()))
+        return [tuple(islice(calls, count)) for count in self.head_calls.tolist()]
 
 
 def from_passes(
-    id: str, task: str, prompt_ids: Tensor, prompt_topk_ids: Tensor, passes: list[TracedPass]
+    id: str,
+    task: str,
+    prompt_ids: Tensor,
+    prompt_topk_ids: Tensor,
+    passes: list[TracedPass],
+    hidden_size: int | None = None,
 ) -> TracedRequest:
     """Return the request of at least one target pass; tensors may be on any device, one copy each.
 
@@ -147,6 +177,7 @@ def from_passes(
         prompt_ids: [T].
         prompt_topk_ids: [P, k].
         passes: in order.
+        hidden_size: H of the recorded hidden states; None where none are.
     """
 
     def ragged(parts: list[Tensor]) -> Tensor:
@@ -168,7 +199,17 @@ def from_passes(
         paths=_counts(node for verdict in verdicts for node in verdict.path),
         next_tokens=_counts(verdict.next_token for verdict in verdicts),
         emitted=_counts(one.emitted for one in passes),
+        **({} if hidden_size is None else _hidden(passes, hidden_size)),
     )
+
+
+def _hidden(passes: list[TracedPass], hidden_size: int) -> dict[str, Tensor]:
+    levels = [level for one in passes for level in one.levels]
+    return {
+        "head_calls": _counts(len(one.levels) for one in passes),
+        "states": _counts(map(len, levels)),
+        "hidden": torch.cat([torch.empty(0, hidden_size), *(level.cpu() for level in levels)]).half(),
+    }
 
 
 def _counts(values: Iterable[int]) -> Tensor:

@@ -22,12 +22,13 @@ from safetensors.torch import load, save
 
 from specframe.contracts.records import structure
 from specframe.errors import SpecframeError, UsageError
-from specframe.replay.trace import FORMAT, TracedRequest, TraceHeader
+from specframe.replay.trace import READABLE, TracedRequest, TraceHeader
 
 MAGIC = b"specframe trace\n"
 _FRAME = struct.Struct("<II")
-# May differ between parts of one trace: it changes nothing of what is recorded.
-_FREE_FIELDS = ("specframe_version",)
+# May differ between parts of one trace: they change nothing of what is recorded. Requests without hidden
+# states are the same in both formats.
+_FREE_FIELDS = ("specframe_version", "format")
 
 
 @attrs.frozen(slots=True, eq=False)
@@ -119,7 +120,8 @@ class TraceWriter:
             return
         arrays = attrs.asdict(request, recurse=False)
         names = {name: arrays.pop(name) for name in ("id", "task")}
-        self._append(save({name: array.contiguous() for name, array in arrays.items()}, names))
+        there = {name: array.contiguous() for name, array in arrays.items() if array is not None}
+        self._append(save(there, names))
         self.recorded.add((request.task, request.id))
 
     def _append(self, content: bytes, before: bytes = b"") -> None:
@@ -181,9 +183,10 @@ def _read_header(file: FileIO, path: Path) -> TraceHeader:
     if payload is None:
         raise TraceError(f"trace {path} is cut off in its header; remove it and record again")
     content = json.loads(payload)
-    if content.get("format") != FORMAT:
+    if content.get("format") not in READABLE:
+        known = " and ".join(map(str, READABLE))
         raise TraceError(
-            f"trace {path} has format {content.get('format')}, and this version reads format {FORMAT}; "
+            f"trace {path} has format {content.get('format')}, and this version reads formats {known}; "
             "record it again"
         )
     try:

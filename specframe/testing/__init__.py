@@ -9,6 +9,7 @@ from specframe.testing.drafter import check_drafter
 from specframe.testing.exact_sampling import check_exact_sampling
 from specframe.testing.gather import check_gather_backend
 from specframe.testing.reference import ReferenceGather
+from specframe.testing.screen import check_screen
 from specframe.testing.verifier import check_verifier
 from specframe.testing.vocabulary import check_vocabulary_builder
 
@@ -18,6 +19,7 @@ __all__ = [
     "check_drafter",
     "check_exact_sampling",
     "check_gather_backend",
+    "check_screen",
     "check_verifier",
     "check_vocabulary_builder",
 ]

@@ -10,9 +10,11 @@ from torch import Tensor
 from specframe.contracts.active_set import ActiveSet
 from specframe.contracts.lm_head import OutputHead
 from specframe.contracts.protocols import Eviction, GatherBackend
+from specframe.contracts.screen import Candidates
 from specframe.testing.reference import (
     ReferenceGather,
     generator,
+    random_head,
     require,
     require_contract,
 )
@@ -37,25 +39,14 @@ def check_gather_backend(
     source = generator()
     for dtype in dtypes:
         for biased, scale, softcap in ((False, 1.0, None), (True, 0.5, 3.0)):
-            head = _random_head(source, torch.device(device), dtype, biased, scale, softcap)
+            head = random_head(source, torch.device(device), dtype, biased, scale, softcap)
             backend = make_backend()
             require_contract(backend, GatherBackend)
             backend.bind(head, None)
             _compare(backend, head, None, source)
             _check_while_tokens_change(make_backend(), head, "lru" if biased else "fifo", source)
-
-
-def _random_head(
-    source: torch.Generator,
-    device: torch.device,
-    dtype: torch.dtype,
-    biased: bool,
-    scale: float,
-    softcap: float | None,
-) -> OutputHead:
-    weight = torch.randn(97, 16, generator=source).to(device, dtype)
-    bias = torch.randn(97, generator=source).to(device, dtype) if biased else None
-    return OutputHead(weight, bias, scale, softcap)
+            if backend.scores_candidates:
+                _check_candidates(make_backend, head, source)
 
 
 def _check_while_tokens_change(
@@ -74,6 +65,79 @@ def _check_while_tokens_change(
         # What the slots hold now is stale; the next request starts smaller than this one ended.
         store.reset()
         _compare(backend, head, store.active, source)
+
+
+def _check_candidates(
+    make_backend: Callable[[], GatherBackend], head: OutputHead, source: torch.Generator
+) -> None:
+    """Compare ``candidate_topk`` with the reference: without an active set, and beside one that grows."""
+    for capacity in (0, 6):
+        backend = make_backend()
+        pinned = torch.empty(0, dtype=torch.int64)
+        store = VocabularyStore(head, backend, capacity=capacity, pinned_ids=pinned)
+        for admitted in (0, 4) if capacity else (0,):
+            store.admit(torch.randint(head.vocab_size, (admitted,), generator=source).to(head.device))
+            reference = ReferenceGather()
+            reference.bind(head, store.active)
+            active = store.active.token_of[: int(store.active.count)].long()
+            for n, width, k in ((1, 1, 3), (3, 20, 8), (9, 5, 12)):
+                hidden = torch.randn(n, head.hidden_size, generator=source).to(head.weight)
+                shuffled = [torch.randperm(head.vocab_size, generator=source)[:width] for _ in range(n)]
+                rows = torch.stack(shuffled).to(head.device)
+                if width > len(active):
+                    rows[::2, : len(active)] = active
+                rows[:, -1] = -1
+                rows = _once(rows)
+                known = torch.randn(n, generator=source).to(head.device)
+                for candidates in (Candidates(rows), Candidates(rows, known)):
+                    _compare_candidates(reference, backend, hidden, k, candidates)
+
+
+def _once(rows: Tensor) -> Tensor:
+    """Return rows [N, C] in which all but the first of equal rows of a state are none."""
+    earlier = (rows[:, :, None] == rows[:, None, :]).tril(-1).any(-1)
+    return rows.masked_fill(earlier, -1)
+
+
+def _compare_candidates(
+    reference: ReferenceGather, backend: GatherBackend, hidden: Tensor, k: int, candidates: Candidates
+) -> None:
+    tolerance = 1e-4 if hidden.dtype == torch.float32 else 0.1
+    given = candidates.rows.clone()
+    log_probs, rows = backend.candidate_topk(hidden, k, candidates)
+    require(torch.equal(given, candidates.rows), "candidate_topk() changed the candidates")
+    expected, _ = reference.candidate_topk(hidden, k, candidates)
+    require(
+        log_probs.shape == rows.shape == expected.shape,
+        f"candidate_topk() with k = {k} has shapes {tuple(log_probs.shape)} and {tuple(rows.shape)}",
+    )
+    require(
+        log_probs.dtype == torch.float32 and rows.dtype == torch.int64,
+        f"candidate_topk() has dtypes {log_probs.dtype} and {rows.dtype}; they must be float32 and int64",
+    )
+    nothing = expected.isneginf()
+    require(
+        bool(((rows == -1) == nothing).all()) and bool((log_probs.isneginf() == nothing).all()),
+        "candidate_topk() must fill what is left with -inf and -1, and nothing else",
+    )
+    union = [set(one) | set(reference.active_ids().tolist()) for one in candidates.rows.tolist()]
+    found = [[row for row in one if row >= 0] for one in rows.tolist()]
+    require(
+        all(set(one) <= allowed for one, allowed in zip(found, union, strict=True)),
+        "candidate_topk() returned a row that is neither active nor a candidate of its state",
+    )
+    require(all(len(set(one)) == len(one) for one in found), "candidate_topk() returned a row twice")
+    over = "log_total" if candidates.log_total is not None else "candidates and active set"
+    require(
+        torch.allclose(log_probs, expected, atol=tolerance, rtol=tolerance),
+        f"candidate_topk() returned other log-probabilities than those by {over}",
+    )
+    every, names = reference.candidate_topk(hidden, reference.vocab_size, candidates)
+    own = every.gather(1, (names[:, None, :] == rows[:, :, None]).int().argmax(-1))
+    require(
+        torch.allclose(own[~nothing], log_probs[~nothing], atol=tolerance, rtol=tolerance),
+        "candidate_topk() returned a log-probability that belongs to another row",
+    )
 
 
 def _compare(

@@ -8,11 +8,14 @@ from torch import Tensor
 from specframe.contracts.active_set import ActiveSet
 from specframe.contracts.lm_head import OutputHead
 from specframe.contracts.protocols import GatherBackend, complaint
+from specframe.contracts.screen import Candidates
 from specframe.contracts.tree import DraftTree, Verdict
 
 
 class ReferenceGather(GatherBackend):
     """The gather backend as a definition: all V logits, cut down to the active set; nothing is packed."""
+
+    scores_candidates = True
 
     def bind(self, head: OutputHead, active: ActiveSet | None) -> None:
         """Attach to a head and an active set; None means the full vocabulary."""
@@ -37,6 +40,29 @@ class ReferenceGather(GatherBackend):
             log_probs[:, :found], token_ids[:, :found] = best.values, ids[best.indices]
         return log_probs, token_ids
 
+    def candidate_topk(self, hidden: Tensor, k: int, candidates: Candidates) -> tuple[Tensor, Tensor]:
+        """Return log-probabilities [N, k] float32 and rows [N, k] int64 of the best of both."""
+        logits = self._head.logits(hidden).float()
+        wanted = torch.zeros(len(hidden), self._head.vocab_size + 1, dtype=torch.bool, device=hidden.device)
+        wanted.scatter_(1, candidates.rows % wanted.shape[1], True)  # -1, which is none, goes to the end
+        wanted = wanted[:, :-1]
+        wanted[:, self.active_ids()] = True
+        logits = logits.masked_fill(~wanted, -torch.inf)
+        total = logits.logsumexp(dim=1) if candidates.log_total is None else candidates.log_total
+        best = logits.topk(min(k, logits.shape[1]))
+        nothing = best.values.isneginf()
+        log_probs = (best.values - total[:, None]).masked_fill(nothing, -torch.inf)
+        padding = (0, k - log_probs.shape[1])
+        return (
+            torch.nn.functional.pad(log_probs, padding, value=-torch.inf),
+            torch.nn.functional.pad(best.indices.masked_fill(nothing, -1), padding, value=-1),
+        )
+
+    @property
+    def vocab_size(self) -> int:
+        """Rows of the head."""
+        return self._head.vocab_size
+
     def active_ids(self) -> Tensor:
         """Return the active tokens, by slot [K] int64."""
         if self._active is None:
@@ -59,6 +85,21 @@ def require_contract(component: object, contract: type) -> None:
 def generator() -> torch.Generator:
     """Return the same source of randomness every time."""
     return torch.Generator().manual_seed(20260731)
+
+
+def random_head(
+    source: torch.Generator,
+    device: torch.device,
+    dtype: torch.dtype,
+    biased: bool,
+    scale: float,
+    softcap: float | None,
+    shape: tuple[int, int] = (97, 16),
+) -> OutputHead:
+    """Return a random LM head of V rows and H columns."""
+    weight = torch.randn(*shape, generator=source).to(device, dtype)
+    bias = torch.randn(shape[0], generator=source).to(device, dtype) if biased else None
+    return OutputHead(weight, bias, scale, softcap)
 
 
 def random_tree(size: int, vocab_size: int, source: torch.Generator) -> DraftTree:

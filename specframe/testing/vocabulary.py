@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from specframe.contracts.protocols import Eviction, VocabularyBuilder
+from specframe.contracts.screen import Screen
 from specframe.testing.reference import (
     generator,
     path_to,
@@ -38,12 +39,19 @@ def check_vocabulary_builder(builder: VocabularyBuilder, vocab_size: int) -> Non
         "harvest_topk and prompt_window are counts; neither may be negative",
     )
     require(builder.harvest_topk <= vocab_size, "harvest_topk asks for more tokens than there are")
+    screen = builder.screen
+    require(
+        screen is None or isinstance(screen, Screen),
+        f"screen is a {type(screen).__name__}; allowed: a Screen, or None",
+    )
     if builder.capacity is None:
+        require(screen is None, "capacity is None, so the screen is never asked; allowed with one: 0 or more")
         return
     pinned = len(torch.unique(builder.pinned_ids))
+    least = max(pinned, 1 if screen is None else 0)
     require(
-        max(pinned, 1) <= builder.capacity <= vocab_size,
-        f"capacity is {builder.capacity}; allowed: from the {max(pinned, 1)} pinned ids to the vocabulary of "
+        least <= builder.capacity <= vocab_size,
+        f"capacity is {builder.capacity}; allowed: from the {least} pinned ids to the vocabulary of "
         f"{vocab_size}",
     )
     source = generator()

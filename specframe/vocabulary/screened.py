@@ -31,7 +31,7 @@ class ScreenedHead(GatherBackend):
         self._head, self._screen = head, screen
         self._output_head, self._active = output_head, active
         self.levels: list[Tensor] = []
-        self._columns = active.token_of.long()[:0]
+        self._found = self._columns = active.token_of.long()[:0]
 
     def bind(self, head: OutputHead, active: ActiveSet | None) -> None:
         """Do nothing: it is made of what is bound."""
@@ -47,19 +47,28 @@ class ScreenedHead(GatherBackend):
     def logits(self, hidden: Tensor) -> Tensor:
         """Return the logits of whatever any of the states drafts from [N, columns] float32; a host read.
 
-        The columns are the active tokens by slot, and then the candidates of all states. A state that may
-        not draft a column's token has -inf there.
+        The columns are the active tokens by slot, and then the candidates of all states since the draft
+        began, so that a later call of a draft adds columns behind those before. A state that may not draft a
+        column's token has -inf there.
         """
         own = self._head.logits(hidden)
         rows = self._beside_active(self.candidates(hidden).rows)
         there = rows >= 0
-        found = torch.unique(rows[there])
+        new = torch.unique(rows[there])
+        self._found = found = torch.cat([self._found, new[~torch.isin(new, self._found)]])
         exact = self._output_head.candidate_logits(hidden, rows)
-        # One more column takes what is none.
-        column = torch.where(there, torch.searchsorted(found, rows), len(found))
+        in_order, order = found.sort()
+        # One more column takes what is none; where -1 stands in order says nothing.
+        order = torch.cat([order, order.new_tensor([len(found)])])
+        column = torch.where(there, order[torch.searchsorted(in_order, rows)], len(found))
         others = exact.new_full((len(hidden), len(found) + 1), -torch.inf).scatter_(1, column, exact)
         self._columns = torch.cat([self._active.token_of[: own.shape[1]].long(), found])
         return torch.cat([own, others[:, :-1]], dim=1)
+
+    def begin_draft(self) -> None:
+        """Forget the candidates of the draft before."""
+        self.levels.clear()
+        self._found = self._found[:0]
 
     def held(self) -> tuple[Tensor, ...]:
         """Return what backend and screen hold."""
@@ -160,7 +169,7 @@ class ScreenedVocabulary:
 
     def begin_draft(self) -> None:
         """Forget the candidates of the draft before."""
-        self.head.levels.clear()
+        self.head.begin_draft()
 
     def reset(self) -> None:
         """Begin a request."""

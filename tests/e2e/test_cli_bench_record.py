@@ -39,6 +39,24 @@ def test_a_benchmark_leaves_a_trace_and_goes_on_with_it(
     assert (cli("replay", trace, "-s", "nanospec").exit_code) == 0
 
 
+def test_hidden_states_are_recorded_and_their_size_is_said_before(
+    cli: CommandLine, tasks: Path, tiny_directory: Path, tmp_path: Path
+) -> None:
+    outcome = cli(
+        *("bench", "--tasks", tasks, "--model", tiny_directory, "--dtype", "float32", "--raw", "-s", "full"),
+        *("--drafter", "draft-model", "-o", "drafter.layers=1", "-o", "drafter.depth=2"),
+        *("-o", "drafter.branching=2", "-o", "drafter.lookup=0", "--max-new-tokens", 6, "--costs", "off"),
+        *("--record", tmp_path / "trace", "--record-hidden"),
+    )
+    assert outcome.exit_code == 0, outcome.err
+    # Three states of 64 numbers in half precision.
+    assert "hidden states take up to 0.4 KiB a target pass: up to 0.0 MiB if all 3 prompts" in outcome.err
+    trace = read_trace(tmp_path / "trace")
+    assert trace.header.hidden_states
+    sizes = {tuple(len(level) for level in one.levels) for one in trace.requests[0].passes}
+    assert sizes == {(1, 2)}
+
+
 @pytest.mark.parametrize(
     ("arguments", "complaint"),
     [
@@ -48,6 +66,11 @@ def test_a_benchmark_leaves_a_trace_and_goes_on_with_it(
             "unknown configuration",
         ),
         (("-s", "autoregressive", "--record-configuration", "autoregressive"), "given without --record"),
+        (("-s", "full", "--record-hidden"), "--record-hidden is given without --record"),
+        (
+            ("-s", "autoregressive", "--record", "t", "--record-hidden"),
+            "autoregressive is recorded, which drafts",
+        ),
     ],
 )
 def test_what_cannot_be_recorded_is_one_line(

@@ -11,6 +11,7 @@ from collections import Counter
 import attrs
 import pytest
 import torch
+from own_distribution import own_distribution
 from tiny_models import tiny_target
 from torch import Tensor
 
@@ -18,7 +19,6 @@ from specframe.config import RunConfig
 from specframe.contracts.sampling import SamplingParams
 from specframe.engine.assembly import build_engine
 from specframe.model.target import Target
-from specframe.request.processors import logits_processors
 from specframe.testing.exact_sampling import fit_to
 from specframe_plugins.drafters.eagle.checkpoint import save_head
 from specframe_plugins.drafters.eagle.model import EagleConfig, EagleHead
@@ -36,24 +36,6 @@ def target() -> Target:
     )
     target.stop_ids = frozenset()
     return target
-
-
-def own_distribution(target: Target, config: RunConfig, prompt: Tensor) -> dict[tuple[int, ...], float]:
-    """Return the probability of every continuation, from the model and transformers' processors alone."""
-    processors = logits_processors(config.sampling)
-    sequences: dict[tuple[int, ...], float] = {(): 1.0}
-    for _ in range(LENGTH):
-        ids = torch.stack([torch.cat([prompt, torch.tensor(tokens).long()]) for tokens in sequences])
-        with torch.inference_mode():
-            logits = target.model(input_ids=ids).logits[:, -1].float()
-        rows = torch.softmax(processors(ids, logits), dim=-1).tolist()  # type: ignore[arg-type]
-        sequences = {
-            (*tokens, token): chance * probability
-            for (tokens, chance), row in zip(sequences.items(), rows, strict=True)
-            for token, probability in enumerate(row)
-            if probability
-        }
-    return sequences
 
 
 @pytest.mark.parametrize(
@@ -94,6 +76,6 @@ def test_generations_follow_the_models_own_distribution(
     engine = build_engine(attrs.evolve(config, max_new_tokens=LENGTH), target=target)
     seeded = (attrs.evolve(config.sampling, seed=seed) for seed in range(GENERATIONS))
     counts = Counter(tuple(engine.generate(prompt, sampling=sampling).token_ids) for sampling in seeded)
-    fit = fit_to(counts, own_distribution(target, config, prompt))
+    fit = fit_to(counts, own_distribution(target, config.sampling, prompt, LENGTH))
     assert fit.p_value > 1e-3, fit
     assert any(step.tree_nodes > 5 for step in engine.steps) == (prompt is EVERY_PAIR)

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import itertools
-from typing import Any
 
 import pytest
 import torch
+from said_turns import TURNS, converse, expected
 from tiny_engines import (
     PROMPT,
     autoregressive_engine,
@@ -18,14 +18,11 @@ from tiny_engines import (
 )
 from tiny_models import MODEL_TYPES, reference_greedy
 
-from specframe.contracts.report import GenerationReport
 from specframe.engine.conversation import Conversation
 from specframe.engine.engine import Engine
 from specframe.errors import SpecframeError, UsageError
 from specframe.model.target import Target
 from specframe_plugins.drafters.lookup.drafter import LookupDrafter
-
-TURNS = ([12, 13, 14], [77, 5, 5, 60, 31], [9], [44, 3, 21, 8, 8, 8, 90])
 
 
 @pytest.fixture(scope="module", params=MODEL_TYPES)
@@ -36,25 +33,6 @@ def target(request: pytest.FixtureRequest) -> Target:
 @pytest.fixture
 def llama() -> Target:
     return endless_target()
-
-
-def converse(engine: Engine, turns: Any = TURNS, limits: Any = (7, 1, 12, 9)) -> list[GenerationReport]:
-    """Take turns by ids: every prompt is all that was said before and something new."""
-    key, said, reports = object(), [*PROMPT], []
-    for turn, limit in zip(turns, limits, strict=True):
-        said += turn
-        reports.append(engine.generate(said, limit, turn_of=key))
-        said += reports[-1].token_ids
-    return reports
-
-
-def expected(target: Target, turns: Any = TURNS, limits: Any = (7, 1, 12, 9)) -> list[list[int]]:
-    said, answers = [*PROMPT], []
-    for turn, limit in zip(turns, limits, strict=True):
-        said += turn
-        answers.append(reference_greedy(target.model, torch.tensor(said), limit))
-        said += answers[-1]
-    return answers
 
 
 @pytest.mark.parametrize("keep", [False, True])

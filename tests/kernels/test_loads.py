@@ -11,7 +11,9 @@ from torch import Tensor
 
 from specframe_kernels.admit.state import Admission
 from specframe_kernels.admit.triton import launches as admit
+from specframe_kernels.candidate_head_topk.triton import launches as candidate_head_topk
 from specframe_kernels.gather_rows.triton import launches as gather_rows
+from specframe_kernels.head_topk.buffers import TopKBuffers
 from specframe_kernels.indexed_head_topk.triton import launches as indexed_head_topk
 from specframe_kernels.launch import Launch
 from specframe_kernels.sparse_head_topk.triton import launches as sparse_head_topk
@@ -61,6 +63,35 @@ def test_only_the_rows_of_active_tokens_are_loaded_by_index(
     loads = run(indexed_head_topk(case.hidden, weight, bias, case.count, case.token_of, out), monkeypatch)
     assert loads.rows(weight) == loads.elements(bias) == set(case.token_of[:count].tolist())
     assert loads.elements(case.token_of) == set(range(count))
+
+
+@counts
+def test_only_candidates_that_are_not_active_are_loaded_by_index(
+    count: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    case, k = case_of(count), 4
+    weight, bias = torch.randn(200, 40), torch.randn(200)
+    active = case.token_of[:count].tolist()
+    slot_of = torch.full((200,), -1, dtype=torch.int32)
+    slot_of[active] = torch.arange(count, dtype=torch.int32)
+    rows = torch.stack([torch.randperm(200)[:19] for _ in range(3)])
+    rows[:, 5], rows[0, 6] = -1, 2**40
+    wanted = set(rows.flatten().tolist()) - {-1, 2**40}
+    launched = candidate_head_topk(
+        case.hidden,
+        weight,
+        bias,
+        rows,
+        TopKBuffers.allocate(3, k, 100, "cpu", 19),
+        count=case.count,
+        slot_of=slot_of,
+        token_of=case.token_of,
+        packed=(case.packed, case.bias),
+    )
+    loads = run(launched, monkeypatch)
+    assert loads.rows(weight) == loads.elements(bias) == wanted - set(active)
+    assert loads.elements(slot_of) == wanted
+    assert loads.rows(case.packed) == set(range(count))
 
 
 @counts

@@ -8,19 +8,28 @@ import attrs
 import pytest
 import torch
 from kernel_device import DEVICE
+from screens import RandomScreen, Screened, WholeScreen
 from tiny_models import tiny_target
 from torch import Generator, Tensor
 
+from specframe.contracts.active_set import ActiveSet
 from specframe.contracts.clock import PhaseClock
 from specframe.contracts.lm_head import OutputHead
 from specframe.contracts.options import build_options
 from specframe.contracts.protocols import Drafter, GatherBackend, Verifier
+from specframe.contracts.screen import Candidates, Screen, StateSource
 from specframe.contracts.target_logits import TargetLogits
 from specframe.contracts.tree import DraftTree, Verdict
 from specframe.model.target import Target
 from specframe.registry.components import BuildContext, Component
 from specframe.registry.manager import build_registry, create_plugin_manager
-from specframe.testing import check_drafter, check_gather_backend, check_verifier, check_vocabulary_builder
+from specframe.testing import (
+    check_drafter,
+    check_gather_backend,
+    check_screen,
+    check_verifier,
+    check_vocabulary_builder,
+)
 from specframe_plugins.drafters.eagle.checkpoint import save_head
 from specframe_plugins.drafters.eagle.model import EagleConfig, EagleHead
 from specframe_plugins.drafters.eagle3.checkpoint import save_head as save_eagle3
@@ -69,7 +78,14 @@ def test_a_registered_strategy_keeps_its_promises(
     component: Component, target: Target, files: dict[str, str]
 ) -> None:
     options = {"size": "20", "frequencies": files["static"]} if component.name == "static" else {}
+    if component.name == "lowrank":
+        options = {"candidates": "20"}
     check_vocabulary_builder(build(component, target, **options), target.vocab_size)
+
+
+@pytest.mark.parametrize("options", [{}, {"rank": "3", "candidates": "1"}], ids=str)
+def test_the_screen_of_lowrank_keeps_its_promises(target: Target, options: dict[str, str]) -> None:
+    check_screen(lambda: build(REGISTRY.get("vocabulary", "lowrank"), target, **options).screen, DEVICE)
 
 
 @pytest.mark.parametrize(
@@ -134,6 +150,175 @@ class FetchesTheWrongSlots(TorchGather):
 def test_a_gather_backend_that_computes_something_else_is_caught(broken: type[GatherBackend]) -> None:
     with pytest.raises(AssertionError, match=r"topk\(\)|logits\(\)"):
         check_gather_backend(broken)
+
+
+class CountsActiveCandidatesTwice(TorchGather):
+    def candidate_topk(self, hidden: Tensor, k: int, candidates: Candidates) -> tuple[Tensor, Tensor]:
+        assert self._active is not None
+        forgetful = attrs.evolve(self._active, slot_of=torch.full_like(self._active.slot_of, -1))
+        kept, self._active = self._active, forgetful
+        found = super().candidate_topk(hidden, k, candidates)
+        self._active = kept
+        return found
+
+
+class IgnoresTheLogTotal(TorchGather):
+    def candidate_topk(self, hidden: Tensor, k: int, candidates: Candidates) -> tuple[Tensor, Tensor]:
+        return super().candidate_topk(hidden, k, Candidates(candidates.rows))
+
+
+class TakesNoneForTheLastRow(TorchGather):
+    def candidate_topk(self, hidden: Tensor, k: int, candidates: Candidates) -> tuple[Tensor, Tensor]:
+        rows = candidates.rows % self._head.vocab_size
+        return super().candidate_topk(hidden, k, Candidates(rows, candidates.log_total))
+
+
+class ForgetsTheActiveSet(TorchGather):
+    def candidate_topk(self, hidden: Tensor, k: int, candidates: Candidates) -> tuple[Tensor, Tensor]:
+        alone = TorchGather()
+        alone.bind(self._head, ActiveSet.of_pinned(torch.empty(0).long(), 0, self._head.vocab_size))
+        return alone.candidate_topk(hidden, k, candidates)
+
+
+@pytest.mark.parametrize(
+    ("broken", "reason"),
+    [
+        (CountsActiveCandidatesTwice, "a row twice|other log-probabilities|fill what is left"),
+        (IgnoresTheLogTotal, "other log-probabilities than those by log_total"),
+        (TakesNoneForTheLastRow, "fill what is left"),
+        (ForgetsTheActiveSet, "other log-probabilities|fill what is left"),
+    ],
+)
+def test_a_gather_backend_that_scores_other_candidates_is_caught(
+    broken: type[GatherBackend], reason: str
+) -> None:
+    with pytest.raises(AssertionError, match=reason):
+        check_gather_backend(broken)
+
+
+@pytest.mark.parametrize("screen", [RandomScreen(9), WholeScreen(9)], ids=["random", "whole"])
+def test_a_right_screen_passes(screen: Screen) -> None:
+    check_screen(lambda: screen)
+
+
+class ChoosesByBatch(WholeScreen):
+    def screen(self, hidden: Tensor) -> Candidates:
+        return Candidates(self._head.logits(hidden.mean(0)[None]).topk(9).indices.expand(len(hidden), -1))
+
+
+class LooksBack(WholeScreen):
+    last: Tensor | None = None
+
+    def screen(self, hidden: Tensor) -> Candidates:
+        last, self.last = self.last, hidden[0]
+        return super().screen(hidden if last is None else hidden + last)
+
+
+class FindsAsManyAsItLikes(WholeScreen):
+    def screen(self, hidden: Tensor) -> Candidates:
+        return Candidates(super().screen(hidden).rows[:, : 1 + len(hidden) % 5])
+
+
+class RunsOver(WholeScreen):
+    def screen(self, hidden: Tensor) -> Candidates:
+        return Candidates(super().screen(hidden).rows + 1)
+
+
+class Repeats(WholeScreen):
+    def screen(self, hidden: Tensor) -> Candidates:
+        return Candidates(super().screen(hidden).rows[:, :1].expand(-1, 9))
+
+
+class FindsNothing(WholeScreen):
+    def screen(self, hidden: Tensor) -> Candidates:
+        return Candidates(torch.full((len(hidden), self.width), -1))
+
+
+class CountsInInt32(WholeScreen):
+    def screen(self, hidden: Tensor) -> Candidates:
+        return Candidates(super().screen(hidden).rows.int())
+
+
+class ReturnsRows(WholeScreen):
+    def screen(self, hidden: Tensor) -> Any:
+        return super().screen(hidden).rows
+
+
+class ScalesItsInput(WholeScreen):
+    def screen(self, hidden: Tensor) -> Candidates:
+        return super().screen(hidden.mul_(2))
+
+
+class WritesOverItsRows(WholeScreen):
+    kept: dict[int, Tensor]
+
+    def bind(self, head: OutputHead, states: StateSource) -> None:
+        super().bind(head, states)
+        self.kept = {}
+
+    def screen(self, hidden: Tensor) -> Candidates:
+        found = super().screen(hidden).rows
+        return Candidates(self.kept.setdefault(len(hidden), found.clone()).copy_(found))
+
+
+class CentresTheHead(WholeScreen):
+    def bind(self, head: OutputHead, states: StateSource) -> None:
+        super().bind(head, states)
+        head.weight.sub_(head.weight.mean(0))
+
+
+class SumsInFloat64(WholeScreen):
+    def screen(self, hidden: Tensor) -> Candidates:
+        return Candidates(super().screen(hidden).rows, self._head.logits(hidden).double().logsumexp(1))
+
+
+class AsksForMoreThanThereIs(WholeScreen):
+    def __init__(self, width: int) -> None:
+        super().__init__(1000)
+
+
+class HasNoWidth(WholeScreen):
+    def __init__(self, width: int) -> None:
+        pass
+
+
+@pytest.mark.parametrize(
+    ("broken", "reason"),
+    [
+        (ChoosesByBatch, "each is screened by itself"),
+        (LooksBack, "it must remember nothing"),
+        (FindsAsManyAsItLikes, r"shape \[1, 2\] for 1 states; it must be \[1, 9\]"),
+        (RunsOver, "allowed: -1 for none, 0 to 508"),
+        (Repeats, "twice for one state"),
+        (FindsNothing, "there must be one row at least"),
+        (CountsInInt32, "it must be int64"),
+        (ReturnsRows, "returned a Tensor; it must be Candidates"),
+        (ScalesItsInput, "changed hidden"),
+        (WritesOverItsRows, "wrote into the rows that it returned before"),
+        (CentresTheHead, "changed the LM head"),
+        (SumsInFloat64, r"log_total must be \[1\] float32"),
+        (AsksForMoreThanThereIs, "width is 1000; allowed: 1 to the 509 rows"),
+        (HasNoWidth, "it lacks width"),
+    ],
+)
+def test_a_screen_that_breaks_a_promise_is_caught(broken: type[WholeScreen], reason: str) -> None:
+    with pytest.raises(AssertionError, match=reason):
+        check_screen(lambda: broken(9))
+
+
+def test_a_strategy_without_slots_needs_a_screen() -> None:
+    check_vocabulary_builder(Screened(RandomScreen(9)), 101)
+    empty = Screened(RandomScreen(9))
+    empty.screen = None
+    with pytest.raises(AssertionError, match="capacity is 0; allowed: from the 1"):
+        check_vocabulary_builder(empty, 101)
+
+
+def test_a_screen_that_is_never_asked_is_caught() -> None:
+    whole = Screened(RandomScreen(9))
+    whole.capacity = None  # type: ignore[assignment]  # what a strategy may say that prunes nothing
+    with pytest.raises(AssertionError, match="the screen is never asked"):
+        check_vocabulary_builder(whole, 101)
 
 
 class Remembers(NanospecVocabulary):

@@ -47,6 +47,13 @@ def test_the_test_passes(plugin: ModuleType) -> None:
         test()  # type: ignore[operator]
 
 
+def test_the_screen_keeps_its_promises() -> None:
+    section = PAGE.partition("## A screen of your own")[2]
+    namespace: dict[str, object] = {}
+    exec(re.findall(r"^```python\n(.*?)^```$", section, flags=re.MULTILINE | re.DOTALL)[0], namespace)
+    namespace["test_the_screen_keeps_its_promises"]()  # type: ignore[operator]
+
+
 def test_the_entry_point_names_the_module() -> None:
     project = tomllib.loads(FILES["pyproject.toml"])["project"]
     assert list(project["entry-points"]["specframe"].values()) == ["specframe_recent"]

@@ -65,7 +65,11 @@ def head_case(
 
 def poisoned_buffers(case: HeadCase, k: int) -> TopKBuffers:
     """Return buffers in which whatever is not written shows."""
-    out = TopKBuffers.allocate(len(case.hidden), k, len(case.token_of), DEVICE)
+    return poison(TopKBuffers.allocate(len(case.hidden), k, len(case.token_of), DEVICE))
+
+
+def poison(out: TopKBuffers) -> TopKBuffers:
+    """Fill buffers with what shows where it is left."""
     for buffer in (out.log_probs, out.peaks, out.totals):
         buffer.fill_(torch.nan)
     out.token_ids.fill_(-7)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import torch
+from screens import NoStates
 from tiny_models import tiny_target
 
 from specframe.config import RunConfig
@@ -13,6 +14,8 @@ from specframe.engine.drafting.autoregressive import Autoregressive
 from specframe.engine.engine import Engine
 from specframe.model.target import Target
 from specframe.registry.observers import Observers
+from specframe.vocabulary.protocol import DraftVocabulary
+from specframe.vocabulary.screened import ScreenedVocabulary
 from specframe.vocabulary.store import VocabularyStore
 from specframe_plugins.drafters.eagle.cached import CachedHead
 from specframe_plugins.drafters.eagle.drafter import EagleDrafter
@@ -65,10 +68,13 @@ def drafting_engine(
     drafter, strategy = drafter or eagle(target), strategy or nanospec(target)
     gather, verifier = gather or TorchGather(), verifier or GreedyVerifier()
     store = VocabularyStore(
-        target.output_head, gather, capacity=strategy.capacity, pinned_ids=strategy.pinned_ids
+        drafter.output_head, gather, capacity=strategy.capacity, pinned_ids=strategy.pinned_ids
     )
+    vocabulary: DraftVocabulary = store
+    if strategy.screen is not None:
+        vocabulary = ScreenedVocabulary(store, strategy.screen, NoStates())
     config = RunConfig(dtype="float32", gather="torch", **settings)
-    drafting = ActiveDrafting(drafter, strategy, store)
+    drafting = ActiveDrafting(drafter, strategy, vocabulary)
     return Engine(config, target, verifier, drafting, observers or Observers())
 
 

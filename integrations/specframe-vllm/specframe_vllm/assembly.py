@@ -80,6 +80,11 @@ def assemble(config: VllmConfig, draft_model: nn.Module, device: torch.device) -
         return cast(GatherBackend, gather.factory(NoOptions(), context))
 
     strategy = make_strategy()
+    if strategy.screen is not None:
+        raise UsageError(
+            f"strategy {component.name!r} screens hidden states, and vLLM's drafts go over active sets only; "
+            "allowed: strategies without a screen, such as nanospec or static"
+        )
     if strategy.capacity is None:
         _log.info("specframe: strategy %r prunes nothing; vLLM drafts as it does without", component.name)
         return None

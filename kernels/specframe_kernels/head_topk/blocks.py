@@ -6,6 +6,8 @@ import triton
 import triton.language as tl
 
 EMPTY = tl.constexpr(-(2**63))  # below the key of every logit
+# The peak of a block that holds nothing: finite, so that two of them have a difference.
+NO_PEAK = tl.constexpr(-3.0e38)
 HIGHEST = tl.constexpr(2**63 - 1)
 # The interpreter multiplies the bit patterns of bfloat16 operands; in float32 their products are exact.
 INTERPRETED = tl.constexpr(triton.knobs.runtime.interpret)
@@ -43,6 +45,15 @@ def tanh(x):
 
 
 @triton.jit
+def finished(raw, scale, softcap):
+    """Return logits of products, bias already added."""
+    raw *= scale
+    if softcap is not None:
+        raw = softcap * tanh(raw / softcap)
+    return raw
+
+
+@triton.jit
 def block_logits(
     hidden,
     weight,
@@ -74,10 +85,7 @@ def block_logits(
         raw = tl.dot(h, tl.trans(w), raw, input_precision="ieee")
     if bias is not None:
         raw += tl.load(bias + row, mask=present, other=0.0).to(tl.float32)[None, :]
-    raw *= scale
-    if softcap is not None:
-        raw = softcap * tanh(raw / softcap)
-    return raw
+    return finished(raw, scale, softcap)
 
 
 @triton.jit
@@ -97,7 +105,7 @@ def store_partial(
     """Write the k best, the peak and the total of one block of logits [NODES, ROWS]."""
     inside = present[None, :]
     logits = tl.where(inside, logits, float("-inf"))
-    peak = tl.max(logits, 1)
+    peak = tl.maximum(tl.max(logits, 1), NO_PEAK)
     total = tl.sum(tl.where(inside, tl.exp(logits - peak[:, None]), 0.0), 1)
     at = node.to(tl.int64) * blocks + block
     tl.store(peaks + at, peak, mask=node < n)

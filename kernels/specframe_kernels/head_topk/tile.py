@@ -15,6 +15,20 @@ def block_rows(capacity: int) -> int:
     return 32 if capacity <= 8192 else 64
 
 
+# Each hidden state has candidates of its own, so there are more programs than for slots: fewer rows each.
+CANDIDATES_PER_BLOCK = 16
+
+
+def slot_blocks(capacity: int) -> int:
+    """Return how many programs take the slots."""
+    return -(-capacity // block_rows(capacity))
+
+
+def candidate_blocks(candidates: int) -> int:
+    """Return how many programs take the candidates of one hidden state."""
+    return -(-candidates // CANDIDATES_PER_BLOCK)
+
+
 @attrs.frozen(slots=True)
 class Tile:
     """The part of [N, K, H] that one step of one program multiplies.

@@ -32,7 +32,7 @@ def bench(run_config: RunConfig, arguments: BenchArguments) -> None:
         show_sweep(swept, arguments.report)
         checks = [check for of_round in swept.rounds for check in of_round.manifest.findings]
     else:
-        with bench_trace(options.configurations, arguments) as recorder:
+        with bench_trace(options.configurations, arguments, len(options.tasks)) as recorder:
             result = run_bench(options, recorder=recorder)
         show(result.rows, result.manifest, arguments.report)
         checks = result.manifest.findings

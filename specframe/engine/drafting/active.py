@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import attrs
 import torch
 from torch import Generator, Tensor
@@ -15,6 +17,7 @@ from specframe.engine.drafting.protocol import Demands
 from specframe.model.target import Prefill
 from specframe.vocabulary.admission import OutsideVocabulary
 from specframe.vocabulary.memory import MemoryUse, measure
+from specframe.vocabulary.noted_head import NotedHead
 from specframe.vocabulary.protocol import DraftVocabulary
 
 _ID_DTYPES = (torch.int64, torch.int32)
@@ -83,6 +86,7 @@ class ActiveDrafting:
         self.figures = ActiveFigures(vocabulary)
         self._vocabulary = vocabulary
         self._learns = strategy.capacity is not None
+        self._note: Callable[[Tensor], None] | None = None
         with blaming("drafter"):
             drafter.propose_among(self.figures.proposable)
 
@@ -122,8 +126,9 @@ class ActiveDrafting:
         """Return the drafter's tree."""
         over = self.figures.over
         over.begin_draft()
+        head = over.head if self._note is None else NotedHead(over.head, self._note)
         with blaming("drafter"):
-            tree = self.drafter.draft(root, features, over.head, clock)
+            tree = self.drafter.draft(root, features, head, clock)
         clock.lap("draft_tree")
         return tree
 
@@ -134,6 +139,10 @@ class ActiveDrafting:
         clock.lap("draft_backbone")
         self.observe(verdict, tree, topk_ids)
         clock.lap("vocabulary")
+
+    def listen(self, note: Callable[[Tensor], None]) -> None:
+        """Have the hidden states [N, H] of every call of the drafter's LM head noted from now on."""
+        self._note = note
 
     def finish(self) -> None:
         """End a request; the next one starts afresh."""

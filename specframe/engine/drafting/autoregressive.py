@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Generator, Tensor
 
@@ -48,6 +50,9 @@ class Autoregressive:
 
     def learn(self, verdict: Verdict, tree: DraftTree, topk_ids: Tensor | None, clock: PhaseClock) -> None:
         """Learn nothing."""
+
+    def listen(self, note: Callable[[Tensor], None]) -> None:
+        """Note nothing: no LM head drafts."""
 
     def finish(self) -> None:
         """End nothing."""

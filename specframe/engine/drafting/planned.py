@@ -157,6 +157,10 @@ class PlannedDrafting:
         self._accepted = verdict.accepted_ids
         self._inner.learn(verdict, tree, topk_ids, clock)
 
+    def listen(self, note: Callable[[Tensor], None]) -> None:
+        """Have hidden states noted, as in ``ActiveDrafting``."""
+        self._inner.listen(note)
+
     def finish(self) -> None:
         """End a request: costs that its steps did not keep to are measured by them."""
         observed, self._observed = self._observed, []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Protocol
 
 import attrs
@@ -124,6 +125,10 @@ class Drafting(Protocol):
 
     def learn(self, verdict: Verdict, tree: DraftTree, topk_ids: Tensor | None, clock: PhaseClock) -> None:
         """Take over the accepted path and the target's top ids after every node [N, harvest_topk]."""
+        ...
+
+    def listen(self, note: Callable[[Tensor], None]) -> None:
+        """Have the hidden states [N, H] of every call of the drafter's LM head noted from now on."""
         ...
 
     def finish(self) -> None:

@@ -10,6 +10,7 @@ import pytest
 import torch
 import triton
 from kernel_device import DEVICE, NOT_INTERPRETED
+from screens import NoStates, WholeScreen
 from scripted import ScriptedDrafter
 from tiny_models import tiny_target
 from torch import Tensor
@@ -19,6 +20,7 @@ from specframe.config import RunConfig
 from specframe.contracts.clock import PhaseClock
 from specframe.contracts.lm_head import OutputHead
 from specframe.contracts.report import GenerationReport
+from specframe.contracts.screen import Candidates
 from specframe.contracts.tree import DraftTree, Verdict
 from specframe.engine.assembly import build_engine
 from specframe.engine.drafting.active import ActiveDrafting
@@ -26,6 +28,7 @@ from specframe.engine.recorder import GenerationRecorder
 from specframe.errors import UsageError
 from specframe.model.target import Prefill, Target
 from specframe.registry.components import Setting
+from specframe.vocabulary.screened import ScreenedVocabulary
 from specframe.vocabulary.store import VocabularyStore
 from specframe_kernels.launch import Launch
 from specframe_plugins.drafters.eagle.checkpoint import save_head
@@ -82,6 +85,54 @@ def test_calls_of_one_shape_write_the_same_memory(make_gather: Any) -> None:
 
     first, other = addresses(2), addresses(1)
     assert addresses(2) == first != other == addresses(1)
+
+
+@both_backends
+def test_calls_with_as_many_candidates_write_the_same_memory(make_gather: Any) -> None:
+    gather = make_gather()
+    VocabularyStore(random_head(), gather, capacity=10, pinned_ids=NOTHING).admit(torch.arange(5))
+
+    def addresses(width: int) -> list[int]:
+        rows = torch.arange(width, device=DEVICE)[None]
+        found = gather.candidate_topk(torch.ones(1, 8, device=DEVICE), 4, Candidates(rows))
+        return [tensor.data_ptr() for tensor in found]
+
+    first, other = addresses(7), addresses(8)
+    assert addresses(7) == first != other == addresses(8)
+
+
+@interpreted
+@both_backends
+def test_nothing_of_a_screened_head_call_is_read_on_the_host(
+    make_gather: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    launched: list[str] = []
+    monkeypatch.setattr(Launch, "run", lambda launch: launched.append(launch.kernel.__name__))
+    store = VocabularyStore(random_head(), make_gather(), capacity=10, pinned_ids=NOTHING)
+    screened = ScreenedVocabulary(store, WholeScreen(6), NoStates())
+    launched.clear()
+    with FakeTensorMode(allow_non_fake_inputs=True):
+        screened.begin_draft()
+        log_probs, token_ids = screened.head.topk(torch.empty(4, 8), 3)
+        covered = screened.covered((3, 4))
+    assert [tuple(one.shape) for one in (log_probs, token_ids, covered)] == [(4, 3), (4, 3), (2,)]
+    assert launched == ["_candidates", "_partial", "_merge"]
+
+
+@both_backends
+def test_without_an_active_set_there_is_one_pass_and_the_merge(
+    make_gather: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    launched: list[str] = []
+    run = Launch.run
+    monkeypatch.setattr(Launch, "run", lambda launch: (launched.append(launch.kernel.__name__), run(launch)))
+    head, gather = random_head(), make_gather()
+    VocabularyStore(head, gather, capacity=0, pinned_ids=NOTHING)
+    rows = torch.tensor([[3, -1, 9]], device=DEVICE)
+    log_probs, found = gather.candidate_topk(torch.ones(1, 8, device=DEVICE), 3, Candidates(rows))
+    assert launched == ["_candidates", "_merge"]
+    assert set(found[0].tolist()) == {3, 9, -1}
+    torch.testing.assert_close(log_probs.exp().sum(), torch.ones((), device=DEVICE))
 
 
 @both_backends

@@ -131,3 +131,21 @@ def test_a_chain_is_one_path_and_paths_share_the_nodes() -> None:
     assert SampledShape.of("chain", depth=3, branching=3, nodes=8).level_sizes == (1, 1, 1)
     assert SampledShape.of("paths", depth=3, branching=3, nodes=8).level_sizes == (2, 2, 2)
     assert SampledShape.of("without-replacement", depth=3, branching=3, nodes=8).level_sizes == (3, 2, 2)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_what_is_active_only_at_a_later_level_has_no_probability_before(kind: TreeKind) -> None:
+    shape = SampledShape.of(kind, depth=2, branching=2, nodes=5)
+    tree = SampledTree(0, shape, 1.0, torch.Generator().manual_seed(0))
+    tokens = torch.tensor([7, 3, 5, 9])
+    tree.add_level(torch.randn(1, 2), tokens[:2])
+    tree.select_beams()
+    logits = torch.full((shape.beams, 4), -torch.inf)
+    logits[:, 2:] = 0.0
+    tree.add_level(logits, tokens)
+    sampled = tree.build().sampled_from
+    assert sampled is not None
+    assert sampled.token_ids.tolist() == tokens.tolist()
+    assert sampled.probabilities[0, 2:].tolist() == [0.0, 0.0]
+    assert (sampled.probabilities[1:, :2] == 0).all()
+    torch.testing.assert_close(sampled.probabilities.sum(1), torch.ones(len(sampled.probabilities)))

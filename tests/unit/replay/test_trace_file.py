@@ -128,7 +128,7 @@ def test_a_request_that_lacks_an_array_is_named(path: Path) -> None:
 def test_another_version_is_refused(path: Path) -> None:
     payload = zlib.compress(json.dumps({**attrs.asdict(header()), "format": 99}).encode())
     path.write_bytes(MAGIC + struct.pack("<II", len(payload), zlib.crc32(payload)) + payload)
-    with pytest.raises(TraceError, match="has format 99, and this version reads format 1"):
+    with pytest.raises(TraceError, match="has format 99, and this version reads formats 1 and 2"):
         read_trace(path)
 
 
@@ -183,3 +183,45 @@ def test_a_full_disk_is_one_line_and_leaves_the_trace_whole(path: Path) -> None:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
         signal.signal(signal.SIGXFSZ, handler)
     assert [one.id for one in read_trace(path).requests] == ["a"]
+
+
+def test_hidden_states_come_back_by_level(path: Path) -> None:
+    first = (torch.randn(1, 8).half(), torch.randn(3, 8).half())
+    one = attrs.evolve(request().passes[0], levels=first)
+    passes = [one, attrs.evolve(one, levels=()), attrs.evolve(one, levels=first[1:])]
+    ids = torch.tensor([5, 6])
+    write(path, from_passes("a", "t", ids, torch.empty(0, 2), passes, 8), hidden_states=True)
+    found = read_trace(path).requests[0].passes
+    assert [len(one.levels) for one in found] == [2, 0, 1]
+    assert all(map(torch.equal, found[0].levels, first))
+    assert torch.equal(found[2].levels[0], first[1])
+
+
+def test_passes_of_which_none_was_drafted_have_no_hidden_states(path: Path) -> None:
+    passes = [attrs.evolve(request().passes[0], levels=())]
+    write(path, from_passes("a", "t", torch.tensor([5]), torch.empty(0, 2), passes, 8), hidden_states=True)
+    assert read_trace(path).requests[0].passes[0].levels == ()
+
+
+def as_format_1(header: TraceHeader) -> dict[str, Any]:
+    """Return a header as the first version wrote it."""
+    about = attrs.asdict(header) | {"format": 1}
+    for name in ("hidden_states", "states_key", "head_digest"):
+        del about[name]
+    return about
+
+
+def test_a_trace_of_the_first_format_is_read_and_gone_on_with(path: Path) -> None:
+    payload = zlib.compress(json.dumps(as_format_1(header())).encode())
+    path.write_bytes(MAGIC + struct.pack("<II", len(payload), zlib.crc32(payload)) + payload)
+    with TraceWriter(path, header()) as writer:
+        writer.append(request("a"))
+    trace = read_trace(path)
+    assert (trace.header.format, trace.header.hidden_states) == (1, False)
+    assert [one.levels for one in trace.requests[0].passes] == [(), ()]
+
+
+def test_hidden_states_do_not_go_into_a_trace_without(path: Path) -> None:
+    write(path, request())
+    with pytest.raises(TraceError, match="recorded with hidden_states False, and not True"):
+        TraceWriter(path, header(hidden_states=True))

@@ -19,14 +19,15 @@ class BuffersByShape:
 
     def __init__(self, capacity: int, device: torch.device) -> None:
         self._capacity, self._device = capacity, device
-        self._buffers: dict[tuple[int, int], TopKBuffers] = {}
+        self._buffers: dict[tuple[int, int, int], TopKBuffers] = {}
 
     def held(self) -> tuple[Tensor, ...]:
         """Return all buffers."""
         return tuple(tensor for one in self._buffers.values() for tensor in attrs.astuple(one, recurse=False))
 
-    def of(self, n: int, k: int) -> TopKBuffers:
-        """Return the buffers for ``n`` hidden states and the ``k`` best tokens of each."""
-        if (n, k) not in self._buffers:
-            self._buffers[n, k] = TopKBuffers.allocate(n, k, self._capacity, self._device)
-        return self._buffers[n, k]
+    def of(self, n: int, k: int, candidates: int = 0) -> TopKBuffers:
+        """Return the buffers for ``n`` hidden states, the ``k`` best of each, and its candidates."""
+        shape = (n, k, candidates)
+        if shape not in self._buffers:
+            self._buffers[shape] = TopKBuffers.allocate(n, k, self._capacity, self._device, candidates)
+        return self._buffers[shape]

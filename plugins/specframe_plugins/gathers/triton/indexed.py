@@ -8,9 +8,11 @@ from torch import Tensor
 from specframe.contracts.active_set import ActiveSet
 from specframe.contracts.lm_head import OutputHead
 from specframe.contracts.protocols import Admitter, Eviction, GatherBackend
+from specframe.contracts.screen import Candidates
 from specframe_kernels.indexed_head_topk.triton import indexed_head_topk
 from specframe_plugins.gathers.triton.admission import TritonAdmitter
 from specframe_plugins.gathers.triton.buffers import BuffersByShape
+from specframe_plugins.gathers.triton.candidates import score_candidates
 from specframe_plugins.gathers.triton.rows import HeadRows
 
 
@@ -21,6 +23,7 @@ class IndexedGather(GatherBackend):
     """
 
     capturable = True
+    scores_candidates = True
 
     def bind(self, head: OutputHead, active: ActiveSet | None) -> None:
         """Attach to a head and an active set; None stands for all of the vocabulary."""
@@ -61,6 +64,15 @@ class IndexedGather(GatherBackend):
             softcap=self._head.softcap,
         )
         return out.log_probs, out.token_ids
+
+    def candidate_topk(self, hidden: Tensor, k: int, candidates: Candidates) -> tuple[Tensor, Tensor]:
+        """Return log-probabilities [N, k] float32 and rows [N, k] int64 of the best of both.
+
+        Both are buffers that the next call with the same N, k and C writes again.
+        """
+        out = self._buffers.of(len(hidden), k, candidates.rows.shape[1])
+        hidden = hidden.to(self._rows.weight.dtype).contiguous()
+        return score_candidates(self._head, self._active, hidden, candidates, out)
 
     def logits(self, hidden: Tensor) -> Tensor:
         """Return the logits of all active tokens, by slot [N, K] float32; its width costs a host read."""

@@ -8,9 +8,11 @@ from torch import Tensor
 from specframe.contracts.active_set import ActiveSet
 from specframe.contracts.lm_head import OutputHead
 from specframe.contracts.protocols import Admitter, Eviction, GatherBackend
+from specframe.contracts.screen import Candidates
 from specframe_kernels.sparse_head_topk.triton import sparse_head_logits, sparse_head_topk
 from specframe_plugins.gathers.triton.admission import TritonAdmitter
 from specframe_plugins.gathers.triton.buffers import BuffersByShape
+from specframe_plugins.gathers.triton.candidates import score_candidates
 from specframe_plugins.gathers.triton.rows import HeadRows, PackedRows, Rows
 
 
@@ -21,12 +23,14 @@ class PackedGather(GatherBackend):
     """
 
     capturable = True
+    scores_candidates = True
 
     def bind(self, head: OutputHead, active: ActiveSet | None) -> None:
         """Attach to a head and an active set, with room for ``capacity`` rows; None uses the head itself."""
         self._head = head
         self._rows: Rows = HeadRows(head) if active is None else PackedRows(head, active.capacity)
         self._buffers = BuffersByShape(len(self._rows.weight), head.weight.device)
+        self._active = active
         self._token_of = None if active is None else active.token_of
         self._count = (
             torch.tensor(head.vocab_size, device=head.weight.device) if active is None else active.count
@@ -69,6 +73,23 @@ class PackedGather(GatherBackend):
             softcap=self._head.softcap,
         )
         return out.log_probs, out.token_ids
+
+    def candidate_topk(self, hidden: Tensor, k: int, candidates: Candidates) -> tuple[Tensor, Tensor]:
+        """Return log-probabilities [N, k] float32 and rows [N, k] int64 of the best of both.
+
+        Both are buffers that the next call with the same N, k and C writes again.
+        """
+        assert self._active is not None
+        rows = self._rows
+        rows.join()
+        return score_candidates(
+            self._head,
+            self._active,
+            self._input(hidden),
+            candidates,
+            self._buffers.of(len(hidden), k, candidates.rows.shape[1]),
+            packed=(rows.weight, rows.bias),
+        )
 
     def logits(self, hidden: Tensor) -> Tensor:
         """Return the logits of all active tokens, by slot [N, K] float32; its width costs a host read."""

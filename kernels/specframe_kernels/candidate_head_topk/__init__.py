@@ -1,0 +1,1 @@
+"""``candidate_head_topk``: log-softmax and top-k over rows of each hidden state's own, and an active set."""

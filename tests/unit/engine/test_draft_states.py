@@ -1,0 +1,87 @@
+"""Hidden states to fit screens to: made once, kept, made again where the file is of no use."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from tiny_engines import eagle, endless_target
+
+from specframe.config import RunConfig
+from specframe.engine import draft_states
+from specframe.engine.draft_states import DraftStates, evenly, head_digest
+from specframe.errors import SpecframeError
+from specframe.model.loading import CACHE_VARIABLE
+from specframe.model.target import Target
+from specframe_plugins.gathers.torch import TorchGather
+from specframe_plugins.verifiers.greedy import GreedyVerifier
+
+
+@pytest.fixture(scope="module")
+def target() -> Target:
+    return endless_target(max_position_embeddings=1024)
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A cache folder of its own; of the built-in prompts two are drafted."""
+    monkeypatch.setenv(CACHE_VARIABLE, str(tmp_path))
+    whole = draft_states.built_in_tasks
+    monkeypatch.setattr(draft_states, "built_in_tasks", lambda: whole()[:5])
+    return tmp_path / "states"
+
+
+def states_of(target: Target, options: str = "") -> DraftStates:
+    config = RunConfig(dtype="float32", strategy="lowrank")
+    return DraftStates(target, eagle(target), GreedyVerifier(), TorchGather, config, options)
+
+
+def test_states_are_those_that_the_head_drafts_from(target: Target) -> None:
+    states = states_of(target).sample(10_000)
+    assert states.shape[1] == target.hidden_size
+    assert states.dtype == torch.float32
+    assert len(states) > 20
+    assert len(torch.unique(states, dim=0)) > 10
+
+
+def test_they_are_kept_for_the_next_run(target: Target, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = states_of(target).sample(10_000)
+    monkeypatch.setattr(DraftStates, "_made", lambda self: pytest.fail("made a second time"))
+    assert torch.equal(states_of(target).sample(10_000), first)
+
+
+@pytest.mark.parametrize("content", [b"", b"no safetensors"])
+def test_a_file_of_no_use_is_made_again(target: Target, cache: Path, content: bytes) -> None:
+    first = states_of(target).sample(10_000)
+    (file,) = cache.iterdir()
+    file.write_bytes(content)
+    assert torch.equal(states_of(target).sample(10_000), first)
+    assert file.stat().st_size > 100, "the next run would make them once more"
+
+
+def test_a_cache_that_cannot_be_written_is_no_reason_to_fail(target: Target, cache: Path) -> None:
+    cache.write_text("a file where the folder would be")
+    assert len(states_of(target).sample(5)) == 5
+
+
+def test_other_options_of_the_drafter_have_states_of_their_own(target: Target) -> None:
+    assert states_of(target, "depth=2").key != states_of(target, "depth=3").key
+
+
+def test_another_head_has_another_digest(target: Target) -> None:
+    other = endless_target(seed=1)
+    assert head_digest(target.output_head) == head_digest(endless_target().output_head)
+    assert head_digest(target.output_head) != head_digest(other.output_head)
+
+
+def test_a_model_without_room_for_a_prompt_is_an_error_of_one_line() -> None:
+    small = endless_target(max_position_embeddings=2)
+    with pytest.raises(SpecframeError, match="no built-in prompt fits tiny-llama, so no screen"):
+        states_of(small).sample(5)
+
+
+def test_fewer_states_are_taken_evenly() -> None:
+    states = torch.arange(100.0)[:, None]
+    assert evenly(states, 5)[:, 0].tolist() == [0, 24, 49, 74, 99]
+    assert evenly(states, 1000) is states
