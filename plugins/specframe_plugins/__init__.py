@@ -12,10 +12,11 @@ from specframe.registry.hookspecs import hookimpl
 
 @hookimpl
 def specframe_vocabularies() -> Iterable[Component]:
-    """Return the strategies ``full``, ``lowrank``, ``nanospec`` and ``static``."""
-    from specframe_plugins.vocabularies import full, lowrank, nanospec, static
+    """Return the strategies ``full``, ``lowrank``, ``nanospec``, ``nanospec+lowrank`` and ``static``."""
+    from specframe_plugins.vocabularies import full, lowrank, nanospec, nanospec_lowrank, static
 
-    return [full.COMPONENT, lowrank.COMPONENT, nanospec.COMPONENT, static.COMPONENT]
+    modules = (full, lowrank, nanospec, nanospec_lowrank, static)
+    return [module.COMPONENT for module in modules]
 
 
 @hookimpl

@@ -26,6 +26,7 @@ from specframe.engine.engine import Engine
 from specframe.errors import SpecframeError
 from specframe.model.loading import cache_directory
 from specframe.model.target import Target
+from specframe.ops.progress_line import show_progress
 from specframe.registry.observers import Observers
 from specframe.request.request import Request
 from specframe.request.tasks import built_in_tasks, choose
@@ -127,9 +128,9 @@ class DraftStates:
             Observers(),
         )
         for done, request in enumerate(requests := list(self._requests())):
-            _show(f"specframe: drafts of {self.target.name} to fit to: {done} of {len(requests)} prompts")
+            show_progress(f"specframe: drafts of {self.target.name} to fit to: {done} of {len(requests)} prompts")
             engine.generate(request)
-        _show("")
+        show_progress("")
         if not listening.states:
             raise SpecframeError(
                 f"no built-in prompt fits {self.target.name}, so no screen can be fitted to it"
@@ -160,9 +161,3 @@ def _read(path: Path, hidden_size: int) -> Tensor | None:
     except Exception:  # whatever is wrong with the file, it is made again
         return None
     return states if states.dim() == 2 and states.shape[1] == hidden_size and len(states) else None
-
-
-def _show(line: str) -> None:
-    """Show progress on a terminal, in place of what was shown before."""
-    if sys.stderr.isatty():
-        print(f"\r{line}\x1b[K", end="", file=sys.stderr, flush=True)
