@@ -12,10 +12,10 @@ from specframe.registry.hookspecs import hookimpl
 
 @hookimpl
 def specframe_vocabularies() -> Iterable[Component]:
-    """Return the strategies ``full``, ``lowrank``, ``nanospec``, ``nanospec+lowrank`` and ``static``."""
-    from specframe_plugins.vocabularies import full, lowrank, nanospec, nanospec_lowrank, static
+    """Return ``clusters``, ``full``, ``lowrank``, ``nanospec``, ``nanospec+lowrank`` and ``static``."""
+    from specframe_plugins.vocabularies import clusters, full, lowrank, nanospec, nanospec_lowrank, static
 
-    modules = (full, lowrank, nanospec, nanospec_lowrank, static)
+    modules = (clusters, full, lowrank, nanospec, nanospec_lowrank, static)
     return [module.COMPONENT for module in modules]
 
 

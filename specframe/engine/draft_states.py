@@ -128,7 +128,9 @@ class DraftStates:
             Observers(),
         )
         for done, request in enumerate(requests := list(self._requests())):
-            show_progress(f"specframe: drafts of {self.target.name} to fit to: {done} of {len(requests)} prompts")
+            show_progress(
+                f"specframe: drafts of {self.target.name} to fit to: {done} of {len(requests)} prompts"
+            )
             engine.generate(request)
         show_progress("")
         if not listening.states:

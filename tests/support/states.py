@@ -27,6 +27,8 @@ class GivenStates:
 def uneven_states(count: int, hidden_size: int, seed: int = 0) -> Tensor:
     """Return states [count, H] that fill few directions, as those of a drafter do."""
     source = torch.Generator().manual_seed(seed)
-    directions = torch.linalg.qr(torch.randn(hidden_size, hidden_size, generator=torch.Generator().manual_seed(9))).Q
+    directions = torch.linalg.qr(
+        torch.randn(hidden_size, hidden_size, generator=torch.Generator().manual_seed(9))
+    ).Q
     scale = torch.logspace(0.5, -2.5, hidden_size)
     return torch.randn(count, hidden_size, generator=source) * scale @ directions.T

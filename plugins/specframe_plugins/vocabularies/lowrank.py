@@ -7,20 +7,17 @@ states: it keeps what matters for the logits of states that occur.
 from __future__ import annotations
 
 import attrs
-import torch
 from torch import Tensor
 
 from specframe.contracts.lm_head import OutputHead
 from specframe.contracts.options import option
-from specframe.contracts.protocols import VocabularyBuilder
 from specframe.contracts.screen import Candidates, Screen, StateSource
 from specframe.errors import UsageError
 from specframe.ops.packed_linear import PackedLinear
 from specframe.ops.row_maxima import top_columns
 from specframe.registry.components import BuildContext, Component
-from specframe_plugins.vocabularies.state_metric import StateMetric
-
-_ROWS = 32_768
+from specframe_plugins.vocabularies.screen_alone import ScreenAlone
+from specframe_plugins.vocabularies.state_metric import SCREENED_ROWS, StateMetric, screened_rows
 
 
 @attrs.frozen(slots=True)
@@ -35,7 +32,7 @@ class LowRankOptions:
     )
     rows: int | None = option(
         None,
-        help=f"rows that are screened, the likeliest on built-in prompts; none: {_ROWS}, or all there are",
+        help=f"rows that are screened, the likeliest on built-in prompts; none: {SCREENED_ROWS} at most",
         unit="rows",
         minimum=1,
         tune=(8192, 16384, 32768),
@@ -48,7 +45,7 @@ class LowRankScreen(Screen):
     Args:
         rank: r, columns of ``up``.
         width: candidates of each state.
-        rows: how many rows of the LM head are screened; None for ``_ROWS`` at most.
+        rows: how many rows of the LM head are screened; None for ``SCREENED_ROWS`` at most.
     """
 
     def __init__(self, rank: int, width: int, rows: int | None = None) -> None:
@@ -65,12 +62,7 @@ class LowRankScreen(Screen):
                 f"rank {self._rank} is above the {head.hidden_size} columns of the LM head; allowed: 1 to "
                 f"{head.hidden_size}"
             )
-        rows = min(max(_ROWS, self.width), head.vocab_size) if self._wanted is None else self._wanted
-        if not self.width <= rows <= head.vocab_size:
-            raise UsageError(
-                f"rows {rows} of an LM head of {head.vocab_size} are screened for {self.width} candidates; "
-                f"allowed: {self.width} to {head.vocab_size}"
-            )
+        rows = screened_rows(self._wanted, self.width, head)
         metric = StateMetric.of(head, states)
         screened = None if rows == head.vocab_size else metric.order[:rows].to(head.device)
         self._down, up = metric.factors(head, self._rank, screened)
@@ -88,23 +80,8 @@ class LowRankScreen(Screen):
         return (*self._up.tensors, self._down, *rows)
 
 
-class LowRankVocabulary(VocabularyBuilder):
-    """No active set: all is left to the screen.
-
-    Args:
-        screen: chooses.
-    """
-
-    capacity = 0
-    takes_batches = True
-
-    def __init__(self, screen: Screen) -> None:
-        self.screen = screen
-        self.pinned_ids = torch.empty(0, dtype=torch.int64)
-
-
-def _build(options: LowRankOptions, context: BuildContext) -> LowRankVocabulary:
-    return LowRankVocabulary(LowRankScreen(options.rank, options.candidates, options.rows))
+def _build(options: LowRankOptions, context: BuildContext) -> ScreenAlone:
+    return ScreenAlone(LowRankScreen(options.rank, options.candidates, options.rows))
 
 
 COMPONENT = Component(

@@ -20,10 +20,12 @@ from torch import Tensor
 from specframe.contracts.lm_head import OutputHead
 from specframe.contracts.records import write_whole
 from specframe.contracts.screen import StateSource
-from specframe.errors import SpecframeError
+from specframe.errors import SpecframeError, UsageError
 from specframe.model.loading import cache_directory
 from specframe.ops.progress_line import show_progress
 
+# How many of the likeliest rows are screened where nobody says (docs/strategies.md).
+SCREENED_ROWS = 32_768
 _STATES = 4096
 # Of the mean of the second moment's diagonal: makes its root invertible where states are few.
 _RIDGE = 1e-3
@@ -70,7 +72,7 @@ class StateMetric:
         return made
 
     def factors(self, head: OutputHead, rank: int, rows: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """Return ``down`` [H, rank] and ``up`` [V, rank] in the head's dtype: logits are near ``h @ down @ up.T``.
+        """Return ``down`` [H, rank] and ``up`` [V, rank]: logits are near ``hidden @ down @ up.T``.
 
         Args:
             head: the one that was decomposed.
@@ -89,6 +91,26 @@ class StateMetric:
         tensors = {"down": self.down, "lift": self.lift, "shares": self.shares, "order": self.order.int()}
         about = {"what": "LM head in the metric of hidden states", "rows": str(len(self.order))}
         return to_bytes({name: tensor.contiguous() for name, tensor in tensors.items()}, about)
+
+
+def screened_rows(wanted: int | None, width: int, head: OutputHead) -> int:
+    """Return how many of the likeliest rows to screen.
+
+    Args:
+        wanted: what the user says; None for ``SCREENED_ROWS``, or as many as there are.
+        width: how many candidates a state gets.
+        head: the LM head.
+
+    Raises:
+        UsageError: it has not so many, or they are fewer than the candidates.
+    """
+    rows = min(max(SCREENED_ROWS, width), head.vocab_size) if wanted is None else wanted
+    if not width <= rows <= head.vocab_size:
+        raise UsageError(
+            f"{rows} rows of an LM head of {head.vocab_size} are screened for {width} candidates; allowed: "
+            f"{width} to {head.vocab_size} rows"
+        )
+    return rows
 
 
 def _made(head: OutputHead, states: Tensor) -> StateMetric:

@@ -111,7 +111,7 @@ def test_a_rank_above_the_heads_columns_is_one_line_before_states_are_asked_for(
 @pytest.mark.parametrize("rows", [7, V + 1])
 def test_rows_that_cannot_be_screened_are_one_line_before_states_are_asked_for(rows: int) -> None:
     states = GivenStates(uneven_states(300, H))
-    with pytest.raises(UsageError, match=rf"rows {rows} of an LM head of 256 .*; allowed: 8 to 256"):
+    with pytest.raises(UsageError, match=rf"^{rows} rows of an LM head of 256 .*; allowed: 8 to 256 rows$"):
         LowRankScreen(4, 8, rows).bind(a_head(), states)
     assert not states.asked
 

@@ -13,7 +13,9 @@ from specframe.contracts.lm_head import OutputHead
 def test_they_are_what_the_whole_head_says(n: int, bias: bool) -> None:
     source = torch.Generator().manual_seed(0)
     weight = torch.randn(50, 8, generator=source)
-    head = OutputHead(weight, bias=torch.randn(50, generator=source) if bias else None, scale=0.5, softcap=3.0)
+    head = OutputHead(
+        weight, bias=torch.randn(50, generator=source) if bias else None, scale=0.5, softcap=3.0
+    )
     hidden, rows = torch.randn(n, 8, generator=source), torch.randint(50, (n, 7), generator=source)
     expected = head.logits(hidden).gather(1, rows)
     torch.testing.assert_close(head.candidate_logits(hidden, rows), expected)
