@@ -135,7 +135,8 @@ class DraftStates:
         show_progress("")
         if not listening.states:
             raise SpecframeError(
-                f"no built-in prompt fits {self.target.name}, so no screen can be fitted to it"
+                f"drafter {self.config.drafter!r} asked its LM head nothing on {len(requests)} built-in "
+                f"prompts that fit {self.target.name}, so no screen can be fitted to it"
             )
         states = torch.cat(listening.states)
         spent = perf_counter() - began

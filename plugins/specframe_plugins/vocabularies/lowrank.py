@@ -35,7 +35,7 @@ class LowRankOptions:
         help=f"rows that are screened, the likeliest on built-in prompts; none: {SCREENED_ROWS} at most",
         unit="rows",
         minimum=1,
-        tune=(8192, 16384, 32768),
+        tune=(4096, 8192, 16384, 32768),
     )
 
 

@@ -25,7 +25,7 @@ from specframe.model.loading import cache_directory
 from specframe.ops.progress_line import show_progress
 
 # How many of the likeliest rows are screened where nobody says (docs/strategies.md).
-SCREENED_ROWS = 32_768
+SCREENED_ROWS = 16_384
 _STATES = 4096
 # Of the mean of the second moment's diagonal: makes its root invertible where states are few.
 _RIDGE = 1e-3
