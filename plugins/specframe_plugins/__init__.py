@@ -12,11 +12,12 @@ from specframe.registry.hookspecs import hookimpl
 
 @hookimpl
 def specframe_vocabularies() -> Iterable[Component]:
-    """Return the strategies ``full``, ``lowrank``, ``nanospec``, ``retrieval`` and ``static``."""
-    from specframe_plugins.vocabularies import full, lowrank, nanospec, static
+    """Return the strategies, in order of their names."""
+    from specframe_plugins.vocabularies import clusters, full, lowrank, nanospec, nanospec_lowrank, static
     from specframe_plugins.vocabularies.retrieval import strategy as retrieval
 
-    return [full.COMPONENT, lowrank.COMPONENT, nanospec.COMPONENT, retrieval.COMPONENT, static.COMPONENT]
+    modules = (clusters, full, lowrank, nanospec, nanospec_lowrank, retrieval, static)
+    return [module.COMPONENT for module in modules]
 
 
 @hookimpl

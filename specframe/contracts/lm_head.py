@@ -93,8 +93,14 @@ class OutputHead:
             rows: [N, C] int64.
         """
         index = rows.clamp(min=0)
-        weight = self.weight.detach()[index]
-        raw = torch.bmm(weight, hidden.to(weight.dtype)[:, :, None])[:, :, 0]
+        weight = self.weight.detach()
+        hidden = hidden.to(weight.dtype)
+        if weight.is_cpu:  # where a batched product takes several times as long as its parts
+            raw = weight.new_empty(rows.shape)
+            for at, (own, state) in enumerate(zip(index, hidden, strict=True)):
+                raw[at] = torch.mv(weight.index_select(0, own), state)
+        else:
+            raw = torch.bmm(weight[index], hidden[:, :, None])[:, :, 0]
         if self.bias is not None:
             raw = raw + self.bias.detach()[index]
         return self.finish(raw).float().masked_fill(rows < 0, -torch.inf)

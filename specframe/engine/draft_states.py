@@ -26,6 +26,7 @@ from specframe.engine.engine import Engine
 from specframe.errors import SpecframeError
 from specframe.model.loading import cache_directory
 from specframe.model.target import Target
+from specframe.ops.progress_line import show_progress
 from specframe.registry.observers import Observers
 from specframe.request.request import Request
 from specframe.request.tasks import built_in_tasks, choose
@@ -85,7 +86,7 @@ class DraftStates:
     def key(self) -> str:
         """Sixteen digits of the target, the drafter, its options, and rows of its LM head."""
         head = self.drafter.output_head
-        return _digest(head, self.target.name, self.config.drafter, self.options)
+        return head_digest(head, self.target.name, self.config.drafter, self.options)
 
     def sample(self, count: int) -> Tensor:
         """Return hidden states, as in ``StateSource``; evenly taken from all prompts."""
@@ -119,12 +120,15 @@ class DraftStates:
             Observers(),
         )
         for done, request in enumerate(requests := list(self._requests())):
-            _show(f"specframe: drafts of {self.target.name} to fit to: {done} of {len(requests)} prompts")
+            show_progress(
+                f"specframe: drafts of {self.target.name} to fit to: {done} of {len(requests)} prompts"
+            )
             engine.generate(request)
-        _show("")
+        show_progress("")
         if not listening.states:
             raise SpecframeError(
-                f"no built-in prompt fits {self.target.name}, so no screen can be fitted to it"
+                f"drafter {self.config.drafter!r} asked its LM head nothing on {len(requests)} built-in "
+                f"prompts that fit {self.target.name}, so no screen can be fitted to it"
             )
         states = torch.cat(listening.states)
         spent = perf_counter() - began
@@ -165,12 +169,8 @@ def evenly(states: Tensor, count: int) -> Tensor:
     return states[torch.linspace(0, len(states) - 1, count).long()]
 
 
-def head_digest(head: OutputHead) -> str:
-    """Return sixteen digits that tell an LM head from others, by its shape and some of its rows."""
-    return _digest(head)
-
-
-def _digest(head: OutputHead, *names: str) -> str:
+def head_digest(head: OutputHead, *names: str) -> str:
+    """Return sixteen digits that tell an LM head from others, by its shape, some of its rows, and names."""
     some = torch.linspace(0, head.vocab_size - 1, min(_ROWS_LOOKED_AT, head.vocab_size)).long()
     rows = head.rows(some.to(head.device)).to("cpu", torch.float32)
     digest = hashlib.sha256(json.dumps([*names, head.vocab_size, head.hidden_size]).encode())
@@ -180,9 +180,3 @@ def _digest(head: OutputHead, *names: str) -> str:
 
 def _path(key: str) -> Path:
     return cache_directory() / "states" / f"{key}.safetensors"
-
-
-def _show(line: str) -> None:
-    """Show progress on a terminal, in place of what was shown before."""
-    if sys.stderr.isatty():
-        print(f"\r{line}\x1b[K", end="", file=sys.stderr, flush=True)

@@ -7,29 +7,35 @@ states: it keeps what matters for the logits of states that occur.
 from __future__ import annotations
 
 import attrs
-import torch
 from torch import Tensor
 
 from specframe.contracts.lm_head import OutputHead
 from specframe.contracts.options import option
-from specframe.contracts.protocols import VocabularyBuilder
 from specframe.contracts.screen import Candidates, Screen, StateSource
 from specframe.errors import UsageError
-from specframe.ops.row_maxima import row_topk
+from specframe.ops.packed_linear import PackedLinear
+from specframe.ops.row_maxima import top_columns
 from specframe.registry.components import BuildContext, Component
-
-_STATES = 4096
-# Of the mean of the second moments' diagonal: makes their root invertible where states are few.
-_RIDGE = 1e-3
+from specframe_plugins.vocabularies.screen_alone import ScreenAlone
+from specframe_plugins.vocabularies.state_metric import SCREENED_ROWS, StateMetric, screened_rows
 
 
 @attrs.frozen(slots=True)
 class LowRankOptions:
     """Options of ``lowrank``."""
 
-    rank: int = option(64, help="columns of the screen", unit="columns", minimum=1, tune=(16, 32, 64, 128))
+    rank: int = option(
+        64, help="columns of the screen, at most H", unit="columns", minimum=1, tune=(16, 32, 64, 128)
+    )
     candidates: int = option(
         256, help="rows computed exactly", unit="rows", minimum=1, tune=(64, 128, 256, 512)
+    )
+    rows: int | None = option(
+        None,
+        help=f"rows that are screened, the likeliest on built-in prompts; none: {SCREENED_ROWS} at most",
+        unit="rows",
+        minimum=1,
+        tune=(4096, 8192, 16384, 32768),
     )
 
 
@@ -39,58 +45,43 @@ class LowRankScreen(Screen):
     Args:
         rank: r, columns of ``up``.
         width: candidates of each state.
+        rows: how many rows of the LM head are screened; None for ``SCREENED_ROWS`` at most.
     """
 
-    def __init__(self, rank: int, width: int) -> None:
-        self._rank, self.width = rank, width
+    def __init__(self, rank: int, width: int, rows: int | None = None) -> None:
+        self._rank, self.width, self._wanted = rank, width, rows
 
     def bind(self, head: OutputHead, states: StateSource) -> None:
         """Decompose the head in the metric of the states.
 
         Raises:
-            UsageError: the rank is above H.
+            UsageError: the rank is above H, the rows are above V, or fewer than candidates.
         """
         if self._rank > head.hidden_size:
-            raise UsageError(f"rank {self._rank} is above the head's {head.hidden_size} columns")
-        weight, sample = head.weight.detach().float(), states.sample(_STATES).to(head.device)
-        moment = sample.T @ sample / len(sample)
-        moment.diagonal().add_(_RIDGE * moment.diagonal().mean())
-        values, vectors = torch.linalg.eigh(moment)
-        root = vectors * values.sqrt() @ vectors.T
-        inverse = vectors / values.sqrt() @ vectors.T
-        _, basis = torch.linalg.eigh(root @ (weight.T @ weight) @ root)
-        basis = basis[:, -self._rank :]
-        self._up = (weight @ (root @ basis)).to(head.dtype)
-        self._down = (inverse @ basis).to(head.dtype)
-        self._bias = None if head.bias is None else head.bias.detach()
+            raise UsageError(
+                f"rank {self._rank} is above the {head.hidden_size} columns of the LM head; allowed: 1 to "
+                f"{head.hidden_size}"
+            )
+        rows = screened_rows(self._wanted, self.width, head)
+        metric = StateMetric.of(head, states)
+        screened = None if rows == head.vocab_size else metric.order[:rows].to(head.device)
+        self._down, up = metric.factors(head, self._rank, screened)
+        bias = head.bias if head.bias is None or screened is None else head.bias.detach()[screened]
+        self._up, self._rows = PackedLinear(up, bias), screened
 
     def screen(self, hidden: Tensor) -> Candidates:
         """Return the rows of the largest estimates [N, C]."""
-        estimates = torch.nn.functional.linear(hidden @ self._down, self._up, self._bias)
-        return Candidates(row_topk(estimates, self.width)[1])
+        columns = top_columns(self._up(hidden @ self._down), self.width)
+        return Candidates(columns if self._rows is None else self._rows[columns])
 
     def held(self) -> tuple[Tensor, ...]:
-        """Return the two factors."""
-        return (self._up, self._down)
+        """Return the two factors, and which rows are screened."""
+        rows = () if self._rows is None else (self._rows,)
+        return (*self._up.tensors, self._down, *rows)
 
 
-class LowRankVocabulary(VocabularyBuilder):
-    """No active set: all is left to the screen.
-
-    Args:
-        screen: chooses.
-    """
-
-    capacity = 0
-    takes_batches = True
-
-    def __init__(self, screen: Screen) -> None:
-        self.screen = screen
-        self.pinned_ids = torch.empty(0, dtype=torch.int64)
-
-
-def _build(options: LowRankOptions, context: BuildContext) -> LowRankVocabulary:
-    return LowRankVocabulary(LowRankScreen(options.rank, options.candidates))
+def _build(options: LowRankOptions, context: BuildContext) -> ScreenAlone:
+    return ScreenAlone(LowRankScreen(options.rank, options.candidates, options.rows))
 
 
 COMPONENT = Component(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from specframe.ops.row_maxima import row_max, row_topk
+from specframe.ops.row_maxima import row_max, row_topk, top_columns
 
 pytestmark = pytest.mark.numbers
 
@@ -55,3 +55,21 @@ def test_rows_that_are_not_contiguous_are_searched_too() -> None:
 
 def test_no_rows_have_no_maxima() -> None:
     assert row_topk(torch.empty(0, 8192), 3)[1].shape == (0, 3)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize(("width", "k"), [(101, 101), (256, 100), (2048, 100), (8192, 256), (8200, 256)])
+def test_many_of_the_largest_are_found_in_any_order(dtype: torch.dtype, width: int, k: int) -> None:
+    logits = torch.randn(5, width, generator=torch.manual_seed(width)).to(dtype)
+    columns = top_columns(logits, k)
+    assert torch.equal(logits.gather(1, columns).sort(descending=True).values, logits.topk(k, dim=-1).values)
+    assert all(len(set(row)) == k for row in columns.tolist())
+
+
+def test_of_equal_columns_none_is_found_twice() -> None:
+    columns = top_columns(torch.zeros(2, 8192), 256)
+    assert all(len(set(row)) == 256 for row in columns.tolist())
+
+
+def test_many_columns_of_no_rows_are_none() -> None:
+    assert top_columns(torch.empty(0, 8192), 256).shape == (0, 256)
