@@ -12,10 +12,11 @@ from specframe.registry.hookspecs import hookimpl
 
 @hookimpl
 def specframe_vocabularies() -> Iterable[Component]:
-    """Return the strategies ``full``, ``lowrank``, ``nanospec`` and ``static``."""
-    from specframe_plugins.vocabularies import full, lowrank, nanospec, static
+    """Return the strategies ``exact-screen``, ``full``, ``lowrank``, ``nanospec`` and ``static``."""
+    from specframe_plugins.vocabularies import exact_screen, full, lowrank, nanospec, static
 
-    return [full.COMPONENT, lowrank.COMPONENT, nanospec.COMPONENT, static.COMPONENT]
+    modules = (exact_screen, full, lowrank, nanospec, static)
+    return [module.COMPONENT for module in modules]
 
 
 @hookimpl
