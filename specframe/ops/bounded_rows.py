@@ -1,7 +1,8 @@
 """Products with a matrix from an 8-bit copy of it, and how far from the true ones they can be.
 
-A quarter of the bytes of a float32 matrix are read. Rows and vectors are first turned by one random rotation,
-which changes no product and spreads what stands out in single columns, so that one scale a row is enough.
+A quarter of the bytes of a float32 matrix are read. Rows and vectors are first turned by a random rotation of
+every 64 columns, which changes no product and spreads what stands out in single columns, so that one scale a
+row is enough.
 
 What is proven: a row is ``w = s q + d``, where ``q`` are its codes, ``s`` its scale and ``d`` what is lost; a
 vector likewise ``h = t p + c`` with 14-bit ``p``. Then ``w . h = s t (q . p) + d . h + s q . c``, and by
@@ -12,6 +13,7 @@ same for all rows.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import attrs
@@ -30,6 +32,7 @@ _OPERATIONS = 16
 # Below, scales would lose bits.
 _LEAST_SCALE = 1e-30
 _SEED = 0
+_TURNED_TOGETHER = 64
 _ROWS_AT_ONCE = 8192
 _ROWS_TRIED = 64
 
@@ -66,13 +69,14 @@ class BoundedRows:
     def __init__(
         self, rows: Callable[[Tensor], Tensor], count: int, width: int, bias: Tensor | None = None
     ) -> None:
-        self._rotation = _rotation(width)
+        self._rotation = _rotation()
         self._bias = None if bias is None else bias.detach().float()
         self.scales = torch.empty(count)
-        codes = torch.empty(count, width, dtype=torch.int8)
+        padded = math.ceil(width / _TURNED_TOGETHER) * _TURNED_TOGETHER
+        codes = torch.empty(count, padded, dtype=torch.int8)
         lost = norm = 0.0
         for part in torch.arange(count).split(_ROWS_AT_ONCE):
-            turned = rows(part).detach().double() @ self._rotation
+            turned = self._turned(rows(part).detach())
             scale, codes[part] = _coded(turned)
             self.scales[part] = scale
             scale, code = scale.double()[:, None], codes[part].double()
@@ -90,7 +94,7 @@ class BoundedRows:
 
     def estimate(self, vectors: Tensor) -> Estimates:
         """Return the products of vectors [N, H] with all rows, within bounds."""
-        turned = vectors.double() @ self._rotation
+        turned = self._turned(vectors)
         step = turned.abs().amax(dim=1, keepdim=True) / (_HIGHEST * _DIGIT)
         step = step.clamp(min=_LEAST_SCALE).float().double()
         whole = (turned / step).round().clamp(-_HIGHEST * _DIGIT, _HIGHEST * _DIGIT)
@@ -104,6 +108,12 @@ class BoundedRows:
             values.add_(self._bias)
         # A few parts in a million more: the numbers themselves are rounded.
         return Estimates(values, (reach * (1 + 1e-5)).float(), (rounding * (1 + 1e-5)).float())
+
+    def _turned(self, vectors: Tensor) -> Tensor:
+        """Return vectors [n, H] turned [n, H rounded up] float64."""
+        width = vectors.shape[1]
+        padded = torch.nn.functional.pad(vectors.double(), (0, -width % _TURNED_TOGETHER))
+        return (padded.view(len(vectors), -1, _TURNED_TOGETHER) @ self._rotation).flatten(1)
 
     def at_most(self, estimates: Estimates) -> Tensor:
         """Return the largest that the products can be [N, V]; the estimates are overwritten."""
@@ -223,9 +233,9 @@ def _coded(rows: Tensor) -> tuple[Tensor, Tensor]:
     return scale, codes.nan_to_num().to(torch.int8)
 
 
-def _rotation(width: int) -> Tensor:
-    """Return a rotation [H, H] float64, the same every time."""
-    generator = torch.Generator().manual_seed(_SEED)
-    random = torch.randn(width, width, dtype=torch.float64, generator=generator)
+def _rotation() -> Tensor:
+    """Return a rotation [64, 64] float64, the same every time."""
+    size = (_TURNED_TOGETHER, _TURNED_TOGETHER)
+    random = torch.randn(size, dtype=torch.float64, generator=torch.Generator().manual_seed(_SEED))
     rotation: Tensor = torch.linalg.qr(random).Q
     return rotation
