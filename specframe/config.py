@@ -9,7 +9,7 @@ from typing import Any, Self, get_args
 
 import attrs
 
-from specframe.contracts.kinds import KINDS, ForwardName
+from specframe.contracts.kinds import KINDS, ForwardName, TargetHeadName
 from specframe.contracts.options import option, plain_type
 from specframe.contracts.sampling import SamplingParams
 from specframe.errors import UsageError, unknown_name
@@ -78,6 +78,12 @@ class RunConfig:
         "where `specframe doctor --costs` found it faster.",
         metavar="NAME",
     )
+    target_head: TargetHeadName = option(
+        "auto",
+        help="How the target's first choices are found at temperature 0: `full`, by all logits, which `auto` "
+        "takes; or `exact-screen`, the same ones from 8-bit rows and a proof, on a CPU.",
+        metavar="NAME",
+    )
     cuda_graph: bool | None = option(
         None,
         help="Launch a whole draft step as one CUDA graph.",
@@ -99,6 +105,8 @@ class RunConfig:
                 raise UsageError(f"{name} is {getattr(self, name)}; allowed: 1 or more")
         if self.target_forward not in get_args(ForwardName):
             raise unknown_name("target forward", self.target_forward, get_args(ForwardName))
+        if self.target_head not in get_args(TargetHeadName):
+            raise unknown_name("target head", self.target_head, get_args(TargetHeadName))
         if not isinstance(self.sampling, SamplingParams):
             raise UsageError(f"sampling is {self.sampling!r}; allowed: SamplingParams")
         for kind in self.options:

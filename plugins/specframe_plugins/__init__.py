@@ -13,10 +13,18 @@ from specframe.registry.hookspecs import hookimpl
 @hookimpl
 def specframe_vocabularies() -> Iterable[Component]:
     """Return the strategies, in order of their names."""
-    from specframe_plugins.vocabularies import clusters, full, lowrank, nanospec, nanospec_lowrank, static
+    from specframe_plugins.vocabularies import (
+        clusters,
+        exact_screen,
+        full,
+        lowrank,
+        nanospec,
+        nanospec_lowrank,
+        static,
+    )
     from specframe_plugins.vocabularies.retrieval import strategy as retrieval
 
-    modules = (clusters, full, lowrank, nanospec, nanospec_lowrank, retrieval, static)
+    modules = (clusters, exact_screen, full, lowrank, nanospec, nanospec_lowrank, retrieval, static)
     return [module.COMPONENT for module in modules]
 
 

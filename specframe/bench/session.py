@@ -101,7 +101,7 @@ def run_bench(
         torch.set_num_threads(options.arguments.threads)
     device = find_device(base.device)
     loaded = load_pretrained(base.model, find_dtype(base.dtype), device)
-    target = Target(loaded, base.target_forward)
+    target = Target(loaded, base.target_forward, base.target_head)
     prompts, skipped = _encode(options, target)
     manifest = _manifest(options, target, prompts, skipped)
     with ExitStack() as stack:

@@ -1,4 +1,4 @@
-"""The kinds that are named: of components, of draft trees, and of forwards of the target."""
+"""The kinds that are named: of components, of draft trees, of forwards and LM heads of the target."""
 
 from __future__ import annotations
 
@@ -70,6 +70,7 @@ KINDS: Mapping[Kind, KindInfo] = {
 }
 
 ForwardName = Literal["auto", "lean", "openvino", "transformers"]
+TargetHeadName = Literal["auto", "full", "exact-screen"]
 
 # How a draft tree came about decides what verifiers may conclude from the drafter's probabilities.
 TreeKind = Literal["top-k", "chain", "paths", "without-replacement"]

@@ -9,6 +9,8 @@ from typing import Literal, get_args
 
 import attrs
 
+from specframe.contracts.kinds import TargetHeadName
+
 VERSION = version("specframe")
 
 Rejection = Literal["oov", "drafter_miss"]
@@ -83,7 +85,7 @@ class GenerationReport:
     costs that decided so (the same request has the same draft trees by the same costs), and ``cost_error`` is
     how far they were from what a step took, as a share of it, in the median; None where no costs decide.
     ``fallback`` says which component failed where the rest was generated without drafting; None where none
-    did.
+    did. ``target_head`` is what the target's first choices came from: all logits, or a screen with a proof.
     """
 
     id: str
@@ -130,6 +132,7 @@ class GenerationReport:
     costs: str | None = None
     cost_error: float | None = None
     fallback: str | None = None
+    target_head: TargetHeadName = "full"
     peak_rss_bytes: int
     specframe_version: str
 

@@ -20,10 +20,13 @@ class Candidates:
             Nobody writes into them before the draft is over.
         log_total: log-sum-exp of the logits of all rows, as well as the screen knows it [N] float32. None:
             log-probabilities are over the candidates, and the active set where there is one.
+        logits: exact logits of the rows [N, C] float32, where the screen had to compute them; a backend may
+            take them as they are. None: it computes them.
     """
 
     rows: Tensor
     log_total: Tensor | None = None
+    logits: Tensor | None = None
 
 
 class StateSource(Protocol):
@@ -67,6 +70,13 @@ class Screen(ABC):
     @abstractmethod
     def screen(self, hidden: Tensor) -> Candidates:
         """Return the candidates of each hidden state [N, H]; on a device without a host read."""
+
+    def screen_topk(self, hidden: Tensor, k: int) -> Candidates:
+        """Return the candidates of each hidden state [N, H] of which the k best are drafted.
+
+        By default those of ``screen``, whatever k is.
+        """
+        return self.screen(hidden)
 
     def held(self) -> tuple[Tensor, ...]:
         """Return the tensors that it keeps besides the LM head, for reports of memory."""

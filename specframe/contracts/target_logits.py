@@ -3,13 +3,51 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Protocol
 
+import attrs
 import torch
 from torch import Tensor
 from transformers import LogitsProcessorList
 
 from specframe.contracts.tree import DraftTree
 from specframe.errors import SpecframeError
+from specframe.ops.row_maxima import row_max, row_topk
+
+
+class HeadOutput(Protocol):
+    """What an LM head says about N states."""
+
+    @property
+    def logits(self) -> Tensor:
+        """All logits [N, V]."""
+        ...
+
+    def best(self) -> tuple[Tensor, Tensor]:
+        """Return where the largest logit of each state stands first [N] int64, after a number [N].
+
+        The number is about as large as that logit, and not finite where that is not.
+        """
+        ...
+
+    def top_ids(self, k: int) -> Tensor:
+        """Return where the k largest logits of each state stand [N, k] int64."""
+        ...
+
+
+@attrs.frozen(slots=True, eq=False)
+class AllLogits:
+    """The ``HeadOutput`` of logits that are all there [N, V]."""
+
+    logits: Tensor
+
+    def best(self) -> tuple[Tensor, Tensor]:
+        """Return the largest logit of each state [N], and where it stands first [N] int64."""
+        return row_max(self.logits)
+
+    def top_ids(self, k: int) -> Tensor:
+        """Return where the k largest logits of each state stand [N, k] int64."""
+        return row_topk(self.logits, k)[1]
 
 
 class TargetLogits:
@@ -19,45 +57,58 @@ class TargetLogits:
     processed when they are asked for.
 
     Args:
-        raw: the target's logits after each node [N, V].
+        raw: the target's logits after each node [N, V], or what its LM head says.
         tree: N nodes.
         processors: are applied to every row in float32; None for none.
         context: ids of the prompt and of everything emitted, the tree's root included [T] int64; None when
             no processor looks at ids.
 
     Attributes:
-        raw: the logits as the target returned them [N, V].
         processed_at_all: whether ``rows`` differs from ``raw``.
     """
 
     def __init__(
         self,
-        raw: Tensor,
+        raw: Tensor | HeadOutput,
         tree: DraftTree,
         processors: LogitsProcessorList | None = None,
         context: Tensor | None = None,
     ) -> None:
-        self.raw = raw
+        self._output = AllLogits(raw) if isinstance(raw, Tensor) else raw
         self.processed_at_all = bool(processors)
         self._tree, self._processors, self._context = tree, processors, context
         self._probabilities: dict[int, Tensor] = {}
         self._lineage: tuple[list[int], list[int]] | None = None
 
+    @property
+    def raw(self) -> Tensor:
+        """The logits as the target returned them [N, V]."""
+        return self._output.logits
+
+    def best(self) -> tuple[Tensor, Tensor]:
+        """Return where the largest raw logit after each node stands first [N] int64, after a number [N].
+
+        It is cheaper than to look through ``raw``, which a target need not compute for it. The number is not
+        finite where that logit is not.
+        """
+        return self._output.best()
+
     def rows(self, nodes: Sequence[int]) -> Tensor:
         """Return the processed logits after ``nodes`` [n, V] float32; -inf where a token is ruled out."""
-        index = torch.tensor(nodes, device=self.raw.device)
-        scores = self.raw.index_select(0, index).float()
+        raw = self.raw
+        index = torch.tensor(nodes, device=raw.device)
+        scores = raw.index_select(0, index).float()
         if not self._processors:
             return scores
         if self._context is None:
-            nothing = torch.empty(len(nodes), 0, dtype=torch.int64, device=self.raw.device)
+            nothing = torch.empty(len(nodes), 0, dtype=torch.int64, device=raw.device)
             return self._processors(nothing, scores)  # type: ignore[arg-type]  # annotated for generate() alone
         # Processors take a rectangle of ids: nodes of one depth have histories of one length.
         processed = torch.empty_like(scores)
         histories = [self._history(node) for node in nodes]
         for length in dict.fromkeys(map(len, histories)):
             group = [at for at, history in enumerate(histories) if len(history) == length]
-            ids = torch.tensor([histories[at] for at in group], dtype=torch.int64, device=self.raw.device)
+            ids = torch.tensor([histories[at] for at in group], dtype=torch.int64, device=raw.device)
             before = torch.cat([self._context.expand(len(group), -1), ids.view(len(group), length)], dim=1)
             processed[group] = self._processors(before, scores[group])  # type: ignore[arg-type]  # as above
         return processed

@@ -68,7 +68,7 @@ def build_engine(
 
     if target is None:
         opened = open_pretrained(config.model, find_dtype(config.dtype), find_device(config.device))
-        target = Target(opened, config.target_forward)
+        target = Target(opened, config.target_forward, config.target_head)
     context = BuildContext(
         target=target,
         required_ids=target.required_ids,

@@ -16,6 +16,7 @@ from specframe.contracts.protocols import Verifier
 from specframe.contracts.report import GenerationReport, StepStats
 from specframe.contracts.sampling import SamplingParams
 from specframe.contracts.screen import StateSource
+from specframe.contracts.target_logits import HeadOutput
 from specframe.contracts.tree import DraftTree, Verdict
 from specframe.engine.drafting.autoregressive import Autoregressive
 from specframe.engine.drafting.protocol import Drafting
@@ -23,7 +24,7 @@ from specframe.engine.faults import named, naming
 from specframe.engine.generation import Generation
 from specframe.engine.prefix_cache import PrefixCache
 from specframe.engine.tree_check import TreeCheck
-from specframe.model.target import Prefill, Target, TreePass, top_ids
+from specframe.model.target import Prefill, Target, TreePass
 from specframe.registry.observers import Observers
 from specframe.request.output import Chunk
 from specframe.request.request import Prompt, Request, RequestSettings
@@ -141,6 +142,7 @@ class Engine:
                 model=self.target.name,
                 prompt_tokens=len(generation.prompt_ids),
                 drafting=self.drafting,
+                target_head="full" if generation.needs_all_logits else self.target.head_name,
                 lossy=self.lossy,
             )
             self._observers.generation_finished(self.report)
@@ -174,8 +176,8 @@ class Engine:
         while generation.output.finish_reason is None:
             root = generation.output.token_ids[-1]
             tree = self._draft(drafting, root, features)
-            target_pass = self._run_target(tree)
-            verdict, chunk = self._verify(generation, tree, target_pass.logits)
+            target_pass = self._run_target(generation, tree)
+            verdict, chunk = self._verify(generation, tree, target_pass.output)
             features = self._commit(verdict, root, target_pass)
             self._record(generation, drafting, tree, verdict, chunk)
             yield chunk
@@ -199,14 +201,17 @@ class Engine:
         """Return a draft tree with every value in range."""
         return self._check.admit(drafting.draft(root, features, self.clock), root)
 
-    def _run_target(self, tree: DraftTree) -> TreePass:
+    def _run_target(self, generation: Generation, tree: DraftTree) -> TreePass:
         """Run the target once over all nodes."""
-        target_pass = self.target.tree_pass(tree)
+        whole = generation.needs_all_logits
+        target_pass = self.target.tree_pass(tree, whole=True) if whole else self.target.tree_pass(tree)
         self.clock.lap("target_pass")
         return target_pass
 
-    def _verify(self, generation: Generation, tree: DraftTree, logits: Tensor) -> tuple[Verdict, Chunk]:
-        """Return the verdict on a tree, given the target's logits [N, V], and what it adds to the output."""
+    def _verify(
+        self, generation: Generation, tree: DraftTree, logits: Tensor | HeadOutput
+    ) -> tuple[Verdict, Chunk]:
+        """Return the verdict on a tree, given what the target says, and what it adds to the output."""
         with blaming("verifier"):
             verdict = self.verifier.verify(tree, generation.logits.after(tree, logits), generation.generator)
         self._check.confirm(verdict)
@@ -232,7 +237,7 @@ class Engine:
     def _learn(self, drafting: Drafting, verdict: Verdict, tree: DraftTree, target_pass: TreePass) -> None:
         """Tell drafter and strategy what became of the tree."""
         k = drafting.demands.harvest_topk
-        topk_ids = top_ids(target_pass.logits, k) if k else None
+        topk_ids = target_pass.output.top_ids(k) if k else None
         self.clock.lap("vocabulary")
         drafting.learn(verdict, tree, topk_ids, self.clock)
 

@@ -24,6 +24,8 @@ class Generation:
         output: what was emitted so far.
         logits: applies the request's logits processors.
         generator: all randomness of the request.
+        needs_all_logits: the target's first choices do not decide alone: it is sampled from, or logits are
+            processed.
         recorder: its statistics.
     """
 
@@ -32,6 +34,7 @@ class Generation:
     output: Output
     logits: LogitsProcessing
     generator: torch.Generator
+    needs_all_logits: bool
     recorder: GenerationRecorder = attrs.field(factory=GenerationRecorder)
 
     @classmethod
@@ -43,12 +46,12 @@ class Generation:
         """
         prompt_ids, limit = fit(request, target, config)
         sampling = request.sampling or config.sampling
+        processors = logits_processors(sampling, request.logits_processor)
         return cls(
             request,
             prompt_ids,
             Output(request, limit, target.tokenizer, frozenset() if request.ignore_eos else target.stop_ids),
-            LogitsProcessing(
-                logits_processors(sampling, request.logits_processor), prompt_ids, len(prompt_ids) + limit
-            ),
+            LogitsProcessing(processors, prompt_ids, len(prompt_ids) + limit),
             torch.Generator(device=target.device).manual_seed(sampling.seed),
+            needs_all_logits=bool(processors) or sampling.temperature > 0,
         )

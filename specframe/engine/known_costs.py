@@ -137,7 +137,7 @@ def setup_of(config: RunConfig, target: Target, drafter: Drafter, options: Any) 
         size=f"L={layers}, H={target.hidden_size}, V={target.vocab_size}",
         dtype=str(target.dtype).removeprefix("torch."),
         device=target.device.type,
-        forward=target.forward_name,
+        forward=target.forward_name + (f", {target.head_name} head" if target.head_name != "full" else ""),
         drafter=config.drafter,
         draft=f"{shape}; {chosen}" if chosen else shape,
         gather=config.gather,

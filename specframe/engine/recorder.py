@@ -12,6 +12,7 @@ from torch import Tensor
 
 from specframe.config import AUTOREGRESSIVE, RunConfig
 from specframe.contracts.clock import Phase, PhaseClock
+from specframe.contracts.kinds import TargetHeadName
 from specframe.contracts.report import (
     VERSION,
     DraftKind,
@@ -106,6 +107,7 @@ class GenerationRecorder:
         model: str,
         prompt_tokens: int,
         drafting: Drafting,
+        target_head: TargetHeadName = "full",
         lossy: bool = False,
     ) -> GenerationReport:
         """Return the report of a finished generation; a few host reads."""
@@ -157,6 +159,7 @@ class GenerationRecorder:
             costs=drafting.figures.costs,
             cost_error=drafting.figures.cost_error,
             fallback=self.fallback,
+            target_head=target_head,
             peak_rss_bytes=peak_rss_bytes(),
             specframe_version=VERSION,
         )

@@ -10,13 +10,16 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
-from specframe.contracts.kinds import ForwardName
+from specframe.contracts.kinds import ForwardName, TargetHeadName
+from specframe.contracts.target_logits import AllLogits, HeadOutput
 from specframe.contracts.tree import DraftTree
+from specframe.errors import UsageError
 from specframe.model.forward import append
 from specframe.model.language_model import LanguageModel
 from specframe.model.loading import LoadedModel
 from specframe.model.request_lock import RequestLock
 from specframe.model.stored import StoredModel
+from specframe.model.target_head import ScreenedTargetHead
 from specframe.ops.cpu import why_slow
 from specframe.ops.row_maxima import row_topk
 
@@ -47,24 +50,41 @@ class Prefill:
 
 @attrs.frozen(slots=True, eq=False)
 class TreePass:
-    """What the target says about a draft tree: logits [N, V] and features [N, F]."""
+    """What the target says about a draft tree: what its LM head does of N nodes, and features [N, F]."""
 
-    logits: Tensor
+    output: HeadOutput
     features: Tensor
+
+    @property
+    def logits(self) -> Tensor:
+        """After each node [N, V]."""
+        return self.output.logits
 
 
 class Target(LanguageModel):
     """The model whose output counts.
 
-    Arguments and errors are those of ``LanguageModel``.
+    Arguments and errors are those of ``LanguageModel``, and:
+
+    Args:
+        head: how first choices are found; ``auto`` is ``full``, the product with all rows.
+
+    Raises:
+        UsageError: ``exact-screen`` is asked for on another device than a CPU.
 
     Attributes:
+        head_name: how first choices are found.
         stop_ids: ids that end a generation: EOS, and the end of a turn where the chat template has one.
         request_lock: keeps requests from running into each other, those of several engines included.
         begun: how often ``begin`` was called; what the KV cache held before is gone.
     """
 
-    def __init__(self, loaded: LoadedModel | StoredModel, forward: ForwardName = "auto") -> None:
+    def __init__(
+        self,
+        loaded: LoadedModel | StoredModel,
+        forward: ForwardName = "auto",
+        head: TargetHeadName = "auto",
+    ) -> None:
         # First, since for a large vocabulary this takes memory that the weights then get.
         self.tokenizer_fingerprint = tokenizer_fingerprint(loaded.tokenizer)
         super().__init__(loaded, forward)
@@ -77,6 +97,16 @@ class Target(LanguageModel):
         self.begun = 0
         if self.forward_name != "transformers" and self.output_head.product is None:
             self.output_head = self.output_head.packed()
+        self.head_name: TargetHeadName = "full" if head == "auto" else head
+        self._screened: ScreenedTargetHead | None = None
+        if self.head_name == "exact-screen":
+            if self.device.type != "cpu":
+                raise UsageError(
+                    f"target head 'exact-screen' runs on CPUs, and the model is on {self.device}; allowed: "
+                    "full"
+                )
+            with torch.inference_mode():
+                self._screened = ScreenedTargetHead(self.output_head)
 
     @property
     def required_ids(self) -> Tensor:
@@ -117,13 +147,20 @@ class Target(LanguageModel):
         return Prefill(self.output_head.logits(hidden[-1:]), features, topk_ids)
 
     @torch.inference_mode()
-    def tree_pass(self, tree: DraftTree) -> TreePass:
-        """Run one forward over all N nodes; every node attends to the context and its ancestors."""
+    def tree_pass(self, tree: DraftTree, *, whole: bool = False) -> TreePass:
+        """Run one forward over all N nodes; every node attends to the context and its ancestors.
+
+        Args:
+            tree: N nodes.
+            whole: all logits will be needed, so that nothing is screened before.
+        """
         positions = self.forward.committed + tree.depths
         hidden, features = self.forward.run(
             tree.token_ids, positions, tree.ancestor_mask(), self._feature_layers
         )
-        return TreePass(self.output_head.logits(hidden), features)
+        if self._screened is None or whole:
+            return TreePass(AllLogits(self.output_head.logits(hidden)), features)
+        return TreePass(self._screened.look(hidden), features)
 
     def commit(self, path: tuple[int, ...]) -> None:
         """Keep the KV entries of the accepted path of the last tree pass, root included."""

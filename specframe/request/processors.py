@@ -8,7 +8,7 @@ from transformers import LogitsProcessorList, TopPLogitsWarper
 from transformers.generation import logits_process
 
 from specframe.contracts.sampling import SamplingParams
-from specframe.contracts.target_logits import TargetLogits
+from specframe.contracts.target_logits import HeadOutput, TargetLogits
 from specframe.contracts.tree import DraftTree
 
 # Processors that look at the scores alone. Every other one is given the token ids before each node.
@@ -53,7 +53,7 @@ class LogitsProcessing:
             self._ids[self._length : end] = torch.tensor(emitted)
             self._length = end
 
-    def after(self, tree: DraftTree, raw: Tensor) -> TargetLogits:
+    def after(self, tree: DraftTree, raw: Tensor | HeadOutput) -> TargetLogits:
         """Return the target's logits [N, V] after a tree whose root is the last emitted token."""
         context = None if self._ids is None else self._ids[: self._length]
         return TargetLogits(raw, tree, self._processors, context)

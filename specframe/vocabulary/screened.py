@@ -42,7 +42,7 @@ class ScreenedHead(GatherBackend):
 
     def topk(self, hidden: Tensor, k: int) -> tuple[Tensor, Tensor]:
         """Return log-probabilities [N, k] float32 and token ids [N, k] int64 of the k best."""
-        return self._head.candidate_topk(hidden, k, self.candidates(hidden))
+        return self._head.candidate_topk(hidden, k, self.candidates(hidden, k))
 
     def logits(self, hidden: Tensor) -> Tensor:
         """Return the logits of whatever any of the states drafts from [N, columns] float32; a host read.
@@ -79,14 +79,14 @@ class ScreenedHead(GatherBackend):
         """Rows of the LM head that the columns of the last ``logits`` are [columns] int64."""
         return self._columns
 
-    def candidates(self, hidden: Tensor) -> Candidates:
-        """Return the candidates of each state [N, H], and note them.
+    def candidates(self, hidden: Tensor, k: int | None = None) -> Candidates:
+        """Return the candidates of each state [N, H], of which the k best are drafted, and note them.
 
         Raises:
             ComponentError: they are no rows [N, C] int64.
         """
         with blaming("vocabulary"):
-            found = self._screen.screen(hidden)
+            found = self._screen.screen(hidden) if k is None else self._screen.screen_topk(hidden, k)
         rows = getattr(found, "rows", None)
         shape = (len(hidden), self._screen.width)
         if not isinstance(rows, Tensor) or rows.shape != shape or rows.dtype != torch.int64:

@@ -85,7 +85,10 @@ class TorchGather(GatherBackend):
         rows = candidates.rows
         if self._active.capacity:
             rows = rows.masked_fill(self._active.slot_of[rows.clamp(min=0)] >= 0, -1)
-        logits = self._head.candidate_logits(hidden, rows)
+        if candidates.logits is None:
+            logits = self._head.candidate_logits(hidden, rows)
+        else:
+            logits = candidates.logits.masked_fill(rows < 0, -torch.inf)
         if self._active.capacity:
             own = self._logits(hidden)
             slots = self._active.token_of[: own.shape[1]].long()

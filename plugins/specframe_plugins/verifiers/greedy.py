@@ -8,7 +8,6 @@ from torch import Generator
 from specframe.contracts.protocols import Verifier
 from specframe.contracts.target_logits import TargetLogits, not_finite
 from specframe.contracts.tree import DraftTree, Verdict
-from specframe.ops.row_maxima import row_max
 from specframe.registry.components import Component, Setting
 from specframe_plugins.verifiers.acceptance.tree_walk import TreeOnHost, walk
 
@@ -31,7 +30,7 @@ class GreedyVerifier(Verifier):
         """
         if target.processed_at_all:
             return walk(TreeOnHost(tree), lambda node: self._best(tree, target, node))
-        values, best = row_max(target.raw)
+        values, best = target.best()
         # A NaN anywhere in a row is the row's maximum, so N values stand for all N x V of them.
         columns = torch.stack([tree.token_ids, tree.parents, best, values.isfinite().long()])
         token_ids, parents, chosen, finite = columns.tolist()

@@ -56,6 +56,7 @@ KEYS = [
     "costs",
     "cost_error",
     "fallback",
+    "target_head",
     "peak_rss_bytes",
     "specframe_version",
 ]

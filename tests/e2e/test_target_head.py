@@ -1,0 +1,49 @@
+"""A target head by exact screen changes no token."""
+
+from __future__ import annotations
+
+import attrs
+import pytest
+import torch
+from tiny_engines import endless_target
+from tiny_models import MODEL_TYPES
+
+from specframe.config import AUTOREGRESSIVE, RunConfig
+from specframe.engine.assembly import build_engine
+from specframe.errors import UsageError
+from specframe.model.target import Target
+
+pytestmark = pytest.mark.numbers
+
+PROMPT = torch.tensor([5, 17, 42, 8, 33, 12, 70, 64, 21, 9, 11])
+
+
+def screened(target: Target) -> Target:
+    other = Target(target._loaded, head="exact-screen")
+    other.stop_ids = target.stop_ids
+    return other
+
+
+@pytest.mark.parametrize("model_type", MODEL_TYPES)
+def test_greedy_output_is_that_of_the_full_product(model_type: str) -> None:
+    target = endless_target(model_type)
+    config = RunConfig(strategy="nanospec", drafter="lookup", dtype="float32", costs="off")
+    expected = build_engine(config, target=target).generate(PROMPT, 60)
+    found = build_engine(config, target=screened(target)).generate(PROMPT, 60)
+    assert found.token_ids == expected.token_ids
+    assert (expected.target_head, found.target_head) == ("full", "exact-screen")
+
+
+@pytest.mark.parametrize("settings", [{"temperature": 0.7}, {"repetition_penalty": 1.3}])
+def test_where_all_logits_count_they_are_all_computed(settings: dict[str, float]) -> None:
+    target = endless_target()
+    config = RunConfig.of({"strategy": AUTOREGRESSIVE, "dtype": "float32", **settings})
+    expected = build_engine(config, target=target).generate(PROMPT, 30)
+    found = build_engine(config, target=screened(target)).generate(PROMPT, 30)
+    assert found.token_ids == expected.token_ids
+    assert found.target_head == "full"
+
+
+def test_an_unknown_head_is_refused_in_one_line() -> None:
+    with pytest.raises(UsageError, match=r"target head 'exact'.*exact-screen"):
+        attrs.evolve(RunConfig(), target_head="exact")
