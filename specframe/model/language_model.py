@@ -67,7 +67,7 @@ class LanguageModel:
         """The transformers model; one that was left on disk is loaded now, and stays in memory."""
         loaded = self._loaded
         model = loaded.model if isinstance(loaded, LoadedModel) else loaded.load()
-        model.eval().requires_grad_(False)
+        model.eval()
         return model
 
     @property

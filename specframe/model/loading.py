@@ -395,7 +395,7 @@ def _load(
     missing = sorted(info["missing_keys"])
     if missing:
         raise CheckpointError(f"model {name!r} is incomplete: its checkpoint has no {missing[0]}")
-    return LoadedModel(model.to(device).eval(), tokenizer, name)
+    return LoadedModel(model.to(device).eval().requires_grad_(False), tokenizer, name)
 
 
 def _converted_demo(demo: DemoModel) -> Path:
