@@ -90,6 +90,22 @@ class LanguageModel:
         """How many tokens a sequence may have, prompt and output together."""
         return int(getattr(self.config, "max_position_embeddings", None) or 2**31)
 
+    @cached_property
+    def long_from(self) -> int | None:
+        """How many tokens a sequence has at most before all of its rotations become others (longrope).
+
+        None for models whose rotations depend on the position alone.
+        """
+        declared = getattr(self.config, "rope_parameters", None) or {}
+        kinds = [declared, *(value for value in declared.values() if isinstance(value, dict))]
+        limits = [
+            kind.get("original_max_position_embeddings")
+            or getattr(self.config, "original_max_position_embeddings", None)
+            for kind in kinds
+            if kind.get("rope_type") == "longrope"
+        ]
+        return min((int(limit) for limit in limits if limit), default=None)
+
 
 @attrs.frozen(slots=True, kw_only=True, eq=False)
 class _Running:

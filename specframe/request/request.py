@@ -170,4 +170,10 @@ def fit(request: Request, target: Target, config: RunConfig) -> tuple[Tensor, in
             f"{prompt} prompt tokens and {limit} new ones exceed the {positions} positions of {target.name}; "
             f"allowed: max_new_tokens of at most {positions - prompt}"
         )
+    if target.long_from is not None and prompt <= target.long_from < prompt + limit - 1:
+        raise UsageError(
+            f"{prompt} prompt tokens and {limit} new ones go past {target.long_from} tokens, from which on "
+            f"{target.name} rotates all positions differently (longrope); allowed: max_new_tokens of at most "
+            f"{target.long_from + 1 - prompt}, or a prompt of more than {target.long_from} tokens"
+        )
     return prompt_ids.to(target.device), limit
