@@ -29,12 +29,12 @@ _log = logging.getLogger(__name__)
 
 @attrs.frozen(slots=True, eq=False)
 class Answer:
-    """What a model says after every token of the text.
+    """What a model says after the tokens of a text.
 
     Attributes:
-        ids: the text [n] int64.
+        ids: the text [T] int64.
         columns: the tokens whose logits are kept [C] int64.
-        logits: their logits [n, C] float32.
+        logits: their logits after the last n tokens [n, C] float32.
     """
 
     ids: Tensor
@@ -43,13 +43,19 @@ class Answer:
 
     @classmethod
     @torch.inference_mode()
-    def of(cls, model: PreTrainedModel, ids: Tensor, name: str) -> Answer:
+    def of(cls, model: PreTrainedModel, ids: Tensor, name: str, last: int | None = None) -> Answer:
         """Ask a model.
+
+        Args:
+            model: the model.
+            ids: the text [T] int64.
+            name: how users call the model.
+            last: how many of the last tokens count; None for all.
 
         Raises:
             SpecframeError: a logit is not finite.
         """
-        logits = model(input_ids=ids[None]).logits[0].float()
+        logits = model(input_ids=ids[None]).logits[0, -(last or len(ids)) :].float()
         if not torch.isfinite(logits).all():
             raise SpecframeError(f"{name} returns logits that are not finite in {model.dtype}")
         return cls(ids, torch.arange(logits.shape[1], device=ids.device), logits)
