@@ -142,6 +142,11 @@ class Record:
 
 
 def text_ids(tokenizer: PreTrainedTokenizerBase, vocab_size: int, device: torch.device) -> Tensor:
-    """Return the text as ids [n]; one that is too short is filled up with the first ids."""
-    ids = tokenizer(_TEXT, add_special_tokens=False)["input_ids"]
+    """Return the text as ids [n], most of them different; the first ids where the tokenizer knows few words.
+
+    Attention to equal tokens would not show what it attends to.
+    """
+    ids = tokenizer(_TEXT, add_special_tokens=False)["input_ids"][:_TOKENS]
+    if len(set(ids)) <= _TOKENS // 2:
+        ids = range(1, _TOKENS + 1)
     return torch.tensor([*ids, *range(1, _TOKENS + 1)][:_TOKENS], device=device) % vocab_size
