@@ -54,11 +54,16 @@ class Configuration:
 CONFIGURATIONS = (
     Configuration("no drafting", drafts=False),
     Configuration("full vocabulary", drafts=True),
-    Configuration("nanospec", drafts=True, settings={"strategy": "nanospec"}),
+    Configuration("nanospec auto", drafts=True, settings={"strategy": "nanospec"}),
+    Configuration("nanospec", drafts=True, settings={"strategy": "nanospec", "drafts": "always"}),
     Configuration(
-        "nanospec per request", drafts=True, settings={"strategy": "nanospec", "sets": "per_request"}
+        "nanospec per request",
+        drafts=True,
+        settings={"strategy": "nanospec", "drafts": "always", "sets": "per_request"},
     ),
-    Configuration("static 8192", drafts=True, settings={"strategy": "static", "size": "8192"}),
+    Configuration(
+        "static 8192", drafts=True, settings={"strategy": "static", "drafts": "always", "size": "8192"}
+    ),
 )
 
 
@@ -75,6 +80,11 @@ class Measurement:
         tau: tokens per target pass and request; 1 without drafting.
         head_ms: of the choice of drafted tokens per step of a chain; None without drafting.
         active: tokens that were active at the last step, per request; None without the plugin.
+        learning_ms: what the plugin took on the host per step, the head aside; None without it.
+        learning_share: the part of all seconds that this is.
+        memory_mib: of the active sets and the buffers of their gather backends; None without the plugin.
+        undrafted: share of steps that drafted nothing because drafts do not pay; None where that is not
+            decided.
         texts: ids of every request, to compare.
     """
 
@@ -86,6 +96,10 @@ class Measurement:
     tau: float
     head_ms: float | None
     active: float | None
+    learning_ms: float | None
+    learning_share: float | None
+    memory_mib: float | None
+    undrafted: float | None
     texts: list[list[int]]
 
 
@@ -116,15 +130,17 @@ def serve(connection: Connection, configuration: Configuration, arguments: argpa
     sampling = SamplingParams(temperature=0, max_tokens=arguments.tokens, ignore_eos=True)
     if configuration.drafts:
         llm.collective_rpc(_time_head)
+    chats = llm.get_tokenizer().chat_template is not None  # a base model has none
     connection.send("loaded")
     while (asked := connection.recv()) is not None:
-        chats = [[{"role": "user", "content": prompt}] for prompt in asked]
-        before, start = _counters(), time.perf_counter()
-        answers = llm.chat(chats, sampling, use_tqdm=False)
+        ask = llm.chat if chats else llm.generate
+        prompts = [[{"role": "user", "content": prompt}] for prompt in asked] if chats else asked
+        before, start = _counters(llm), time.perf_counter()
+        answers = ask(prompts, sampling, use_tqdm=False)
         seconds = time.perf_counter() - start
         gained = {
             name: value - before.get(name, 0) if name.endswith("_total") else value
-            for name, value in _counters().items()
+            for name, value in _counters(llm).items()
         }
         connection.send((seconds, [list(answer.outputs[0].token_ids) for answer in answers], gained))
 
@@ -147,11 +163,26 @@ def _time_head(worker: Any) -> None:
     drafter._greedy_sample = timed
 
 
-def _counters() -> dict[str, float]:
+def _learning(worker: Any) -> dict[str, float]:
+    """Return what a worker of model runner V1 took for learning, and the memory of its active sets."""
+    from specframe_vllm.hooks.v1 import drafting_of
+
+    drafting = drafting_of(worker.model_runner)
+    if drafting is None:
+        return {}
+    use = drafting.sets.memory()
+    return {
+        "learning_seconds_total": drafting.seconds,
+        "learning_steps_total": drafting.steps,
+        "memory_bytes": use.packed_bytes + use.store_bytes,
+    }
+
+
+def _counters(llm: Any) -> dict[str, float]:
     """Return what vLLM, the plugin and `_time_head` count, by name; the engine is in this process."""
     from prometheus_client import REGISTRY
 
-    found = dict(_head)
+    found = dict(_head) | llm.collective_rpc(_learning)[0]
     for family in REGISTRY.collect():
         for sample in family.samples:
             if sample.name.startswith(
@@ -183,12 +214,14 @@ def measure(arguments: argparse.Namespace) -> Iterator[Measurement]:
         running.append((configuration, here, process))
         here.recv()
         _ask(here, PROMPTS[:1])
-    for number in range(arguments.rounds):
+    for number in range(-arguments.warm_up, arguments.rounds):
         for batch in arguments.batches:
             prompts = [PROMPTS[(number + index) % len(PROMPTS)] for index in range(batch)]
             turn = number % len(running)
             for configuration, here, _ in [*running[turn:], *running[:turn]]:
-                yield _measured(configuration.name, batch, number, _ask(here, prompts))
+                row = _measured(configuration.name, batch, number, _ask(here, prompts))
+                if number >= 0:
+                    yield row
     for _, here, process in running:
         here.send(None)
         process.join()
@@ -204,6 +237,8 @@ def _measured(name: str, batch: int, number: int, answer: Any) -> Measurement:
     passes = gained.get("vllm:spec_decode_num_drafts_total", 0.0)
     accepted = gained.get("vllm:spec_decode_num_accepted_tokens_total", 0.0)
     calls = gained.get("head_calls_total", 0.0)
+    steps, learning = gained.get("learning_steps_total", 0.0), gained.get("learning_seconds_total", 0.0)
+    decided = gained.get("specframe_steps_total", 0.0)
     return Measurement(
         configuration=name,
         batch=batch,
@@ -213,6 +248,10 @@ def _measured(name: str, batch: int, number: int, answer: Any) -> Measurement:
         tau=1 + accepted / passes if passes else 1.0,
         head_ms=1e3 * gained["head_seconds_total"] / calls if calls else None,
         active=gained.get("specframe_active_tokens"),
+        learning_ms=1e3 * learning / steps if steps else None,
+        learning_share=learning / seconds if steps else None,
+        memory_mib=gained["memory_bytes"] / 2**20 if steps else None,
+        undrafted=gained["specframe_undrafted_steps_total"] / decided if decided else None,
         texts=texts,
     )
 
@@ -220,16 +259,23 @@ def _measured(name: str, batch: int, number: int, answer: Any) -> Measurement:
 def table(rows: Sequence[Measurement]) -> str:
     """Return medians over the rounds as a Markdown table, and how many texts are those without drafting."""
     lines = [
-        "| requests at once | configuration | tau | active rows | head per call | tokens/s | equal texts |",
-        "|---|---|---|---|---|---|---|",
+        "| requests at once | configuration | tau | active rows | head per call | learning per step | of all "
+        "time | memory | undrafted steps | tokens/s | / no drafting | equal texts |",
+        f"|{'---|' * 12}",
     ]
-    plain = {(row.batch, row.round): row.texts for row in rows if row.configuration == CONFIGURATIONS[0].name}
+    plain = {(row.batch, row.round): row for row in rows if row.configuration == CONFIGURATIONS[0].name}
     for batch, name in dict.fromkeys((row.batch, row.configuration) for row in sorted(rows, key=_order)):
         found = [row for row in rows if (row.batch, row.configuration) == (batch, name)]
         pairs = [
             (text, other)
             for row in found
-            for text, other in zip(row.texts, plain.get((row.batch, row.round), []), strict=False)
+            if (row.batch, row.round) in plain
+            for text, other in zip(row.texts, plain[row.batch, row.round].texts, strict=True)
+        ]
+        ratios = [
+            plain[row.batch, row.round].seconds / row.seconds
+            for row in found
+            if (row.batch, row.round) in plain
         ]
         cells = (
             str(batch),
@@ -237,7 +283,12 @@ def table(rows: Sequence[Measurement]) -> str:
             f"{statistics.median(row.tau for row in found):.2f}",
             _median([row.active for row in found], "{:,.0f}"),
             _median([row.head_ms for row in found], "{:.2f} ms"),
+            _median([row.learning_ms for row in found], "{:.2f} ms"),
+            _median([row.learning_share for row in found], "{:.1%}"),
+            _median([row.memory_mib for row in found], "{:.1f} MiB"),
+            _median([row.undrafted for row in found], "{:.0%}"),
             f"{statistics.median(row.tokens / row.seconds for row in found):.1f}",
+            _median(ratios, "{:.2f}"),
             f"{sum(text == other for text, other in pairs)} of {len(pairs)}" if pairs else "",
         )
         lines.append(f"| {' | '.join(cells)} |")
@@ -263,6 +314,7 @@ def main() -> None:
     parser.add_argument("--chain", type=int, default=3, help="drafted tokens per step")
     parser.add_argument("--batches", type=int, nargs="+", default=[1, 4, 16, 32], help="requests at once")
     parser.add_argument("--rounds", type=int, default=3, help="of every batch size")
+    parser.add_argument("--warm-up", type=int, default=1, help="rounds before those that count")
     parser.add_argument("--tokens", type=int, default=64, help="to emit per request")
     parser.add_argument("--dtype", default="float32", help="of the model")
     parser.add_argument("--max-model-len", type=int, default=512, help="positions per request")

@@ -52,9 +52,7 @@ class ActiveHead:
             values, tokens = (torch.cat(part) for part in zip(*parts, strict=True))
             tokens = best_of_ranks(values, tokens, self._rows.ranks)
         else:
-            tokens = torch.cat([store.head.topk(hidden[rows], 1)[1][:, 0] for rows, store in groups])
-            # An active set without a token has no best one; whatever is drafted then is rejected.
-            tokens = tokens.clamp(min=0)
+            tokens = torch.cat([self._best(store, hidden[rows]) for rows, store in groups])
         self.seconds += time.perf_counter() - start
         self.calls += 1
         return tokens
@@ -73,6 +71,12 @@ class ActiveHead:
         self.seconds += time.perf_counter() - start
         self.calls += 1
         return logits
+
+    def _best(self, store: VocabularyStore, hidden: Tensor) -> Tensor:
+        """Return the best active token of each hidden state [N]; without an active token anything will do."""
+        if hidden.is_cpu:  # log-probabilities, which nobody asks for, would be a quarter of the call
+            return self._best_here(store, hidden)[1]
+        return store.head.topk(hidden, 1)[1][:, 0].clamp(min=0)
 
     def _best_here(self, store: VocabularyStore, hidden: Tensor) -> tuple[Tensor, Tensor]:
         """Return the largest logit among the active tokens of this rank [N], and whose it is [N]."""

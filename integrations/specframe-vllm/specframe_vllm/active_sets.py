@@ -6,6 +6,8 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 
+import torch
+
 from specframe.errors import UsageError
 from specframe.vocabulary.memory import MemoryUse, measure
 from specframe.vocabulary.store import VocabularyStore
@@ -48,6 +50,18 @@ class ActiveSets(ABC):
     def memory(self) -> MemoryUse:
         """Return what they take."""
         return measure(self.stores)
+
+    def buffer_bytes(self, requests: int) -> int:
+        """Return what buffers will take that gather backends make when a batch size first comes up.
+
+        They grow with the number of rows, so one row says it. The first set may see every number of rows up
+        to ``requests``, the others see those of one request.
+        """
+        head, before = self.stores[0].output_head, self.memory().packed_bytes
+        one = torch.zeros(1, head.hidden_size, dtype=head.dtype, device=head.device)
+        self.stores[0].head.topk(one, 1)
+        each = self.memory().packed_bytes - before
+        return each * (requests * (requests + 1) // 2 + len(self.stores) - 1)
 
 
 class SharedSet(ActiveSets):

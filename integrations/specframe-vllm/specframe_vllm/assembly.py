@@ -19,7 +19,7 @@ from specframe.registry.choice import check_supported, resolve_gather
 from specframe.registry.components import BuildContext, NoOptions, Setting
 from specframe.registry.manager import build_registry, create_plugin_manager
 from specframe.vocabulary.store import VocabularyStore
-from specframe_vllm import metrics
+from specframe_vllm import metrics, preflight
 from specframe_vllm.active_head import ActiveHead
 from specframe_vllm.active_sets import ActiveSets, SetPerRequest, SharedSet
 from specframe_vllm.draft_rows import DraftRows
@@ -46,19 +46,13 @@ def assemble(config: VllmConfig, draft_model: nn.Module, device: torch.device) -
         UsageError: a setting is wrong, or does not go with the engine.
     """
     values = asked_values(config.additional_config)
-    if values is None:
+    if values is None or not preflight.drafts_with_a_head(config):
         return None
     registry = build_registry(create_plugin_manager())
     asked = Asked.of(values, registry)
-    speculative = config.speculative_config
-    if getattr(speculative, "use_heterogeneous_vocab", False):
-        raise UsageError(
-            "the draft model has other token ids than the target; allowed: one vocabulary for both"
-        )
+    preflight.refuse_what_changes_rows(config)
     vocab_size = int(config.model_config.get_vocab_size())
     rows = DraftRows.of(draft_model, vocab_size)
-    if config.lora_config is not None:
-        raise UsageError("LoRA adapters may change the rows that were gathered; allowed: without LoRA")
     target = VllmTarget(config.model_config, device, rows.head)
     setting = Setting(
         device=device,
@@ -70,7 +64,8 @@ def assemble(config: VllmConfig, draft_model: nn.Module, device: torch.device) -
     )
     run = RunConfig(strategy=asked.settings.strategy, gather=asked.settings.gather)
     gather = registry.get("gather", resolve_gather(run, registry, setting).gather)
-    component = registry.get("vocabulary", asked.settings.strategy)
+    registration = registry.registration("vocabulary", asked.settings.strategy)
+    component = registration.component
     check_supported({"vocabulary": (component, asked.options), "gather": (gather, NoOptions())}, setting)
     context = BuildContext(target=cast(Target, target), required_ids=target.required_ids, data=registry.data)
 
@@ -89,13 +84,34 @@ def assemble(config: VllmConfig, draft_model: nn.Module, device: torch.device) -
         _log.info("specframe: strategy %r prunes nothing; vLLM drafts as it does without", component.name)
         return None
     sets = _sets(asked, strategy, make_backend, rows, context, config)
+    # Ranks compare logits, which are made anew each time.
+    buffers = sets.buffer_bytes(config.scheduler_config.max_num_seqs) if rows.ranks == 1 else 0
+    _check_memory(sets, buffers, asked.settings.memory)
     strategies: Strategies = StrategyPerRequest(make_strategy)
     if strategy.takes_batches:
         strategies = BatchedStrategy(strategy)
     file = _figure_file(config) if get_tensor_model_parallel_rank() == 0 else None
-    drafting = ActiveDrafting(ActiveHead(rows, sets), sets, strategies, strategy, device, file)
-    _say(drafting, asked, strategy, gather.name, rows, speculative)
+    name = f"strategy {component.name!r} of {registration.distribution}"
+    window = strategy.prompt_window
+    if device.type == "cpu" and "prompt_window" not in values:
+        # An LM head over many positions takes longer there than what it finds spares; the last has been
+        # through it anyway.
+        window = min(window, 1)
+    head = ActiveHead(rows, sets)
+    drafting = ActiveDrafting(head, sets, strategies, strategy, name, device, window, file)
+    _say(drafting, asked, strategy, gather.name, rows, config.speculative_config, buffers)
     return drafting
+
+
+def _check_memory(sets: ActiveSets, buffers: int, limit: float) -> None:
+    """Raise a ``UsageError`` where active sets take too much only together with their buffers."""
+    use = sets.memory()
+    taken = use.packed_bytes + use.store_bytes + buffers
+    if taken > limit * 2**30:
+        raise UsageError(
+            f"active sets and buffers for every batch size take {taken / 2**30:.2f} GiB; allowed: "
+            f"{limit:.2f} GiB, set by memory; lower max_num_seqs or capacity"
+        )
 
 
 def _figure_file(config: VllmConfig) -> metrics.FigureFile | None:
@@ -146,13 +162,15 @@ def _say(
     gather: str,
     rows: DraftRows,
     speculative: Any,
+    buffers: int,
 ) -> None:
     """Write what runs to the log."""
     use = drafting.sets.memory()
     sets = "one active set" if asked.settings.sets == "shared" else f"{len(drafting.sets.stores)} active sets"
     _log.info(
         "specframe: drafts of %s go over strategy %r: %s of %d slots for %d rows%s, %d of the target's top "
-        "ids per node, gather backend %r; %.1f MiB of rows, %.1f MiB of books, LM head %.1f MiB",
+        "ids per node, gather backend %r; %.1f MiB of rows, %.1f MiB of books, %.1f MiB of buffers once all "
+        "batch sizes came up, LM head %.1f MiB",
         speculative.method,
         asked.settings.strategy,
         sets,
@@ -163,6 +181,7 @@ def _say(
         gather,
         use.packed_bytes / 2**20,
         use.store_bytes / 2**20,
+        buffers / 2**20,
         use.head_bytes / 2**20,
     )
     if not strategy.takes_batches and drafting.sets.stores[0].stays_on_device:

@@ -8,8 +8,8 @@ from collections.abc import Iterable
 
 import attrs
 
-# What the tests run with, and what was read in the sources of the release after it.
-TESTED = "0.32"
+# What the tests run with. What others lack is found when they load the plugin.
+TESTED = "0.32.0"
 
 
 @attrs.frozen(slots=True)
@@ -28,6 +28,11 @@ class HookPoint:
     method: str
     parameters: tuple[str, ...]
 
+    @property
+    def name(self) -> str:
+        """Class and method."""
+        return f"{self.owner}.{self.method}"
+
     def find(self) -> type:
         """Return the class.
 
@@ -40,12 +45,15 @@ class HookPoint:
             raise LookupError(f"{self.module}.{self.owner}") from None
         method = vars(owner).get(self.method)
         if method is None:
-            raise LookupError(f"{self.owner}.{self.method}")
+            raise LookupError(self.name)
         found = tuple(inspect.signature(method).parameters)[1:]
         if found[: len(self.parameters)] != self.parameters:
-            raise LookupError(f"{self.owner}.{self.method}({', '.join(self.parameters)})")
+            raise LookupError(f"{self.name}({', '.join(self.parameters)})")
         return owner
 
+
+# Where it is missing, settings are checked later, when the draft model is loaded.
+CONFIGURE = HookPoint("vllm.engine.arg_utils", "EngineArgs", "create_engine_config", ())
 
 _PROPOSER = "vllm.v1.spec_decode.llm_base_proposer"
 _V1 = "vllm.v1.worker.gpu_model_runner"
@@ -81,6 +89,14 @@ REJECT_V2 = HookPoint(
     f"{_V2}.spec_decode.rejection_sampler", "RejectionSampler", "__call__", ("logits", "input_batch")
 )
 MODEL_RUNNER_V2 = (LOAD_V2, FINISH_V2, SAMPLE_V2, SAMPLER_V2, REJECT_V2)
+
+_SCHEDULER = "vllm.v1.core.sched.scheduler"
+
+SCHEDULER = HookPoint(_SCHEDULER, "Scheduler", "__init__", ("vllm_config",))
+SCHEDULER_OUTPUT = HookPoint(
+    _SCHEDULER, "Scheduler", "update_from_output", ("scheduler_output", "model_runner_output")
+)
+SCHEDULING = (SCHEDULER, SCHEDULER_OUTPUT)
 
 
 def missing(points: Iterable[HookPoint]) -> list[str]:

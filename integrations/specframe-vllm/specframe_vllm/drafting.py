@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import partial
 from typing import TypeVar
 
 import torch
 from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
 from vllm.logger import init_logger
 
 from specframe.contracts.protocols import VocabularyBuilder
@@ -18,9 +21,13 @@ from specframe_vllm.active_head import ActiveHead
 from specframe_vllm.active_sets import ActiveSets, SharedSet
 from specframe_vllm.figures import FigureCounter, Figures
 from specframe_vllm.metrics import FigureFile, Written
+from specframe_vllm.staging import to_device
 from specframe_vllm.strategies import ReadPrompt, Strategies, TargetPasses
 
 _log = init_logger("vllm.specframe")
+
+# Of so many undrafted steps is known what they emitted when drafting goes on.
+_UNDRAFTED_STEPS = 1024
 
 Result = TypeVar("Result")
 
@@ -33,13 +40,13 @@ class ActiveDrafting:
         sets: which active sets there are.
         strategies: say what becomes active.
         strategy: one of theirs; its demands are those of all.
+        name: what the log calls the strategy.
         device: where it runs.
+        prompt_window: for how many of the last prompt positions it wants to see the target's top ids.
         file: takes the figures; None where another rank reports.
 
     Attributes:
-        harvest_topk: how many of the target's top ids per node it wants to see; 0 for none.
-        prompt_window: for how many of the last prompt positions.
-        seconds: that learning took on the host.
+        seconds: that learning took on the host, and looking at what it learns from.
         steps: how many steps it learnt from.
         failure: what the strategy raised, after which it is asked no more; None while all is well.
     """
@@ -50,16 +57,21 @@ class ActiveDrafting:
         sets: ActiveSets,
         strategies: Strategies,
         strategy: VocabularyBuilder,
+        name: str,
         device: torch.device,
+        prompt_window: int,
         file: FigureFile | None,
     ) -> None:
         self.head, self.sets, self._strategies = head, sets, strategies
         self._shared = isinstance(sets, SharedSet)
         # Where every slot is pinned nothing that a strategy says changes anything.
         self._learns = not sets.stores[0].active.fixed
-        self.harvest_topk = strategy.harvest_topk if self._learns else 0
-        self.prompt_window = strategy.prompt_window if self.harvest_topk else 0
-        self._device = device
+        self._harvest_topk = strategy.harvest_topk if self._learns else 0
+        self._prompt_window = prompt_window if self._harvest_topk else 0
+        # A strategy that keeps nothing of a request can be told later, and of several steps at once.
+        self._can_wait, self._waits = strategy.takes_batches, False
+        self._undrafted: deque[tuple[list[str], Tensor]] = deque(maxlen=_UNDRAFTED_STEPS)
+        self._name, self._device = name, device
         self._counter = FigureCounter(device, head.ranks)
         self._file, self._written = file, Figures()
         self._begun: set[str] = set()
@@ -70,6 +82,34 @@ class ActiveDrafting:
     def figures(self) -> Figures | None:
         """What was counted; None where the device has not brought it to the host yet."""
         return self._counter.latest()
+
+    @property
+    def running(self) -> int:
+        """How many requests have begun and are not over."""
+        return len(self._begun)
+
+    @property
+    def harvest_topk(self) -> int:
+        """How many of the target's top ids per node it wants to see in this step; 0 for none."""
+        return 0 if self._waits else self._harvest_topk
+
+    @property
+    def prompt_window(self) -> int:
+        """For how many of the last prompt positions."""
+        return 0 if self._waits else self._prompt_window
+
+    @contextmanager
+    def timed(self) -> Iterator[None]:
+        """Count what is done inside as time for learning."""
+        start = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.seconds += time.perf_counter() - start
+
+    def begin_step(self, drafts: int) -> None:
+        """Take how many tokens the step that begins drafts; where it drafts none, most of learning waits."""
+        self._waits = drafts == 0 and self._can_wait
 
     def begun(self, request: str) -> bool:
         """Return whether a request's prompt has been read to its end."""
@@ -89,10 +129,15 @@ class ActiveDrafting:
             prompts: of those that start.
             passes: of the others; None where there are none.
         """
-        start = time.perf_counter()
+        if not self._waits and self._undrafted:
+            self._guarded(self._catch_up)
         if passes is not None:
-            self.attempt(partial(self._count, passes))
-            self._guarded(lambda: self._observe(passes))
+            if max(passes.nodes) > 1:
+                self.attempt(partial(self._count, passes))
+            if self._waits:
+                self._undrafted.append((passes.requests, passes.emitted_ids))
+            else:
+                self._guarded(lambda: self._observe(passes))
         if len(prompts) > self.sets.room:
             # A request that waits for its next turn starts again with what is known of it then.
             for request in self._begun.difference(requests):
@@ -101,8 +146,8 @@ class ActiveDrafting:
             self._begun.add(prompt.request)
             store = self.sets.begin(prompt.request)
             self._guarded(partial(self._start, store, prompt))
-        self.sets.draft_for(requests)
-        self.seconds += time.perf_counter() - start
+        if not self._waits:
+            self.sets.draft_for(requests)
         self.steps += 1
         self._report()
 
@@ -118,8 +163,8 @@ class ActiveDrafting:
             if self.head.ranks > 1:
                 raise
             self.failure = one_line(error)
-            self._learns, self.harvest_topk, self.prompt_window = False, 0, 0
-            _log.error("specframe: the strategy failed and is asked no more: %s", self.failure)
+            self._learns, self._harvest_topk, self._prompt_window = False, 0, 0
+            _log.error("specframe: %s failed and is asked no more: %s", self._name, self.failure)
             return None
 
     def _guarded(self, learning: Callable[[], None]) -> None:
@@ -136,21 +181,39 @@ class ActiveDrafting:
         for request, ids in zip(passes.requests, self._strategies.observe(passes), strict=True):
             self._admit(self.sets.of(request), ids)
 
+    def _catch_up(self) -> None:
+        """Admit what undrafted steps emitted, for the requests that are still there."""
+        said: dict[str, list[Tensor]] = {}
+        while self._undrafted:
+            requests, emitted_ids = self._undrafted.popleft()
+            for request, ids in zip(requests, emitted_ids, strict=True):
+                if request in self._begun:
+                    said.setdefault(request, []).append(ids)
+        if not said:
+            return
+        rows = [torch.cat(ids) for ids in said.values()]
+        self._observe(
+            TargetPasses(
+                requests=list(said),
+                nodes=[0] * len(rows),
+                node_ids=rows[0][:0],
+                emitted_ids=pad_sequence(rows, batch_first=True, padding_value=-1),
+                topk_ids=None,
+            )
+        )
+
     def _admit(self, store: VocabularyStore, ids: Tensor) -> None:
-        # An admitter on the host takes nothing but ids, and there a mask costs no wait.
+        # An admitter on the host takes nothing but ids, and there a mask costs no wait. It refuses an id
+        # outside the vocabulary, which one on the device leaves out.
         if not store.stays_on_device:
-            ids = ids[(ids >= 0) & (ids < store.output_head.row_map.vocab_size)]
+            ids = ids[ids != -1]
         store.admit(ids)
         store.head.join()  # a replay of a captured draft step waits for no copy by itself
 
     def _count(self, passes: TargetPasses) -> None:
-        nodes = torch.tensor(passes.nodes).to(self._device, non_blocking=True)
-        if self._shared:
-            self._counter.count(self.sets.stores[0], nodes, passes.emitted_ids)
-            return
-        for row, request in enumerate(passes.requests):
-            rows = slice(row, row + 1)
-            self._counter.count(self.sets.of(request), nodes[rows], passes.emitted_ids[rows])
+        nodes = to_device(torch.tensor(passes.nodes), self._device)
+        stores = self.sets.stores if self._shared else [self.sets.of(one) for one in passes.requests]
+        self._counter.count(stores, nodes, passes.emitted_ids)
 
     def _report(self) -> None:
         """Write what is known down, unless nothing new is."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import attrs
 import torch
 from torch import Tensor
@@ -47,30 +49,31 @@ class FigureCounter:
             self._event = torch.cuda.Event()
             self._event.record()
 
-    def count(self, store: VocabularyStore, nodes: Tensor, emitted_ids: Tensor) -> None:
+    def count(self, stores: Sequence[VocabularyStore], nodes: Tensor, emitted_ids: Tensor) -> None:
         """Count target passes over a draft, before their tokens are admitted.
 
         A pass of one node had none.
 
         Args:
-            store: the active set that they were drafted from.
+            stores: the active set that each was drafted from; or one, for all of them.
             nodes: how many nodes each pass had [B] int64.
             emitted_ids: [B, D] int64, -1 for none.
         """
         drafted = nodes > 1
         there = (emitted_ids >= 0) & drafted[:, None]
-        flat = emitted_ids.clamp(min=0).flatten()
-        covered, active = store.contains(flat).long(), store.active_size
+        # One active set is asked once for all, since that costs a few operations each time.
+        parts = emitted_ids.clamp(min=0).view(len(stores), -1)
+        covered = torch.cat([store.contains(ids) for store, ids in zip(stores, parts, strict=True)]).long()
+        active = torch.stack([store.active_size for store in stores])
         if self._ranks > 1:  # each token has its row on one of them
-            together = sum_of_ranks(torch.cat([covered, active[None]]))
-            covered, active = together[:-1], together[-1]
+            together = sum_of_ranks(torch.cat([covered, active]))
+            covered, active = together.split([len(covered), len(active)])
         covered = covered.view_as(there) * there
         lengths = there.sum(dim=1)
         last = covered.gather(1, (lengths - 1).clamp(min=0)[:, None])[:, 0]
         # A pass that emits as many tokens as it had nodes accepted them all.
         ended = drafted & (lengths < nodes) & (last == 0)
-        passes = drafted.sum()
-        sums = [passes, lengths.sum(), covered.sum(), ended.sum(), active * passes]
+        sums = [drafted.sum(), lengths.sum(), covered.sum(), ended.sum(), (active * drafted).sum()]
         self._totals += torch.stack(sums)
 
     def latest(self) -> Figures | None:

@@ -23,6 +23,8 @@ from specframe_vllm.figures import Figures
 
 # The folder; whoever is first sets it, and the processes that it starts inherit it.
 VARIABLE = "SPECFRAME_VLLM_METRICS"
+# What the files of schedulers begin with; those of workers are the engine's number.
+_SCHEDULER = "scheduler-"
 
 
 @attrs.frozen(slots=True)
@@ -40,7 +42,23 @@ class Written:
     seconds: float = 0.0
 
 
+@attrs.frozen(slots=True)
+class Drafted:
+    """What is in the file of an engine's scheduler.
+
+    Attributes:
+        steps: since the first engine of the process.
+        undrafted: those that drafted nothing, because drafts do not pay there.
+        undrafted_from: from how many requests on nothing is drafted; 0 where more are drafted too.
+    """
+
+    steps: int = 0
+    undrafted: int = 0
+    undrafted_from: int = 0
+
+
 _FORMAT = struct.Struct("<5q2d")
+_DRAFTED_FORMAT = struct.Struct("<3q")
 
 
 class FigureFile:
@@ -52,21 +70,56 @@ class FigureFile:
     """
 
     def __init__(self, folder: Path, engine: int) -> None:
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         path = folder / str(engine)
         self._before = read_figures(path)
-        if self._before == Written():  # otherwise it is there; shortening it would pull it from under readers
-            scratch = path.with_name(f".{engine}.{os.getpid()}")
-            scratch.write_bytes(_pack(self._before))
-            scratch.replace(path)
-        with path.open("r+b") as file:
-            self._memory = mmap.mmap(file.fileno(), _FORMAT.size)
+        self._memory = _mapped(path, _pack(self._before))
 
     def write(self, written: Written) -> None:
         """Write what an engine counted since it started."""
         before = self._before
         sums = (a + b for a, b in zip(_counts(before), _counts(written), strict=True))
         self._memory[:] = _pack(Written(Figures(*sums), written.active, before.seconds + written.seconds))
+
+
+class DraftedFile:
+    """The file of an engine's scheduler; what an earlier engine of this process counted goes on.
+
+    Args:
+        folder: where it lies.
+        engine: number of the engine: its data-parallel index.
+    """
+
+    def __init__(self, folder: Path, engine: int) -> None:
+        path = folder / f"{_SCHEDULER}{engine}"
+        self._before = read_drafted(path)
+        self._memory = _mapped(path, _DRAFTED_FORMAT.pack(*attrs.astuple(self._before)))
+
+    def write(self, drafted: Drafted) -> None:
+        """Write what the scheduler counted since it started."""
+        before = self._before
+        self._memory[:] = _DRAFTED_FORMAT.pack(
+            before.steps + drafted.steps, before.undrafted + drafted.undrafted, drafted.undrafted_from
+        )
+
+
+def _mapped(path: Path, content: bytes) -> mmap.mmap:
+    """Return a file mapped into memory, with what is in it, or else with ``content``."""
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    # Where it is there already it stays: shortening it would pull it from under readers.
+    if not path.is_file() or path.stat().st_size != len(content):
+        scratch = path.with_name(f".{path.name}.{os.getpid()}")
+        scratch.write_bytes(content)
+        scratch.replace(path)
+    with path.open("r+b") as file:
+        return mmap.mmap(file.fileno(), len(content))
+
+
+def read_drafted(path: Path) -> Drafted:
+    """Return what is in the file of a scheduler; nothing where there is none yet."""
+    content = path.read_bytes() if path.is_file() else b""
+    if len(content) != _DRAFTED_FORMAT.size:
+        return Drafted()
+    return Drafted(*_DRAFTED_FORMAT.unpack(content))
 
 
 def read_figures(path: Path) -> Written:
@@ -101,6 +154,32 @@ class FigureCollector:
 
     def collect(self) -> Iterator[Metric]:
         """Yield the metrics, a sample of each for every engine."""
+        yield from self._of_workers()
+        yield from self._of_schedulers()
+
+    def _of_schedulers(self) -> Iterator[Metric]:
+        files = sorted(self._folder.glob(f"{_SCHEDULER}*")) if self._folder.is_dir() else []
+        if not files:
+            return
+        steps = CounterMetricFamily("specframe_steps", "Steps of the engine.", labels=["engine"])
+        undrafted = CounterMetricFamily(
+            "specframe_undrafted_steps",
+            "Steps that drafted nothing, because drafts do not pay.",
+            labels=["engine"],
+        )
+        start = GaugeMetricFamily(
+            "specframe_undrafted_from_requests",
+            "From how many requests at once on nothing is drafted; 0 for never.",
+            labels=["engine"],
+        )
+        for file in files:
+            engine, drafted = file.name.removeprefix(_SCHEDULER), read_drafted(file)
+            steps.add_metric([engine], drafted.steps)
+            undrafted.add_metric([engine], drafted.undrafted)
+            start.add_metric([engine], drafted.undrafted_from)
+        yield from (steps, undrafted, start)
+
+    def _of_workers(self) -> Iterator[Metric]:
         files = sorted(self._folder.glob("[0-9]*")) if self._folder.is_dir() else []
         if not files:
             return

@@ -8,8 +8,15 @@ from vllm.logger import init_logger
 
 from specframe.errors import one_line
 from specframe_vllm import draft_head, metrics
-from specframe_vllm.compatibility import MODEL_RUNNER_V1, MODEL_RUNNER_V2, TESTED, missing
-from specframe_vllm.hooks import v1, v2
+from specframe_vllm.compatibility import (
+    CONFIGURE,
+    MODEL_RUNNER_V1,
+    MODEL_RUNNER_V2,
+    SCHEDULING,
+    TESTED,
+    missing,
+)
+from specframe_vllm.hooks import configuring, scheduler, v1, v2
 
 # Below vLLM's own name, so that its logging shows it.
 _log = init_logger("vllm.specframe")
@@ -17,7 +24,7 @@ _registered = False
 
 
 def register() -> None:
-    """Register specframe's draft heads, and listen to the model runners that the installed vLLM has.
+    """Register specframe's draft heads, and listen to what the installed vLLM has: model runners, scheduler.
 
     vLLM may call it several times in a process; the first call counts. Nothing that an engine does changes
     unless it has settings. On a vLLM that lacks what is listened to there is one line in the log.
@@ -36,6 +43,11 @@ def register() -> None:
     except Exception as error:  # anything may have moved in another release
         _say("and leaves it as it is", one_line(error))
         return
+    lacking = missing([CONFIGURE])
+    if lacking:
+        _say("well enough to check settings before a model is loaded", f"there is no {', no '.join(lacking)}")
+    else:
+        configuring.install()
     v1.install()
     lacking = missing(MODEL_RUNNER_V2)
     if lacking:
@@ -44,6 +56,11 @@ def register() -> None:
         )
     else:
         v2.install()
+    lacking = missing(SCHEDULING)
+    if lacking:
+        _say("well enough to leave large batches undrafted", f"there is no {', no '.join(lacking)}")
+    else:
+        scheduler.install()
 
 
 def _say(what: str, why: str) -> None:

@@ -18,6 +18,7 @@ VARIABLE = "SPECFRAME_VLLM"
 KEY = "specframe"
 
 Sets = Literal["shared", "per_request"]
+Drafts = Literal["auto", "always"]
 
 
 @attrs.frozen(slots=True, kw_only=True)
@@ -27,6 +28,9 @@ class Settings:
     strategy: str = option(DEFAULT_STRATEGY, help="Which tokens may be drafted.")
     sets: Sets = option(
         "shared", help="One active set for all requests of an engine, or one for each of them."
+    )
+    drafts: Drafts = option(
+        "auto", help="Whether batches for which measured steps say that drafts do not pay go without them."
     )
     gather: str = option(
         AUTO, help="What packs the LM-head rows; `auto` takes the fastest that runs on the device."

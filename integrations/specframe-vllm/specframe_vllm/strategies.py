@@ -82,23 +82,26 @@ class BatchedStrategy:
 
     def start(self, prompt: ReadPrompt) -> Tensor:
         """Return the ids to admit for a request that starts [n] int64."""
-        started = self._strategy.start(prompt.prompt_ids, prompt.topk_ids)
         nothing = prompt.prompt_ids[:0]
-        return torch.cat([started, self._strategy.observe_batch(nothing, prompt.emitted_ids, None)])
+        started = ids_of(self._strategy.start(prompt.prompt_ids, prompt.topk_ids), nothing)
+        return torch.cat([started, self._observe(nothing, prompt.emitted_ids, None)])
 
     def observe(self, passes: TargetPasses) -> list[Tensor]:
         """Return the ids to admit for each request of a step [n] int64."""
         node_ids = passes.node_ids.split(passes.nodes)
         topk_ids = [None] * len(node_ids) if passes.topk_ids is None else passes.topk_ids.split(passes.nodes)
         parts = zip(node_ids, passes.emitted_ids, topk_ids, strict=True)
-        return [self._strategy.observe_batch(*part) for part in parts]
+        return [self._observe(*part) for part in parts]
 
     def observe_together(self, passes: TargetPasses) -> Tensor:
         """Return the ids to admit for all requests of a step [n] int64."""
-        return self._strategy.observe_batch(passes.node_ids, passes.emitted_ids.flatten(), passes.topk_ids)
+        return self._observe(passes.node_ids, passes.emitted_ids.flatten(), passes.topk_ids)
 
     def end(self, request: str) -> None:
         """Do nothing: there is nothing to forget."""
+
+    def _observe(self, node_ids: Tensor, emitted_ids: Tensor, topk_ids: Tensor | None) -> Tensor:
+        return ids_of(self._strategy.observe_batch(node_ids, emitted_ids, topk_ids), node_ids)
 
 
 class StrategyPerRequest:
@@ -119,7 +122,7 @@ class StrategyPerRequest:
         """Return the ids to admit for a request that starts [n] int64."""
         self.end(prompt.request)
         strategy = self._of[prompt.request] = self._free.pop() if self._free else self._make()
-        return strategy.start(prompt.prompt_ids, prompt.topk_ids)
+        return ids_of(strategy.start(prompt.prompt_ids, prompt.topk_ids), prompt.prompt_ids)
 
     def observe(self, passes: TargetPasses) -> list[Tensor]:
         """Return the ids to admit for each request of a step [n] int64."""
@@ -140,14 +143,38 @@ class StrategyPerRequest:
             self._free.append(strategy)
 
     def _observe(self, request: str, node_ids: Tensor, emitted: list[int], topk_ids: Tensor | None) -> Tensor:
-        *accepted, following = (token for token in emitted if token >= 0)
+        ids = [token for token in emitted if token >= 0]
+        if not ids:  # no verdict: nothing came of the pass, and the strategy is told of none
+            return node_ids[:0]
+        *accepted, following = ids
         verdict = Verdict(
             path=tuple(range(len(accepted) + 1)),
             accepted_ids=tuple(accepted),
             next_token=following,
             path_ends_at_leaf=len(accepted) + 1 == len(node_ids),
         )
-        return self._of[request].observe(verdict, _chain(node_ids), topk_ids)
+        return ids_of(self._of[request].observe(verdict, _chain(node_ids), topk_ids), node_ids)
+
+
+def ids_of(returned: object, like: Tensor) -> Tensor:
+    """Return the token ids that a strategy returned [n] int64.
+
+    Args:
+        returned: by the strategy.
+        like: a tensor on the device of the engine.
+
+    Raises:
+        TypeError: it is anything else, which kernels would take for ids all the same.
+    """
+    if isinstance(returned, Tensor) and returned.dtype in (torch.int64, torch.int32) and returned.dim() == 1:
+        if returned.device == like.device:
+            return returned.long()
+        found = f"token ids on {returned.device}"
+    else:
+        found = type(returned).__name__
+        if isinstance(returned, Tensor):
+            found = f"a tensor of {returned.dtype} of shape {list(returned.shape)}"
+    raise TypeError(f"it returned {found}; allowed: a tensor of token ids [n] int64 on {like.device}")
 
 
 def _chain(node_ids: Tensor) -> DraftTree:

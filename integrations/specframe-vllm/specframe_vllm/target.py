@@ -9,10 +9,13 @@ import torch
 from torch import Tensor
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 from vllm.config import ModelConfig
+from vllm.logger import init_logger
 
 from specframe.contracts.lm_head import OutputHead
-from specframe.errors import SpecframeError
+from specframe.errors import SpecframeError, UsageError, one_line
 from specframe.model.target import required_ids, stop_ids, tokenizer_fingerprint
+
+_log = init_logger("vllm.specframe")
 
 
 class NotInVllmError(SpecframeError, AttributeError):
@@ -46,36 +49,62 @@ class VllmTarget:
         self.device, self.dtype = device, config.dtype
         self.output_head = head
 
-    @cached_property
+    @property
     def tokenizer(self) -> PreTrainedTokenizerBase:
-        """The target's tokenizer, loaded when something first asks for it."""
-        config = self._model_config
-        tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(
-            config.tokenizer,
-            revision=config.tokenizer_revision,
-            trust_remote_code=config.trust_remote_code,
-        )
-        return tokenizer
+        """The target's tokenizer, loaded when something first asks for it.
+
+        Raises:
+            UsageError: there is none that transformers can load.
+        """
+        if self._tokenizer is None:
+            raise UsageError(
+                f"{self.name} has no tokenizer that can be loaded, and this strategy needs one; allowed: a "
+                "strategy that needs none, or a tokenizer for the engine"
+            )
+        return self._tokenizer
 
     @cached_property
     def tokenizer_fingerprint(self) -> str:
-        """A hash of the tokenizer's ids."""
-        return tokenizer_fingerprint(self.tokenizer)
+        """A hash of the tokenizer's ids; empty without a tokenizer."""
+        return "" if self._tokenizer is None else tokenizer_fingerprint(self._tokenizer)
 
     @cached_property
     def stop_ids(self) -> frozenset[int]:
-        """Ids that end a generation."""
+        """Ids that end a generation; without a tokenizer those that the configs name."""
         declared = (
             self._model_config.try_get_generation_config().get("eos_token_id"),
             getattr(self.config, "eos_token_id", None),
         )
         lists = (ids if isinstance(ids, list) else [ids] for ids in declared if ids is not None)
-        return stop_ids(self.tokenizer, frozenset(token for ids in lists for token in ids))
+        named = frozenset(token for ids in lists for token in ids)
+        return named if self._tokenizer is None else stop_ids(self._tokenizer, named)
 
     @cached_property
     def required_ids(self) -> Tensor:
-        """Ids every active set keeps [n] int64."""
-        return required_ids(self.tokenizer, self.stop_ids, self.vocab_size).to(self.device)
+        """Ids every active set keeps [n] int64; without a tokenizer those that end a generation."""
+        if self._tokenizer is not None:
+            return required_ids(self._tokenizer, self.stop_ids, self.vocab_size).to(self.device)
+        ids = sorted(token for token in self.stop_ids if token < self.vocab_size)
+        return torch.tensor(ids, dtype=torch.int64).to(self.device)
+
+    @cached_property
+    def _tokenizer(self) -> PreTrainedTokenizerBase | None:
+        config = self._model_config
+        try:
+            tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(
+                config.tokenizer,
+                revision=config.tokenizer_revision,
+                trust_remote_code=config.trust_remote_code,
+            )
+        except Exception as error:  # any file may be missing, and a tokenizer may run code of its own
+            _log.warning(
+                "specframe: %s has no tokenizer that can be loaded; of its special tokens only those that "
+                "end a text are always active: %s",
+                self.name,
+                one_line(error),
+            )
+            return None
+        return tokenizer
 
     def __getattr__(self, name: str) -> Any:
         raise NotInVllmError(

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import logging
 import os
+from collections.abc import Iterator
 
 # Read when vLLM and torch are imported: one process, one thread, 1 GiB of KV cache, no network.
 os.environ.setdefault("VLLM_ENABLE_V1_MULTIPROCESSING", "0")
@@ -13,7 +15,7 @@ from pathlib import Path
 
 import pytest
 from expand_on_cpu import mend
-from tiny_checkpoints import save_eagle3, save_target
+from tiny_checkpoints import save_eagle3, save_mimo, save_target
 
 import specframe_vllm.settings
 
@@ -35,3 +37,24 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def tiny_eagle3(tmp_path_factory: pytest.TempPathFactory, tiny: Path) -> Path:
     """A random EAGLE-3 head for it, with rows for every second token."""
     return save_eagle3(tmp_path_factory.mktemp("models") / "eagle3", tiny)
+
+
+@pytest.fixture(scope="session")
+def tiny_mimo(tmp_path_factory: pytest.TempPathFactory, tiny: Path) -> Path:
+    """The same with an MTP layer of its own."""
+    return save_mimo(tmp_path_factory.mktemp("models") / "mimo", tiny)
+
+
+@pytest.fixture
+def logged() -> Iterator[list[logging.LogRecord]]:
+    """What the plugin logs; noted by a filter, since vLLM takes handlers away when it configures logging."""
+    records: list[logging.LogRecord] = []
+
+    def note(record: logging.LogRecord) -> bool:
+        records.append(record)
+        return True
+
+    logger = logging.getLogger("vllm.specframe")
+    logger.addFilter(note)
+    yield records
+    logger.removeFilter(note)

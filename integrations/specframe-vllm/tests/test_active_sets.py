@@ -2,9 +2,12 @@ from __future__ import annotations
 
 import pytest
 import torch
+from torch import Tensor
 
+from specframe.contracts.active_set import ActiveSet
 from specframe.contracts.lm_head import OutputHead
 from specframe.errors import UsageError
+from specframe.vocabulary.memory import measure
 from specframe.vocabulary.store import VocabularyStore
 from specframe_plugins.gathers.torch import TorchGather
 from specframe_vllm.active_sets import SetPerRequest, SharedSet
@@ -84,6 +87,37 @@ def test_rows_of_no_request_are_drafted_from_the_pinned_tokens() -> None:
     sets = sets_for(2)
     [(rows, store)] = sets.groups(5)
     assert (rows, active(store)) == (slice(0, 5), {0, 1})
+
+
+class BufferedGather(TorchGather):
+    """Makes eight bytes of buffers for every row of a batch size that comes up."""
+
+    def bind(self, head: OutputHead, active: ActiveSet | None) -> None:
+        super().bind(head, active)
+        self._buffers: dict[int, Tensor] = {}
+
+    def topk(self, hidden: Tensor, k: int) -> tuple[Tensor, Tensor]:
+        self._buffers.setdefault(len(hidden), torch.zeros(len(hidden), dtype=torch.int64))
+        return super().topk(hidden, k)
+
+    def held(self) -> tuple[Tensor, ...]:
+        return (*super().held(), *self._buffers.values())
+
+
+def buffered_store() -> VocabularyStore:
+    return VocabularyStore(HEAD, BufferedGather(), capacity=8, pinned_ids=torch.tensor([0, 1]))
+
+
+def test_buffers_are_known_before_their_batch_sizes_come_up() -> None:
+    sets, before = SharedSet(buffered_store()), measure([buffered_store()]).packed_bytes
+    known = sets.buffer_bytes(5)
+    for rows in range(1, 6):
+        sets.stores[0].head.topk(torch.zeros(rows, 8), 1)
+    assert known == sets.memory().packed_bytes - before == 8 * (1 + 2 + 3 + 4 + 5)
+
+
+def test_sets_of_requests_have_buffers_of_one_row() -> None:
+    assert SetPerRequest(buffered_store, 3, 2**20).buffer_bytes(3) == 8 * (1 + 2 + 3) + 3 * 8
 
 
 def test_more_memory_than_is_allowed_is_refused() -> None:

@@ -1,10 +1,22 @@
 from __future__ import annotations
 
-from specframe_vllm.compatibility import MODEL_RUNNER_V1, HookPoint, missing
+import pytest
+
+from specframe_vllm.compatibility import (
+    CONFIGURE,
+    MODEL_RUNNER_V1,
+    MODEL_RUNNER_V2,
+    SCHEDULING,
+    HookPoint,
+    missing,
+)
+
+POINTS = [CONFIGURE, *MODEL_RUNNER_V1, *MODEL_RUNNER_V2, *SCHEDULING]
 
 
-def test_the_installed_vllm_has_all_that_is_listened_to() -> None:
-    assert missing(MODEL_RUNNER_V1) == []
+@pytest.mark.parametrize("point", POINTS, ids=lambda p: p.name)
+def test_the_installed_vllm_has_what_is_listened_to(point: HookPoint) -> None:
+    assert missing([point]) == []
 
 
 def test_a_module_that_is_gone_is_missing() -> None:

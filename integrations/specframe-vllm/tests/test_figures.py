@@ -18,7 +18,7 @@ def store() -> VocabularyStore:
 
 def counted(store: VocabularyStore, nodes: list[int], emitted: list[list[int]]) -> Figures | None:
     counter = FigureCounter(torch.device("cpu"))
-    counter.count(store, torch.tensor(nodes), torch.tensor(emitted))
+    counter.count([store], torch.tensor(nodes), torch.tensor(emitted))
     return counter.latest()
 
 
@@ -40,3 +40,10 @@ def test_passes_of_several_requests_add_up(store: VocabularyStore) -> None:
 
 def test_a_pass_without_a_draft_does_not_count(store: VocabularyStore) -> None:
     assert counted(store, [1, 3], [[50, -1, -1], [3, 50, -1]]) == Figures(1, 2, 1, 1, 10)
+
+
+def test_passes_from_active_sets_of_their_own_add_up(store: VocabularyStore) -> None:
+    other = VocabularyStore(store.output_head, TorchGather(), capacity=2, pinned_ids=torch.tensor([50, 51]))
+    counter = FigureCounter(torch.device("cpu"))
+    counter.count([store, other], torch.tensor([3, 3]), torch.tensor([[3, 4, 50], [50, 9, -1]]))
+    assert counter.latest() == Figures(2, 5, 3, 1, 12)

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
 import attrs
 import pytest
 from engines import Outcome, answer, engine
+from scripted import scripted
 
 from specframe import RunConfig, build_engine
 from specframe.cli.exporting import export_head
 from specframe.model.loading import source_of
+from specframe_vllm.hooks import v1
 
 MODEL, CHAIN, TOKENS = "smollm2-135m", 3, 48
 PROMPTS = (
@@ -21,7 +24,7 @@ PROMPTS = (
     "A ticket costs 4 dollars. How much do 12 tickets cost? Show your steps.",
     "Write a short story about a lighthouse that learns to sing.",
 )
-NANOSPEC = {"strategy": "nanospec", "capacity": 3072}
+NANOSPEC = {"strategy": "nanospec", "capacity": 3072, "prompt_window": 32}
 STATIC = {"strategy": "static", "size": "512"}
 
 
@@ -72,14 +75,16 @@ def head(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def in_vllm(head: Path, batch: int, settings: dict[str, Any]) -> Outcome:
-    """Answer the prompts with vLLM, so many at once."""
+def in_vllm(head: Path, batch: int, settings: dict[str, Any], *script: bool) -> Outcome:
+    """Answer the prompts with vLLM, so many at once; a script says which steps are drafted."""
     chats = [[{"role": "user", "content": prompt}] for prompt in PROMPTS]
     with engine(
         Path(source_of(MODEL)),
         speculative_config={"method": "eagle", "model": str(head), "num_speculative_tokens": CHAIN},
         additional_config={"specframe": settings},
     ) as llm:
+        if script:
+            scripted(llm, *script)
         return answer(llm, chats, TOKENS, batch)
 
 
@@ -93,6 +98,18 @@ def test_static_drafts_as_specframe_does(head: Path, static: Expected) -> None:
     found = in_vllm(head, 1, STATIC)
     assert found.token_ids == static.token_ids
     assert found.drafts == static.passes
+
+
+def test_undrafted_steps_leave_no_holes_in_the_cache_of_the_head(
+    head: Path, static: Expected, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings, script = STATIC | {"drafts": "auto"}, (*[False] * 20, *[True] * 100)
+    found = in_vllm(head, len(PROMPTS), settings, *script)
+    monkeypatch.setattr(v1, "filling_only", lambda _: nullcontext())  # the whole head runs in every step
+    whole = in_vllm(head, len(PROMPTS), settings, *script)
+    assert found.token_ids == whole.token_ids == static.token_ids
+    assert found.drafts < 0.7 * static.passes
+    assert (found.drafts, found.accepted) == (whole.drafts, whole.accepted)
 
 
 def test_a_shared_set_serves_a_batch(head: Path, nanospec: Expected) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -79,6 +80,42 @@ def test_eagle3_with_a_draft_vocabulary(tiny: Path, tiny_eagle3: Path, undrafted
     )
     assert found.token_ids == undrafted.token_ids
     assert found.head_calls > 0
+
+
+MTP = {"method": "mtp", "num_speculative_tokens": 2}
+
+
+@pytest.fixture(scope="module")
+def mtp_without(tiny_mimo: Path) -> Outcome:
+    return answered(tiny_mimo, speculative_config=MTP)
+
+
+@pytest.mark.parametrize("sets", ["shared", "per_request"])
+def test_mtp_layers(tiny_mimo: Path, mtp_without: Outcome, sets: str) -> None:
+    settings = {"capacity": 256, "sets": sets}
+    found = answered(tiny_mimo, speculative_config=MTP, additional_config={"specframe": settings})
+    assert found.token_ids == mtp_without.token_ids
+    assert found.head_calls > 0
+    assert found.accepted > 0
+    assert found.active is not None
+    assert found.active > 3  # the pinned tokens, and what was admitted
+
+
+def test_mtp_layers_answer_as_without_drafts(undrafted: Outcome, mtp_without: Outcome) -> None:
+    assert mtp_without.token_ids == undrafted.token_ids
+
+
+def test_a_model_without_a_tokenizer(tiny: Path, undrafted: Outcome, tmp_path: Path) -> None:
+    bare = tmp_path / "bare"
+    shutil.copytree(tiny, bare, ignore=shutil.ignore_patterns("tokenizer*", "special_tokens*"))
+    found = answered(
+        bare,
+        skip_tokenizer_init=True,
+        speculative_config=draft_model(bare),
+        additional_config={"specframe": {"capacity": 256}},
+    )
+    assert found.token_ids == undrafted.token_ids
+    assert found.accepted > 0
 
 
 def test_prompt_lookup_stays_what_it_is(tiny: Path, undrafted: Outcome, tmp_path: Path) -> None:

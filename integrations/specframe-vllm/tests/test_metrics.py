@@ -5,7 +5,7 @@ from pathlib import Path
 from prometheus_client import CollectorRegistry, generate_latest
 
 from specframe_vllm.figures import Figures
-from specframe_vllm.metrics import FigureCollector, FigureFile, Written
+from specframe_vllm.metrics import Drafted, DraftedFile, FigureCollector, FigureFile, Written
 
 COUNTED = Figures(passes=4, emitted=10, covered=9, oov_rejections=1, active=1200)
 
@@ -39,3 +39,19 @@ def test_every_engine_has_samples_of_its_own(tmp_path: Path) -> None:
     for engine in (0, 1):
         FigureFile(tmp_path, engine).write(Written(COUNTED, 300.0 + engine, 0.5))
     assert 'specframe_active_tokens{engine="1"} 301.0' in scrape(tmp_path).splitlines()
+
+
+def test_what_a_scheduler_wrote_is_collected(tmp_path: Path) -> None:
+    DraftedFile(tmp_path, 0).write(Drafted(steps=100, undrafted=80, undrafted_from=8))
+    lines = scrape(tmp_path).splitlines()
+    assert 'specframe_steps_total{engine="0"} 100.0' in lines
+    assert 'specframe_undrafted_steps_total{engine="0"} 80.0' in lines
+    assert 'specframe_undrafted_from_requests{engine="0"} 8.0' in lines
+
+
+def test_steps_are_counted_on_when_an_engine_is_started_again(tmp_path: Path) -> None:
+    for _ in range(2):
+        DraftedFile(tmp_path, 0).write(Drafted(steps=100, undrafted=80, undrafted_from=8))
+    lines = scrape(tmp_path).splitlines()
+    assert 'specframe_steps_total{engine="0"} 200.0' in lines
+    assert 'specframe_undrafted_from_requests{engine="0"} 8.0' in lines

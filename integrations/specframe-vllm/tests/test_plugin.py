@@ -1,15 +1,16 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from importlib.metadata import entry_points
 from typing import Any
 
 import pytest
 
 from specframe_vllm import plugin
-from specframe_vllm.compatibility import MODEL_RUNNER_V1, MODEL_RUNNER_V2, HookPoint
+from specframe_vllm.compatibility import CONFIGURE, MODEL_RUNNER_V1, MODEL_RUNNER_V2, SCHEDULING, HookPoint
 
-POINTS = (*MODEL_RUNNER_V1, *MODEL_RUNNER_V2)
+POINTS = (CONFIGURE, *MODEL_RUNNER_V1, *MODEL_RUNNER_V2, *SCHEDULING)
 
 
 def methods() -> list[Any]:
@@ -49,6 +50,35 @@ def test_an_unknown_vllm_is_left_as_it_is(
     [message] = [record.getMessage() for record in caplog.records if record.name == "vllm.specframe"]
     assert "there is no GPUModelRunner.sample_all" in message
     assert "\n" not in message
+
+
+@pytest.mark.usefixtures("fresh")
+@pytest.mark.parametrize(
+    ("lacking", "left", "what"),
+    [
+        ("CONFIGURE", [CONFIGURE], "well enough to check settings before a model is loaded"),
+        ("MODEL_RUNNER_V2", MODEL_RUNNER_V2, "well enough for model runner V2, which drafts as without"),
+        ("SCHEDULING", SCHEDULING, "well enough to leave large batches undrafted"),
+    ],
+    ids=["what makes configs", "model runner V2", "scheduler"],
+)
+def test_a_vllm_of_which_a_part_is_unknown_loses_that_part(
+    monkeypatch: pytest.MonkeyPatch,
+    logged: list[logging.LogRecord],
+    lacking: str,
+    left: Sequence[HookPoint],
+    what: str,
+) -> None:
+    gone = HookPoint(left[0].module, left[0].owner, "gone", ())
+    monkeypatch.setattr(plugin, lacking, gone if lacking == "CONFIGURE" else (*left, gone))
+    before = {point: vars(point.find())[point.method] for point in POINTS}
+    plugin.register()
+    kept = [point for point in POINTS if vars(point.find())[point.method] is before[point]]
+    assert kept == list(left)
+    [line] = [record.getMessage() for record in logged]
+    assert what in line
+    assert f"there is no {left[0].owner}.gone" in line
+    assert "tested: 0.32.0" in line
 
 
 def test_vllm_finds_it_by_itself() -> None:

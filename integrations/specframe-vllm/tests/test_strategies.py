@@ -1,11 +1,12 @@
 from __future__ import annotations
 
+import pytest
 import torch
 from torch import Tensor
 
 from specframe.contracts.protocols import VocabularyBuilder
 from specframe.contracts.tree import DraftTree, Verdict
-from specframe_vllm.strategies import BatchedStrategy, ReadPrompt, StrategyPerRequest, TargetPasses
+from specframe_vllm.strategies import BatchedStrategy, ReadPrompt, StrategyPerRequest, TargetPasses, ids_of
 
 NOTHING = torch.empty(0, dtype=torch.int64)
 
@@ -120,3 +121,37 @@ def test_a_batch_is_told_request_by_request_where_each_has_a_set() -> None:
 
 def test_a_batched_strategy_learns_a_requests_first_token() -> None:
     assert BatchedStrategy(Batched()).start(prompt("a", 1, 2)).tolist() == [1, 2, 7, -1]
+
+
+def test_a_pass_that_emitted_nothing_is_no_verdict() -> None:
+    noting = Noting()
+    strategies = StrategyPerRequest(lambda: noting)
+    strategies.start(prompt("a", 1))
+    nothing = TargetPasses(
+        requests=["a"],
+        nodes=[1],
+        node_ids=torch.tensor([10]),
+        emitted_ids=torch.tensor([[-1, -1]]),
+        topk_ids=None,
+    )
+    assert strategies.observe_together(nothing).tolist() == []
+    assert noting.told == [[1]]
+
+
+@pytest.mark.parametrize(
+    ("returned", "found"),
+    [
+        (None, "it returned NoneType"),
+        (torch.tensor([0.5]), r"it returned a tensor of torch\.float32 of shape \[1\]"),
+        (torch.tensor([[1]]), r"it returned a tensor of torch\.int64 of shape \[1, 1\]"),
+        (torch.empty(1, dtype=torch.int64, device="meta"), "it returned token ids on meta"),
+    ],
+    ids=["nothing", "floats", "a matrix", "another device"],
+)
+def test_what_is_no_ids_is_refused(returned: object, found: str) -> None:
+    with pytest.raises(TypeError, match=f"{found}; allowed: a tensor of token ids .n. int64 on cpu"):
+        ids_of(returned, NOTHING)
+
+
+def test_ids_of_32_bits_are_ids_too() -> None:
+    assert ids_of(torch.tensor([3], dtype=torch.int32), NOTHING).dtype == torch.int64

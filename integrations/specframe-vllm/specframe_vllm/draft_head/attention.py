@@ -78,16 +78,19 @@ class InductionAttention(nn.Module):
                 )
             self.attn.earlier = EarlierKeys(self._key_size - self._rotated_keys, self.attn.dtype)
 
-    def forward(self, positions: Tensor, hidden: Tensor) -> Tensor:
-        """Return what each token gathers [n, H], for inputs [n, input size] at positions [n]."""
+    def forward(self, positions: Tensor, hidden: Tensor, projected: bool = True) -> Tensor:
+        """Return what each token gathers, for inputs [n, input size] at positions [n].
+
+        It is [n, H], or [n, heads x width] where it is not ``projected``.
+        """
         qkv, _ = self.qkv_proj(hidden)
         query, key, value = qkv.split([self._query_size, self._key_size, self._key_size], dim=-1)
         if self.attn.earlier is None:
             query, key = self.rotary_emb(positions, query, key)
         else:
             query, key = self._with_induction(positions, query, key)
-        out, _ = self.o_proj(self.attn(query, key, value))
-        return out
+        gathered: Tensor = self.attn(query, key, value)
+        return self.o_proj(gathered)[0] if projected else gathered
 
     def _with_induction(self, positions: Tensor, query: Tensor, key: Tensor) -> tuple[Tensor, Tensor]:
         """Return queries, the first rotated, and keys, the last ones of the position before."""

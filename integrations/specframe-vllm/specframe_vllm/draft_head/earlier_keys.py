@@ -2,9 +2,16 @@
 
 An induction head attends to the pair after one that is like its own, so its key at position t is that of
 t - 1. The paged cache holds keys where they are looked for; what the next position will need is kept beside
-it, in a buffer with a row per slot. Whatever vLLM does to slots (rejected tokens, chunks of a prompt, shared
-prefixes, preemption) then happens to both. The buffer is as large as the cache and there from the start, and
-every shape follows from the batch's, so a graph may hold it.
+it, in a buffer with a row per slot. A row is written when the token of its slot is computed, so rejected
+tokens, chunks of a prompt, preemption and prefixes that requests share by their blocks need no care.
+
+What vLLM writes into slots without computing their tokens has no row here. Keys that a KV connector brings,
+those that were offloaded included, are refused (``refusals``). vLLM 0.32 copies blocks for models with Mamba
+layers alone, where a prefix ends inside a block; the first key after such a prefix is then another one, which
+changes drafts and no output.
+
+The buffer is as large as the cache and there from the start, and every shape follows from the batch's, so a
+graph may hold it.
 
 Shapes: n tokens of a batch, B requests, S slots, W width of the keys of all induction heads.
 """

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 
 import torch
 from torch import Tensor, nn
@@ -13,6 +14,7 @@ from vllm.model_executor.models.llama import LlamaMLP
 
 from specframe_vllm.draft_head.attention import InductionAttention
 from specframe_vllm.draft_head.config import SpecframeEagleConfig
+from specframe_vllm.draft_head.refusals import refuse_kv_connector
 
 # vLLM multiplies these at once: name in the checkpoint, name of the parameter, part of it.
 _STACKED = (
@@ -32,12 +34,18 @@ class PairLayer(nn.Module):
         input_size: width of what attention reads.
         vllm_config: of the engine.
         prefix: of the layer, with its number.
+
+    Attributes:
+        fills_only: it puts keys and values into the paged cache, and what it returns is of no use.
     """
+
+    fills_only = False
 
     def __init__(
         self, config: SpecframeEagleConfig, input_size: int, vllm_config: VllmConfig, prefix: str
     ) -> None:
         super().__init__()
+        refuse_kv_connector(config, vllm_config)
         self.self_attn = InductionAttention(
             config, input_size, vllm_config.cache_config, f"{prefix}.self_attn"
         )
@@ -54,8 +62,24 @@ class PairLayer(nn.Module):
             residual: where the residual starts [n, H].
             read: what attention reads [n, input size].
         """
-        hidden, residual = self.post_attention_layernorm(self.self_attn(positions, read), residual)
+        gathered = self.self_attn(positions, read, not self.fills_only)
+        if self.fills_only:
+            return residual, residual
+        hidden, residual = self.post_attention_layernorm(gathered, residual)
         return self.mlp(hidden), residual
+
+
+@contextmanager
+def filling_only(model: nn.Module) -> Iterator[None]:
+    """Let the layers of a draft model do no more than the paged cache needs: nobody drafts from them."""
+    layers = [module for module in model.modules() if isinstance(module, PairLayer)]
+    for layer in layers:
+        layer.fills_only = True
+    try:
+        yield
+    finally:
+        for layer in layers:
+            layer.fills_only = False
 
 
 def load_parameters(module: nn.Module, weights: Iterable[tuple[str, Tensor]]) -> set[str]:

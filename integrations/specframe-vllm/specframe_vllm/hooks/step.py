@@ -63,16 +63,19 @@ class Step:
                     request=request,
                     prompt_ids=self.prompt_ids(row),
                     topk_ids=drafting.attempt(
-                        partial(self._after_prompt, drafting, ends[row], self.computed[row])
+                        partial(self._after_prompt, drafting, row, ends[row], self.computed[row])
                     ),
                     emitted_ids=self.emitted_ids[row],
                 )
 
-    def _after_prompt(self, drafting: ActiveDrafting, end: int, computed: int) -> Tensor | None:
+    def _after_prompt(self, drafting: ActiveDrafting, row: int, end: int, computed: int) -> Tensor | None:
         """Return the target's top ids after the last prompt positions that this step computed [P, k]."""
         window = min(drafting.prompt_window, computed)
         if not window:
             return None
+        if window == 1 and self.topk_ids is not None:  # it has been through the LM head
+            last = sum(self.nodes[: row + 1])
+            return self.topk_ids[last - 1 : last]
         parts = self.hidden[end - window : end].split(_ROWS_AT_ONCE)
         return torch.cat([row_topk(self.compute_logits(part), drafting.harvest_topk)[1] for part in parts])
 

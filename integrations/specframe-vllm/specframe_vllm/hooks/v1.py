@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import nullcontext
 from typing import Any
 from weakref import WeakKeyDictionary
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from specframe.ops.row_maxima import row_topk
 from specframe_vllm.compatibility import LOAD, PROPOSE, SAMPLE, UPDATE
+from specframe_vllm.draft_head.layer import filling_only
 from specframe_vllm.drafting import ActiveDrafting
 from specframe_vllm.hooks.loading import attach, attached
 from specframe_vllm.hooks.step import Step
 from specframe_vllm.hooks.wrapping import wrap
+from specframe_vllm.staging import to_device
 
 # By model runner: the target's top ids after each row of the step's logits [N, k].
 _topk: WeakKeyDictionary[Any, Tensor] = WeakKeyDictionary()
@@ -43,6 +47,7 @@ def _update_states(original: Callable[..., Any], self: Any, scheduler_output: An
     """Forget the requests that are over or start again, in steps that compute nothing too."""
     drafting = drafting_of(self)
     if drafting is not None:
+        drafting.begin_step(scheduler_output.num_spec_tokens_to_schedule)
         over = scheduler_output.finished_req_ids
         again = scheduler_output.scheduled_cached_reqs.resumed_req_ids
         for request in (*over, *again):
@@ -55,7 +60,8 @@ def _sample(original: Callable[..., Any], self: Any, logits: Any, *args: Any, **
     drafting = drafting_of(self)
     _topk.pop(self, None)  # of a step that was not learnt from
     if drafting is not None and drafting.harvest_topk:
-        _topk[self] = row_topk(logits, drafting.harvest_topk)[1]
+        with drafting.timed():
+            _topk[self] = row_topk(logits, drafting.harvest_topk)[1]
     return original(self, logits, *args, **kwargs)
 
 
@@ -76,27 +82,31 @@ def _propose(
     """Learn from the step, and draft then."""
     drafting = drafting_of(self)
     if drafting is not None:
-        _step(
+        with drafting.timed():
+            _step(
+                self,
+                scheduler_output,
+                sampled_token_ids,
+                hidden_states,
+                spec_decode_metadata,
+                common_attn_metadata.query_start_loc,
+            ).teach(drafting)
+    # vLLM runs the draft model in steps that draft nothing too, to have no holes in its cache.
+    nothing = drafting is not None and scheduler_output.num_spec_tokens_to_schedule == 0
+    with filling_only(self.drafter.model) if nothing else nullcontext():
+        return original(
             self,
             scheduler_output,
             sampled_token_ids,
+            sampling_metadata,
             hidden_states,
+            sample_hidden_states,
+            aux_hidden_states,
             spec_decode_metadata,
-            common_attn_metadata.query_start_loc,
-        ).teach(drafting)
-    return original(
-        self,
-        scheduler_output,
-        sampled_token_ids,
-        sampling_metadata,
-        hidden_states,
-        sample_hidden_states,
-        aux_hidden_states,
-        spec_decode_metadata,
-        common_attn_metadata,
-        *args,
-        **kwargs,
-    )
+            common_attn_metadata,
+            *args,
+            **kwargs,
+        )
 
 
 def _step(
@@ -125,12 +135,13 @@ def _step(
     drafted = [0] * size if metadata is None else metadata.num_draft_tokens
     at = query_starts[1 : size + 1] - 1 if metadata is None else metadata.logits_indices
     node_ids = runner.input_ids.gpu[at].long()
-    device = node_ids.device
+    device, vocab_size = node_ids.device, runner.model_config.get_vocab_size()
 
     def prompt_ids(row: int) -> Tensor:
-        # A copy, since vLLM goes on writing. A position given by its embedding has no id.
-        ids = torch.from_numpy(batch.token_ids_cpu[row, : before[row] + computed[row]]).long()
-        return ids[ids >= 0].to(device, non_blocking=True)
+        # A copy, since vLLM goes on writing. A position given by its embedding has no id of the vocabulary.
+        ids = batch.token_ids_cpu[row, : before[row] + computed[row]]
+        known = ids[(ids >= 0) & (ids < vocab_size)]
+        return to_device(torch.from_numpy(known.astype(np.int64)), device)
 
     return Step(
         requests=requests,
@@ -152,4 +163,4 @@ def _padded(sampled: Tensor | list[list[int]], device: torch.device) -> Tensor:
         return sampled.long()
     width = max(map(len, sampled), default=0)
     rows = [ids + [-1] * (width - len(ids)) for ids in sampled]
-    return torch.tensor(rows, dtype=torch.int64).view(len(rows), width).to(device, non_blocking=True)
+    return to_device(torch.tensor(rows, dtype=torch.int64).view(len(rows), width), device)

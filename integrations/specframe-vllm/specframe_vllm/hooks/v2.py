@@ -22,11 +22,11 @@ class _Harvest:
     """What samplers are listened to for, while a model runner samples.
 
     Attributes:
-        k: how many of the target's top ids; 0 while nobody listens.
-        topk_ids: after each row of logits [N, k].
+        drafting: for whom; None while nobody listens.
+        topk_ids: the target's top ids after each row of logits [N, k].
     """
 
-    k = 0
+    drafting: ActiveDrafting | None = None
     topk_ids: Tensor | None = None
 
 
@@ -60,6 +60,7 @@ def _finish_requests(original: Callable[..., Any], self: Any, scheduler_output: 
     """Forget the requests that are over or preempted."""
     drafting = drafting_of(self)
     if drafting is not None:
+        drafting.begin_step(scheduler_output.num_spec_tokens_to_schedule)
         over = scheduler_output.finished_req_ids
         for request in (*over, *(scheduler_output.preempted_req_ids or ())):
             drafting.forget(request)
@@ -78,19 +79,22 @@ def _sample(
     drafting = drafting_of(self)
     if drafting is None:
         return original(self, hidden_states, input_batch, *args, **kwargs)
-    _harvest.k, _harvest.topk_ids = drafting.harvest_topk, None
+    _harvest.drafting, _harvest.topk_ids = drafting, None
     try:
         output, sampled, rejected = original(self, hidden_states, input_batch, *args, **kwargs)
     finally:
-        _harvest.k = 0
-    _step(self, hidden_states, input_batch, output.sampled_token_ids, sampled).teach(drafting)
+        _harvest.drafting = None
+    with drafting.timed():
+        _step(self, hidden_states, input_batch, output.sampled_token_ids, sampled).teach(drafting)
     return output, sampled, rejected
 
 
 def _call_sampler(original: Callable[..., Any], self: Any, logits: Tensor, *args: Any, **kwargs: Any) -> Any:
     """Look at the target's logits before they are changed in place."""
-    if _harvest.k:
-        _harvest.topk_ids = row_topk(logits, _harvest.k)[1]
+    drafting = _harvest.drafting
+    if drafting is not None and drafting.harvest_topk:
+        with drafting.timed():
+            _harvest.topk_ids = row_topk(logits, drafting.harvest_topk)[1]
     return original(self, logits, *args, **kwargs)
 
 
@@ -112,6 +116,7 @@ def _step(runner: Any, hidden: Tensor, batch: Any, sampled_ids: Tensor, sampled:
     width = torch.arange(sampled_ids.shape[1], device=sampled_ids.device)
 
     def prompt_ids(row: int) -> Tensor:
+        # It may lie in memory of the host, which vLLM writes from kernels of this stream only.
         ids: Tensor = runner.req_states.all_token_ids.gpu[rows[row], : int(lengths[row])]
         return ids.long()
 

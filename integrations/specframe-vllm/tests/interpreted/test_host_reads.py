@@ -5,8 +5,10 @@ Triton's interpreter runs the kernels, so these tests need TRITON_INTERPRET=1, w
 
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch.overrides import TorchFunctionMode
@@ -22,6 +24,7 @@ from specframe_vllm.active_head import ActiveHead
 from specframe_vllm.active_sets import ActiveSets, SetPerRequest, SharedSet
 from specframe_vllm.draft_rows import DraftRows
 from specframe_vllm.drafting import ActiveDrafting
+from specframe_vllm.hooks import loading, v1
 from specframe_vllm.hooks.step import Step
 from specframe_vllm.strategies import BatchedStrategy
 
@@ -98,7 +101,8 @@ def store(builder: VocabularyBuilder, eviction: Any) -> VocabularyStore:
 def drafting_over(sets: ActiveSets) -> ActiveDrafting:
     builder = strategy()
     head = ActiveHead(ROWS, sets)
-    return ActiveDrafting(head, sets, BatchedStrategy(builder), builder, torch.device("cpu"), None)
+    device, window = torch.device("cpu"), builder.prompt_window
+    return ActiveDrafting(head, sets, BatchedStrategy(builder), builder, "it", device, window, None)
 
 
 def step(requests: list[str]) -> Step:
@@ -142,6 +146,70 @@ def test_nothing_is_read_on_the_host(reads: HostReads, sets: str) -> None:
             drafting.head.compute_logits(hidden)
 
     assert heard(reads, serve) == []
+
+
+class Drafter:
+    """A proposer of V1 that is drafted for; its model asks ``ActiveHead`` itself."""
+
+
+class Runner:
+    """What the hooks read of V1's model runner, while two requests run; numpy arrays are on the host.
+
+    Args:
+        drafting: of its drafter.
+        before: how many tokens of each request were computed before this step.
+    """
+
+    def __init__(self, drafting: ActiveDrafting, before: int) -> None:
+        self.drafter = Drafter()
+        loading._drafting[self.drafter] = drafting
+        source = torch.Generator().manual_seed(2)
+        ids = torch.randint(VOCAB, (2, 64), generator=source)
+        self.input_batch = SimpleNamespace(
+            num_reqs=2,
+            req_ids=["a", "b"],
+            num_computed_tokens_cpu=np.array([before, before], dtype=np.int32),
+            token_ids_cpu=ids.numpy().astype(np.int32),
+        )
+        self.input_ids = SimpleNamespace(gpu=ids.flatten()[: 2 * NODES].int())
+        self.discard_request_mask = SimpleNamespace(np=np.zeros(2, dtype=bool))
+        self.model_config = SimpleNamespace(get_vocab_size=lambda: VOCAB)
+        self.model = SimpleNamespace(compute_logits=lambda hidden: hidden @ HEAD.weight.T)
+
+    def step(self, sampled: torch.Tensor) -> None:
+        """Update, sample and propose, as vLLM does in this order."""
+        metadata = SimpleNamespace(
+            num_draft_tokens=[NODES - 1] * 2, logits_indices=torch.arange(2 * NODES, dtype=torch.int32)
+        )
+        scheduled = SimpleNamespace(
+            num_scheduled_tokens={"a": NODES, "b": NODES},
+            finished_req_ids={"c"},
+            scheduled_cached_reqs=SimpleNamespace(resumed_req_ids=set()),
+        )
+        hidden = torch.randn(2 * NODES, HIDDEN)
+        starts = SimpleNamespace(query_start_loc=torch.tensor([0, NODES, 2 * NODES], dtype=torch.int32))
+        v1._update_states(nothing, self, scheduled)
+        v1._sample(nothing, self, hidden @ HEAD.weight.T, metadata)
+        v1._propose(nothing, self, scheduled, sampled, None, hidden, hidden, None, metadata, starts, None)
+
+
+def nothing(*_: Any, **__: Any) -> None:
+    """Be what vLLM does itself."""
+
+
+def test_the_hooks_of_v1_read_nothing_on_the_host(reads: HostReads) -> None:
+    drafting = drafting_over(SharedSet(store(strategy(), "lru")))
+    sampled = torch.tensor([[7, -1, -1, -1], [9, 11, -1, -1]], dtype=torch.int32)
+    begins, goes_on = Runner(drafting, 0), Runner(drafting, NODES)
+
+    def serve() -> None:
+        for runner in (begins, goes_on):
+            runner.step(sampled)
+
+    assert heard(reads, serve) == []
+    assert drafting.failure is None
+    assert drafting.steps == 2
+    assert drafting.running == 2
 
 
 def test_what_a_captured_graph_reads_stays_where_it_is() -> None:

@@ -40,7 +40,10 @@ class Outcome:
 
 @contextmanager
 def engine(model: Path, **arguments: Any) -> Iterator[LLM]:
-    """Have an engine, float32 and without compilation unless ``arguments`` say otherwise."""
+    """Have an engine, float32 and without compilation unless ``arguments`` say otherwise.
+
+    It always drafts unless the plugin's settings say otherwise: how fast a machine is decides no test.
+    """
     defaults: dict[str, Any] = {
         "dtype": "float32",
         "max_model_len": 512,
@@ -51,6 +54,9 @@ def engine(model: Path, **arguments: Any) -> Iterator[LLM]:
         "disable_log_stats": False,
         "seed": 0,
     }
+    settings = arguments.get("additional_config", {}).get("specframe")
+    if settings is not None:
+        arguments |= {"additional_config": {"specframe": {"drafts": "always"} | settings}}
     llm = LLM(str(model), **(defaults | arguments))
     try:
         yield llm

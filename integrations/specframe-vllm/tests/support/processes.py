@@ -22,7 +22,7 @@ class ProcessOutcome:
     """What such an engine answered.
 
     Attributes:
-        token_ids: of each prompt's answer.
+        token_ids: of each answer, one prompt after the other.
         drafts: how many chains were verified.
         accepted: drafted tokens that were accepted.
         figures: the plugin's metrics.

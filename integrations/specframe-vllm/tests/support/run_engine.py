@@ -1,7 +1,8 @@
 """Answers prompts with an engine in a process of its own: ``python run_engine.py CONFIG.json OUTCOME.json``.
 
-CONFIG has ``model``, ``prompts``, ``tokens`` and ``arguments`` of the engine, and ``alone`` where each prompt
-is to be answered before the next: an engine in another process batches them as they happen to arrive.
+CONFIG has ``model``, ``prompts``, ``tokens`` and ``arguments`` of the engine, ``sampling`` where answers are
+not greedy, and ``alone`` where each prompt is to be answered before the next: an engine in another process
+batches them as they happen to arrive. A ``script`` says which steps are drafted.
 """
 
 from __future__ import annotations
@@ -26,27 +27,30 @@ def main(config_file: str, outcome_file: str) -> None:
     if os.environ.get("TRITON_INTERPRET") == "1":
         pretend_that_triton_runs_here()
     # Imported late: what it finds of Triton, vLLM finds when it is imported.
+    from scripted import scripted
     from vllm import LLM, SamplingParams
 
-    llm = LLM(
-        config["model"],
-        dtype="float32",
-        max_model_len=256,
-        max_num_seqs=4,
-        max_num_batched_tokens=256,
-        enforce_eager=True,
-        enable_prefix_caching=False,
-        disable_log_stats=False,
-        seed=0,
-        **config["arguments"],
-    )
-    sampling = SamplingParams(temperature=0, max_tokens=config["tokens"], ignore_eos=True)
+    defaults = {
+        "dtype": "float32",
+        "max_model_len": 256,
+        "max_num_seqs": 4,
+        "max_num_batched_tokens": 256,
+        "enforce_eager": True,
+        "enable_prefix_caching": False,
+        "disable_log_stats": False,
+        "seed": 0,
+    }
+    llm = LLM(config["model"], **(defaults | config["arguments"]))
+    if "script" in config:
+        scripted(llm, *config["script"])
+    asked = {"temperature": 0} | config.get("sampling", {})
+    sampling = SamplingParams(max_tokens=config["tokens"], ignore_eos=True, **asked)
     prompts = config["prompts"]
     batches = [[prompt] for prompt in prompts] if config.get("alone") else [prompts]
     outputs = [output for batch in batches for output in llm.generate(batch, sampling, use_tqdm=False)]
     counts = {metric.name: getattr(metric, "value", 0) for metric in llm.get_metrics()}
     outcome = {
-        "token_ids": [list(output.outputs[0].token_ids) for output in outputs],
+        "token_ids": [list(answer.token_ids) for output in outputs for answer in output.outputs],
         "drafts": counts.get("vllm:spec_decode_num_drafts", 0),
         "accepted": counts.get("vllm:spec_decode_num_accepted_tokens", 0),
         "figures": _figures(),

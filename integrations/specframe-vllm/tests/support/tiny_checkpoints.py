@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -69,6 +70,12 @@ def save_target(folder: Path) -> Path:
         weights |= {f"model.layers.{layer}.{name}": w for name, w in _layer(source, _HIDDEN).items()}
     save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
     _save_config(folder, architectures=["LlamaForCausalLM"], num_hidden_layers=_LAYERS)
+    save_tokenizer(folder)
+    return folder
+
+
+def save_tokenizer(folder: Path) -> None:
+    """Write a tokenizer with a word for each token."""
     words = {f"word{i}": i for i in range(VOCAB_SIZE)}
     tokenizer = Tokenizer(WordLevel(words, unk_token="word0"))
     tokenizer.pre_tokenizer = Whitespace()
@@ -76,7 +83,6 @@ def save_target(folder: Path) -> Path:
     kind(
         tokenizer_object=tokenizer, bos_token="word1", eos_token=f"word{EOS}", unk_token="word0"
     ).save_pretrained(folder)
-    return folder
 
 
 def save_eagle3(folder: Path, target: Path) -> Path:
@@ -99,6 +105,39 @@ def save_eagle3(folder: Path, target: Path) -> Path:
     _save_config(
         folder, architectures=["LlamaForCausalLMEagle3"], num_hidden_layers=1, draft_vocab_size=len(ids)
     )
+    return folder
+
+
+def save_mimo(folder: Path, target: Path) -> Path:
+    """Write a target of ``save_target`` as a MiMo: with biases, and an MTP layer among its weights."""
+    folder.mkdir(parents=True)
+    source = torch.Generator().manual_seed(3)
+    weights = load_file(target / "model.safetensors")
+    mtp = "model.mtp_layers.0"
+    weights |= {f"{mtp}.{name}": w for name, w in _layer(source, _HIDDEN).items()}
+    layers = [mtp, *(f"model.layers.{layer}" for layer in range(_LAYERS))]
+    for layer in layers:
+        for name, heads in (("q", _HEADS), ("k", _KV_HEADS), ("v", _KV_HEADS)):
+            weights[f"{layer}.self_attn.{name}_proj.bias"] = torch.zeros(heads * _HEAD)
+    # Half the embedding, half the feature: drafts are often what the target says.
+    half = torch.eye(_HIDDEN) / 2
+    weights |= {
+        f"{mtp}.input_proj.weight": torch.cat([half, half], dim=1),
+        f"{mtp}.token_layernorm.weight": torch.ones(_HIDDEN),
+        f"{mtp}.hidden_layernorm.weight": torch.ones(_HIDDEN),
+        f"{mtp}.final_layernorm.weight": torch.ones(_HIDDEN),
+    }
+    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+    # MiMo's own config is code of its hub repository; its fields are Qwen2's.
+    _save_config(
+        folder,
+        model_type="qwen2",
+        architectures=["MiMoForCausalLM"],
+        num_hidden_layers=_LAYERS,
+        num_nextn_predict_layers=1,
+    )
+    for file in target.glob("*token*.json"):
+        shutil.copy(file, folder)
     return folder
 
 
