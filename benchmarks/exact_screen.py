@@ -77,6 +77,10 @@ class Beside:
         if not self._apart:
             self._screened.learn(verdict, tree, topk_ids, clock)
 
+    def listen(self, note: Callable[[Tensor], None]) -> None:
+        """Have the hidden states of `full` noted."""
+        self._full.listen(note)
+
     def finish(self) -> None:
         """Let both end the request."""
         self._full.finish()

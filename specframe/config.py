@@ -10,6 +10,7 @@ from typing import Any, Self, get_args
 import attrs
 
 from specframe.contracts.kinds import KINDS, ForwardName, TargetHeadName
+from specframe.contracts.numbers import whole
 from specframe.contracts.options import option, plain_type
 from specframe.contracts.sampling import SamplingParams
 from specframe.errors import UsageError, unknown_name
@@ -101,7 +102,7 @@ class RunConfig:
 
     def __attrs_post_init__(self) -> None:
         for name in ("max_new_tokens", "prefill_chunk"):
-            if getattr(self, name) < 1:
+            if whole(name, getattr(self, name)) < 1:
                 raise UsageError(f"{name} is {getattr(self, name)}; allowed: 1 or more")
         if self.target_forward not in get_args(ForwardName):
             raise unknown_name("target forward", self.target_forward, get_args(ForwardName))

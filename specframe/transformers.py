@@ -7,7 +7,7 @@ transformers prepares prompt, logits processors and stopping criteria as ever, a
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -30,6 +30,7 @@ from specframe.contracts.sampling import NEUTRAL
 from specframe.engine.assembly import build_engine
 from specframe.engine.engine import Engine
 from specframe.errors import UsageError
+from specframe.model.borrowed import evaluating, state_of
 from specframe.model.loading import LoadedModel
 from specframe.model.target import Target
 from specframe.registry.placement import DTYPES
@@ -37,12 +38,17 @@ from specframe.request.request import Request
 
 # Of each model the engine built last: its KV cache and its drafter are worth keeping, one at a time.
 _engines: WeakKeyDictionary[PreTrainedModel, tuple[RunConfig, Engine]] = WeakKeyDictionary()
+# Of each engine, what its model was like when it was built.
+_built_for: WeakKeyDictionary[Engine, Hashable] = WeakKeyDictionary()
 
 
 def engine_for(
     model: PreTrainedModel, config: RunConfig, tokenizer: PreTrainedTokenizerBase | None = None
 ) -> Engine:
     """Return an engine for a model that is already loaded; the same one for the same model and config.
+
+    The engine may copy weights. Where they, the modules, hooks or adapters have changed since it was built,
+    another one is built. The model stays in the mode it is in, and its parameters as they are.
 
     Args:
         model: a decoder-only model; ``config.model``, ``dtype`` and ``device`` are taken from it.
@@ -57,11 +63,16 @@ def engine_for(
         raise UsageError(f"the model's weights are {model.dtype}; allowed: {', '.join(DTYPES)}")
     name = model.name_or_path or type(model).__name__
     config = attrs.evolve(config, model=name, dtype=dtypes[model.dtype], device=str(model.device))
+    state = state_of(model)
     known, engine = _engines.get(model, (None, None))
-    if engine is None or known != config or tokenizer not in (None, engine.target.tokenizer):
-        target = Target(LoadedModel(model, tokenizer or _find_tokenizer(model), name))
-        engine = build_engine(config, target=target)
-        _engines[model] = config, engine
+    same = engine is not None and known == config and _built_for[engine] == state
+    if engine is None or not same or tokenizer not in (None, engine.target.tokenizer):
+        engine = None
+        _engines.pop(model, None)  # its memory is free before another one takes as much
+        with evaluating(model):
+            target = Target(LoadedModel(model, tokenizer or _find_tokenizer(model), name))
+            engine = build_engine(config, target=target)
+        _engines[model], _built_for[engine] = (config, engine), state
     return engine
 
 
@@ -117,10 +128,11 @@ def generate(
         ignore_eos=True,  # the stopping criteria know which ids end this output
         sampling=sampling,
     )
-    for chunk in engine.stream(request):
-        if streamer is not None:
-            for token_id in chunk.token_ids:
-                streamer.put(torch.tensor([token_id]))
+    with evaluating(model):
+        for chunk in engine.stream(request):
+            if streamer is not None:
+                for token_id in chunk.token_ids:
+                    streamer.put(torch.tensor([token_id]))
     if streamer is not None:
         streamer.end()
     assert engine.report is not None
@@ -154,6 +166,8 @@ def _engine(
         engine = engine_for(model, attrs.evolve(config, sampling=sampling))
     if engine.target.model is not model:
         raise UsageError("the engine is of another model; allowed: one of engine_for(model, ...)")
+    if _built_for.get(engine, state := state_of(model)) != state:
+        raise UsageError("the model has changed since the engine was built; allowed: a new engine_for(model)")
     return engine
 
 

@@ -6,9 +6,12 @@ import math
 
 import attrs
 
+from specframe.contracts.numbers import real, whole
 from specframe.contracts.options import option
 from specframe.errors import UsageError
 
+# What torch seeds a generator with.
+_SEEDS = range(-(2**63), 2**64)
 # Below this, logits divided by the temperature leave the range of float32.
 _LOWEST_TEMPERATURE = 1e-3
 
@@ -18,7 +21,7 @@ class SamplingParams:
     """How tokens are sampled from the target's logits; by default they are not, and decoding is greedy.
 
     Raises:
-        UsageError: a parameter is out of range, or has no effect at temperature 0.
+        UsageError: a parameter is no number, out of range, or has no effect at temperature 0.
     """
 
     temperature: float = option(
@@ -41,6 +44,12 @@ class SamplingParams:
     seed: int = option(0, help="Seed of everything that is drawn.", metavar="N")
 
     def __attrs_post_init__(self) -> None:
+        for name in ("temperature", "top_p", "min_p", "repetition_penalty"):
+            real(name, getattr(self, name))
+        for name in ("top_k", "seed"):
+            whole(name, getattr(self, name))
+        if self.seed not in _SEEDS:
+            raise UsageError(f"seed is {self.seed}; allowed: -2**63 to 2**64 - 1")
         temperature, penalty = self.temperature, self.repetition_penalty
         if not (temperature == 0.0 or _LOWEST_TEMPERATURE <= temperature < math.inf):
             raise UsageError(

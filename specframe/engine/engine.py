@@ -198,8 +198,13 @@ class Engine:
         )
 
     def _draft(self, drafting: Drafting, root: int, features: Tensor) -> DraftTree:
-        """Return a draft tree with every value in range."""
-        return self._check.admit(drafting.draft(root, features, self.clock), root)
+        """Return a draft tree with every value in range, which ends where the target's positions do."""
+        tree = self._check.admit(drafting.draft(root, features, self.clock), root)
+        room = self.target.room_below
+        if room >= drafting.demands.max_depth or int(tree.depths.max()) <= room:
+            return tree
+        # Few steps of a request are so near to the end: a whole draft is thrown away.
+        return self._check.admit(DraftTree.root_only(root, self.target.device), root)
 
     def _run_target(self, generation: Generation, tree: DraftTree) -> TreePass:
         """Run the target once over all nodes."""

@@ -41,6 +41,9 @@ class PrefixCache:
         untouched = self._begun == self._target.begun
         if untouched and conversation is not None and conversation is self._conversation:
             shared = _shared_beginning(self._ids, prompt_ids)
+            border = self._target.long_from
+            if border is not None and len(self._ids) <= border < len(prompt_ids):
+                shared = 0  # what was read as part of a short text is rotated so
         kept = drafting.reusable(shared, len(prompt_ids))
         self.forget()
         self._target.begin(len(prompt_ids) + room, kept, drafting.demands.feature_layers)

@@ -31,6 +31,7 @@ class TreeCheck:
         self._vocab_size = vocab_size
         self._sound = torch.ones((), dtype=torch.bool, pin_memory=device.type == "cuda")
         self._nodes = torch.arange(max_nodes, device=device)
+        self._on_host = torch.empty(2, max_nodes, dtype=torch.int64, pin_memory=device.type == "cuda")
         self._copied = torch.cuda.Event() if device.type == "cuda" else None
 
     def admit(self, tree: DraftTree, root: int) -> DraftTree:
@@ -64,6 +65,8 @@ class TreeCheck:
             & (tree.log_probs > -torch.inf)
         )
         self._sound.copy_(sound.all() & (tree.token_ids[0] == root), non_blocking=True)
+        shape = torch.stack([harmless.token_ids, harmless.parents])
+        self._on_host[:, : len(tree)].copy_(shape, non_blocking=True)
         if self._copied is not None:
             self._copied.record()
         self._admitted = tree, root
@@ -82,16 +85,31 @@ class TreeCheck:
             raise ComponentError("drafter", f"drafted a malformed tree: {self._find_fault(tree, root)}")
         if not isinstance(verdict, Verdict):
             raise ComponentError("verifier", f"returned {type(verdict).__name__}; allowed: Verdict")
-        path, emitted = verdict.path, verdict.emitted_ids
-        if path[:1] != (0,) or not all(a < b < len(tree) for a, b in pairwise(path)):
-            raise ComponentError(
-                "verifier", f"accepted the path {path}; allowed: from the root, 0, downwards"
-            )
-        if len(emitted) != len(path) or not all(0 <= token_id < self._vocab_size for token_id in emitted):
-            raise ComponentError(
-                "verifier",
-                f"emitted {emitted} for the path {path}; allowed: one id below {self._vocab_size} per node",
-            )
+        wrong = self._misjudged(verdict, *self._on_host[:, : len(tree)].tolist())
+        if wrong is not None:
+            raise ComponentError("verifier", wrong)
+
+    def _misjudged(self, verdict: Verdict, tokens: list[int], parents: list[int]) -> str | None:
+        """Return what is wrong with a verdict on a tree of these tokens and parents, or None."""
+        path, accepted = verdict.path, verdict.accepted_ids
+        numbers = [*path, *accepted, verdict.next_token]
+        if not all(type(one) is int for one in numbers):
+            kind = next(type(one).__name__ for one in numbers if type(one) is not int)
+            return f"returned a verdict with a {kind}; allowed: nodes and token ids of type int"
+        if path[:1] != (0,) or not all(a < b < len(tokens) for a, b in pairwise(path)):
+            return f"accepted the path {path}; allowed: from the root, 0, downwards"
+        for above, node in pairwise(path):
+            if parents[node] != above:
+                return (
+                    f"accepted the path {path}, and node {node} is a child of {parents[node]}; allowed: from "
+                    "each node to one of its children"
+                )
+        drafted = tuple(tokens[node] for node in path[1:])
+        if accepted != drafted:
+            return f"accepted the ids {accepted} for the path {path}; allowed: those of its nodes, {drafted}"
+        if not 0 <= verdict.next_token < self._vocab_size:
+            return f"emitted token {verdict.next_token}; allowed: 0 to {self._vocab_size - 1}"
+        return None
 
     def _find_fault(self, tree: DraftTree, root: int) -> str:
         """Return what is wrong with a tree that did not pass."""

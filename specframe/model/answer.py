@@ -29,12 +29,12 @@ _log = logging.getLogger(__name__)
 
 @attrs.frozen(slots=True, eq=False)
 class Answer:
-    """What a model says after every token of the text.
+    """What a model says after the tokens of a text.
 
     Attributes:
-        ids: the text [n] int64.
+        ids: the text [T] int64.
         columns: the tokens whose logits are kept [C] int64.
-        logits: their logits [n, C] float32.
+        logits: their logits after the last n tokens [n, C] float32.
     """
 
     ids: Tensor
@@ -43,13 +43,19 @@ class Answer:
 
     @classmethod
     @torch.inference_mode()
-    def of(cls, model: PreTrainedModel, ids: Tensor, name: str) -> Answer:
+    def of(cls, model: PreTrainedModel, ids: Tensor, name: str, last: int | None = None) -> Answer:
         """Ask a model.
+
+        Args:
+            model: the model.
+            ids: the text [T] int64.
+            name: how users call the model.
+            last: how many of the last tokens count; None for all.
 
         Raises:
             SpecframeError: a logit is not finite.
         """
-        logits = model(input_ids=ids[None]).logits[0].float()
+        logits = model(input_ids=ids[None]).logits[0, -(last or len(ids)) :].float()
         if not torch.isfinite(logits).all():
             raise SpecframeError(f"{name} returns logits that are not finite in {model.dtype}")
         return cls(ids, torch.arange(logits.shape[1], device=ids.device), logits)
@@ -136,6 +142,11 @@ class Record:
 
 
 def text_ids(tokenizer: PreTrainedTokenizerBase, vocab_size: int, device: torch.device) -> Tensor:
-    """Return the text as ids [n]; one that is too short is filled up with the first ids."""
-    ids = tokenizer(_TEXT, add_special_tokens=False)["input_ids"]
+    """Return the text as ids [n], most of them different; the first ids where the tokenizer knows few words.
+
+    Attention to equal tokens would not show what it attends to.
+    """
+    ids = tokenizer(_TEXT, add_special_tokens=False)["input_ids"][:_TOKENS]
+    if len(set(ids)) <= _TOKENS // 2:
+        ids = range(1, _TOKENS + 1)
     return torch.tensor([*ids, *range(1, _TOKENS + 1)][:_TOKENS], device=device) % vocab_size

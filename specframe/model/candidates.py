@@ -11,6 +11,7 @@ import torch
 
 from specframe.contracts.kinds import ForwardName
 from specframe.errors import UsageError, one_line
+from specframe.model.borrowed import has_hooks
 from specframe.model.fastest import remembered
 from specframe.model.forward import Forward, attention_windows
 from specframe.model.lean.architecture import why_not
@@ -42,7 +43,7 @@ def candidates(
     """
     windows = attention_windows(model.config.get_text_config())
     if chosen != "transformers":
-        reason = why_not(model)
+        reason = "which something listens to" if has_hooks(model.get_decoder()) else why_not(model)
         if chosen != "auto" and reason is not None:
             raise UsageError(f"target forward {chosen!r} cannot run {name}: {reason}; allowed: transformers")
         reason = reason or (_why_not_by_default(model) if chosen == "auto" else None)

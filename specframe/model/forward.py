@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from specframe.errors import UsageError
+from specframe.model.supported import FULL_ATTENTION, SLIDING_ATTENTION
 
 
 class Forward(Protocol):
@@ -49,7 +50,7 @@ def attention_windows(config: Any) -> dict[str, int | None]:
     window = getattr(config, "sliding_window", None)
     if not layer_types:
         return {"": window}
-    known: dict[str, int | None] = {"full_attention": None, "sliding_attention": window}
+    known: dict[str, int | None] = {FULL_ATTENTION: None, SLIDING_ATTENTION: window}
     strange = sorted(set(layer_types) - set(known))
     if strange:
         raise UsageError(f"attention of type {strange[0]!r} is not supported; allowed: {', '.join(known)}")

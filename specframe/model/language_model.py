@@ -12,13 +12,15 @@ from torch import Tensor, nn
 
 from specframe.contracts.kinds import ForwardName
 from specframe.contracts.lm_head import OutputHead
-from specframe.errors import UsageError
+from specframe.errors import SpecframeError, UsageError, one_line
 from specframe.model.answer import Answer, text_ids
 from specframe.model.candidates import build_forward, candidates
-from specframe.model.forward import Forward, append, attention_windows
+from specframe.model.forward import Forward, attention_windows
 from specframe.model.lean.parts import embedding_scale
 from specframe.model.loading import LoadedModel, open_pretrained
+from specframe.model.probe import read_through_a_tree, telling_lengths
 from specframe.model.stored import StoredModel, StoredParts
+from specframe.model.supported import check_supported
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -67,7 +69,7 @@ class LanguageModel:
         """The transformers model; one that was left on disk is loaded now, and stays in memory."""
         loaded = self._loaded
         model = loaded.model if isinstance(loaded, LoadedModel) else loaded.load()
-        model.eval().requires_grad_(False)
+        model.eval()
         return model
 
     @property
@@ -89,6 +91,22 @@ class LanguageModel:
     def max_positions(self) -> int:
         """How many tokens a sequence may have, prompt and output together."""
         return int(getattr(self.config, "max_position_embeddings", None) or 2**31)
+
+    @cached_property
+    def long_from(self) -> int | None:
+        """How many tokens a sequence has at most before all of its rotations become others (longrope).
+
+        None for models whose rotations depend on the position alone.
+        """
+        declared = getattr(self.config, "rope_parameters", None) or {}
+        kinds = [declared, *(value for value in declared.values() if isinstance(value, dict))]
+        limits = [
+            kind.get("original_max_position_embeddings")
+            or getattr(self.config, "original_max_position_embeddings", None)
+            for kind in kinds
+            if kind.get("rope_type") == "longrope"
+        ]
+        return min((int(limit) for limit in limits if limit), default=None)
 
 
 @attrs.frozen(slots=True, kw_only=True, eq=False)
@@ -119,13 +137,21 @@ def _in_memory(model: PreTrainedModel, tokenizer: Any, name: str, chosen: Forwar
         raise UsageError(f"{name} has no input embedding; allowed: decoder-only language models")
     if not isinstance(linear, nn.Linear):
         raise UsageError(f"{name} has no linear LM head; allowed: decoder-only language models")
+    check_supported(model.config, name)
     config = model.config.get_text_config()
     head = _output_head(linear.weight, linear.bias, config)
-    answer = Answer.of(model, text_ids(tokenizer, head.vocab_size, model.device), name)
+    try:
+        answer = Answer.of(model, text_ids(tokenizer, head.vocab_size, model.device), name)
+    except SpecframeError:
+        raise
+    except Exception as error:  # code of any model
+        raise UsageError(f"{name} ({type(model).__name__}) does not run here: {one_line(error)}") from error
     declared = getattr(model.generation_config, "eos_token_id", None)
     for build in candidates(model, name, chosen):
         forward_name, forward = build()
         if _reproduces(answer, forward, head, name, forward_name):
+            if forward_name == "transformers":
+                _check_distances(model, forward, head, name)
             return _Running(
                 config=config,
                 device=model.device,
@@ -140,7 +166,8 @@ def _in_memory(model: PreTrainedModel, tokenizer: Any, name: str, chosen: Forwar
             )
     raise UsageError(
         f"{name} ({type(model).__name__}) computes its logits in a way this version cannot "
-        "reproduce; allowed: decoder-only models with one linear LM head, scaled or soft-capped"
+        "reproduce; allowed: decoder-only models with one linear LM head, scaled or soft-capped, that take "
+        "masks and position ids (ALiBi and other positions counted in the cache do not)"
     )
 
 
@@ -195,17 +222,35 @@ def load_output_head(name: str, dtype: torch.dtype) -> OutputHead:
 def _reproduces(
     answer: Answer, forward: Forward, head: OutputHead, name: str, forward_name: ForwardName
 ) -> bool:
-    """Return whether a forward, in two chunks, gives a model's answer; where not, there is a warning."""
+    """Return whether a forward gives a model's answer, draft tree and all; where not, there is a warning."""
     # Passes of 8 and 16 tokens through the same bfloat16 layers are up to 0.07 apart (Gemma 3 270M).
     tolerance = 1e-3 if head.dtype == torch.float32 else 0.15
-    forward.begin(len(answer.ids))
-    hidden = torch.cat([append(forward, part)[0] for part in answer.ids.split(len(answer.ids) // 2)])
-    error = answer.error_of(head.logits(hidden))
+    try:
+        hidden = read_through_a_tree(forward, answer.ids)
+    except Exception as failure:  # code of any model, given masks and a cache that it may not know
+        _log.warning("forward %s does not run %s: %s", forward_name, name, one_line(failure))
+        return False
+    error = answer.error_of(head.logits(hidden[-len(answer.logits) :]))
     if error <= tolerance:
         _log.info("forward of %s: %s", name, forward_name)
         return True
     _log.warning("forward %s does not reproduce %s: logits off by %.2g", forward_name, name, error)
     return False
+
+
+def _check_distances(model: PreTrainedModel, forward: Forward, head: OutputHead, name: str) -> None:
+    """Raise ``UsageError`` for a model whose attention at a distance is not that of its masks."""
+    config = model.config.get_text_config()
+    for length in telling_lengths(config):
+        if length + 16 > (getattr(config, "max_position_embeddings", None) or length + 16):
+            continue
+        ids = (torch.arange(length, device=model.device) * 37 + 3) % head.vocab_size
+        answer = Answer.of(model, ids, name, last=16)
+        if not _reproduces(answer, forward, head, name, "transformers"):
+            raise UsageError(
+                f"{name} ({type(model).__name__}) attends in a way of its own at a distance of "
+                f"{length - 16} tokens; allowed: models that take masks and position ids"
+            )
 
 
 def _output_head(weight: Any, bias: Tensor | None, config: Any, product: Any = None) -> OutputHead:

@@ -23,6 +23,7 @@ import attrs
 
 from specframe.errors import CheckpointError, SpecframeError, UsageError, unknown_name
 from specframe.model.quiet import quiet_transformers
+from specframe.model.supported import attention_of, check_supported
 
 if TYPE_CHECKING:
     import torch
@@ -378,24 +379,26 @@ def _load(
     with quiet_transformers():
         try:
             config = AutoConfig.from_pretrained(source, **rules)
-            softcapped = getattr(config.get_text_config(), "attn_logit_softcapping", None)
+            check_supported(config, name)
             # The stubs know one return type; output_loading_info makes it a pair.
             loaded: Any = AutoModelForCausalLM.from_pretrained(
                 source,
                 config=config,
                 dtype=dtype,
-                attn_implementation="eager" if softcapped else "sdpa",
+                attn_implementation=attention_of(config),
                 output_loading_info=True,
                 **rules,
             )
             tokenizer = _tokenizer(source, **rules)
+        except UsageError:
+            raise
         except Exception as error:  # a checkpoint can be broken in any way
             raise CheckpointError(f"cannot load model {name!r}: {_first_line(error)}") from error
     model, info = loaded
     missing = sorted(info["missing_keys"])
     if missing:
         raise CheckpointError(f"model {name!r} is incomplete: its checkpoint has no {missing[0]}")
-    return LoadedModel(model.to(device).eval(), tokenizer, name)
+    return LoadedModel(model.to(device).eval().requires_grad_(False), tokenizer, name)
 
 
 def _converted_demo(demo: DemoModel) -> Path:

@@ -138,6 +138,9 @@ class Target(LanguageModel):
             harvest_topk: how many of the target's top ids to return per position.
             harvest_window: for how many of the last positions.
         """
+        length = self.forward.committed + len(prompt_ids)
+        if self.long_from is not None and length > self.long_from:
+            chunk = length  # in parts the first ones would be rotated as those of a short text
         parts = [append(self.forward, ids, self._feature_layers) for ids in prompt_ids.split(chunk)]
         hidden, features = (torch.cat(part) for part in zip(*parts, strict=True))
         topk_ids = None
@@ -161,6 +164,15 @@ class Target(LanguageModel):
         if self._screened is None or whole:
             return TreePass(AllLogits(self.output_head.logits(hidden)), features)
         return TreePass(self._screened.look(hidden), features)
+
+    @property
+    def room_below(self) -> int:
+        """How many levels the next draft tree may have below its root.
+
+        Its last position must exist, and be rotated as its root is.
+        """
+        ends = (self.max_positions, self.long_from or 0)
+        return min(end - 1 - self.forward.committed for end in ends if end > self.forward.committed)
 
     def commit(self, path: tuple[int, ...]) -> None:
         """Keep the KV entries of the accepted path of the last tree pass, root included."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from typing import Any
 
@@ -9,8 +10,10 @@ import pluggy
 
 from specframe.config import RunConfig
 from specframe.contracts.report import GenerationReport, StepStats
-from specframe.errors import SpecframeError, one_line
+from specframe.errors import one_line
 from specframe.registry.manager import hook_of
+
+_log = logging.getLogger(__name__)
 
 
 class Observers:
@@ -49,9 +52,12 @@ def _callers(manager: pluggy.PluginManager | None, hook: str) -> list[tuple[str,
 
 
 def _tell(callers: list[tuple[str, pluggy.HookCaller]], **event: Any) -> None:
-    """Call plugins one after the other; what one raises becomes one line that names it."""
-    for name, caller in callers:
+    """Call plugins in turn; one that raises is named in a warning, and its hook is called no more."""
+    for name, caller in list(callers):
         try:
             caller(**event)
-        except Exception as error:
-            raise SpecframeError(f"plugin {name} raised in {caller.name}(): {one_line(error)}") from error
+        except Exception as error:  # a stranger's code may raise anything, and only watches
+            callers.remove((name, caller))
+            _log.warning(
+                "plugin %s raised in %s(), which is called no more: %s", name, caller.name, one_line(error)
+            )

@@ -72,6 +72,8 @@ class Output:
             self.finish_reason = self._ends_before(token_id)
             if self.finish_reason is None:
                 pieces.append(self._stops.push(self._stream.push([token_id])))
+                if self._stops.would_find(self._stream.pending):
+                    pieces.append(self._stops.push(self._stream.finish()))
                 self.finish_reason = self._ends_after()
             if self.finish_reason is not None:
                 pieces += [self._stops.push(self._stream.finish()), self._stops.finish()]

@@ -64,6 +64,7 @@ def encode_prompt(tokenizer: PreTrainedTokenizerBase, text: str, chat: bool | No
     if chat is None:
         chat = bool(tokenizer.chat_template)
     if not chat:
+        _check_text(text)
         return torch.tensor(tokenizer(text)["input_ids"], dtype=torch.int64)
     return encode_messages(tokenizer, [{"role": "user", "content": text}])
 
@@ -73,10 +74,12 @@ def encode_messages(tokenizer: PreTrainedTokenizerBase, messages: Sequence[Mappi
 
     Args:
         tokenizer: the target's.
-        messages: each with "role" and "content", as the chat template wants them.
+        messages: each with "role" and "content", as the chat template wants them. A content that is a list
+            of parts of type text is taken as the parts one after the other.
 
     Raises:
-        UsageError: the tokenizer has no chat template, or its template refuses the messages.
+        UsageError: the tokenizer has no chat template, its template refuses the messages, or they hold
+            something other than text.
     """
     import torch
     from jinja2 import TemplateError
@@ -85,11 +88,40 @@ def encode_messages(tokenizer: PreTrainedTokenizerBase, messages: Sequence[Mappi
         raise UsageError("this model has no chat template; allowed: --raw")
     try:
         ids: Any = tokenizer.apply_chat_template(
-            [dict(message) for message in messages], add_generation_prompt=True, return_dict=False
+            [_plain(message) for message in messages], add_generation_prompt=True, return_dict=False
         )
     except TemplateError as error:
         raise UsageError(f"the chat template refuses these messages: {error}") from None
     return torch.tensor(ids, dtype=torch.int64)
+
+
+def _plain(message: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a message whose content is one text, if it has any."""
+    plain = dict(message)
+    content = plain.get("content")
+    if isinstance(content, Sequence) and not isinstance(content, str):
+        for part in content:
+            kind = part.get("type") if isinstance(part, Mapping) else type(part).__name__
+            if kind != "text" or not isinstance(part.get("text"), str):
+                raise UsageError(f"a message has a part of type {kind!r}; allowed: parts of type text")
+        plain["content"] = "".join(part["text"] for part in content)
+    elif content is not None and not isinstance(content, str):
+        raise UsageError(f"a message's content is {content!r}; allowed: a text, or parts of type text")
+    for value in plain.values():
+        if isinstance(value, str):
+            _check_text(value)
+    return plain
+
+
+def _check_text(text: str) -> None:
+    """Raise ``UsageError`` for half of a surrogate pair, which is no character."""
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError as error:
+        raise UsageError(
+            f"the prompt has {text[error.start]!r} at character {error.start}, half of a surrogate pair; "
+            "allowed: whole characters"
+        ) from None
 
 
 def _read(file: str) -> str:

@@ -11,6 +11,7 @@ from torch import Tensor
 from transformers import LogitsProcessorList, PreTrainedTokenizerBase
 
 from specframe.config import RunConfig
+from specframe.contracts.numbers import is_whole, whole
 from specframe.contracts.sampling import SamplingParams
 from specframe.errors import UsageError
 from specframe.model.target import Target
@@ -36,11 +37,20 @@ class RequestSettings(TypedDict, total=False):
 
 
 def _texts(stop: str | Sequence[str]) -> tuple[str, ...]:
-    return (stop,) if isinstance(stop, str) else tuple(stop)
+    texts = (stop,) if isinstance(stop, str) else tuple(stop) if isinstance(stop, Iterable) else (stop,)
+    if not all(isinstance(text, str) for text in texts):
+        raise UsageError(f"stop is {stop!r}; allowed: a string, or strings")
+    return texts
 
 
 def _ids(stop_ids: Iterable[int]) -> frozenset[int]:
-    return frozenset(stop_ids)
+    if not isinstance(stop_ids, Iterable) or isinstance(stop_ids, str | bytes):
+        raise UsageError(f"stop_ids is {stop_ids!r}; allowed: token ids")
+    return frozenset(whole("a stop id", token_id) for token_id in stop_ids)
+
+
+def _limit(count: int | None) -> int | None:
+    return None if count is None else whole("max_new_tokens", count)
 
 
 @attrs.frozen(slots=True, eq=False)
@@ -65,11 +75,11 @@ class Request:
         task: its task in the report.
 
     Raises:
-        UsageError: a limit below one, or an empty stop string.
+        UsageError: a field is of another type, a limit is below one, or a stop string is empty.
     """
 
     prompt: Prompt
-    max_new_tokens: int | None = attrs.field(default=None, kw_only=True)
+    max_new_tokens: int | None = attrs.field(default=None, kw_only=True, converter=_limit)
     stop: tuple[str, ...] = attrs.field(default=(), kw_only=True, converter=_texts)
     stop_ids: frozenset[int] = attrs.field(default=frozenset(), kw_only=True, converter=_ids)
     ignore_eos: bool = attrs.field(default=False, kw_only=True)
@@ -124,11 +134,21 @@ class Request:
             return prompt
         if isinstance(prompt, str):
             return encode_prompt(tokenizer, prompt, self.chat)
-        if prompt and all(isinstance(message, Mapping) for message in prompt):
-            return encode_messages(tokenizer, prompt)
-        if all(isinstance(token_id, int) for token_id in prompt):
-            return torch.tensor([*prompt], dtype=torch.int64)
-        raise UsageError("a prompt is of no known kind; allowed: text, messages of a chat, or token ids")
+        if isinstance(prompt, Iterable) and not isinstance(prompt, bytes | bytearray | Mapping):
+            entries = list(prompt)
+            if entries and all(isinstance(entry, Mapping) for entry in entries):
+                return encode_messages(tokenizer, entries)
+            if all(is_whole(entry) for entry in entries):
+                return torch.tensor([int(entry) for entry in entries], dtype=torch.int64)
+        raise UsageError(
+            f"the prompt is {_abridged(prompt)}; allowed: text, messages of a chat, or token ids"
+        )
+
+
+def _abridged(value: object) -> str:
+    """Return a value as an error shows it."""
+    shown = repr(value)
+    return shown if len(shown) <= 60 else f"{shown[:57]}..."
 
 
 def fit(request: Request, target: Target, config: RunConfig) -> tuple[Tensor, int]:
@@ -149,5 +169,11 @@ def fit(request: Request, target: Target, config: RunConfig) -> tuple[Tensor, in
         raise UsageError(
             f"{prompt} prompt tokens and {limit} new ones exceed the {positions} positions of {target.name}; "
             f"allowed: max_new_tokens of at most {positions - prompt}"
+        )
+    if target.long_from is not None and prompt <= target.long_from < prompt + limit - 1:
+        raise UsageError(
+            f"{prompt} prompt tokens and {limit} new ones go past {target.long_from} tokens, from which on "
+            f"{target.name} rotates all positions differently (longrope); allowed: max_new_tokens of at most "
+            f"{target.long_from + 1 - prompt}, or a prompt of more than {target.long_from} tokens"
         )
     return prompt_ids.to(target.device), limit

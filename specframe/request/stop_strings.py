@@ -40,6 +40,10 @@ class StopStrings:
         shown, self._held = self._held[:end], self._held[end:]
         return shown
 
+    def would_find(self, text: str) -> bool:
+        """Return whether a stop string would turn up if ``text`` came now and nothing after it."""
+        return any(stop in self._held + text for stop in self._stops)
+
     def finish(self) -> str:
         """Return the text held back, now that nothing more comes."""
         return "" if self.found else self._held

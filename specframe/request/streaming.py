@@ -1,48 +1,91 @@
-"""Token ids to text, piece by piece, never in the middle of a character."""
+"""Token ids to text, piece by piece: what was shown is never taken back."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
-from typing import TYPE_CHECKING
-
-from tokenizers import Tokenizer
-from tokenizers.decoders import DecodeStream
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
+
+# An unfinished character decodes to this.
+_BROKEN = "\ufffd"
+# Tokens of single bytes (byte fallback): decoders look at a run of them as a whole.
+_BYTE = re.compile(r"<0x[0-9A-Fa-f]{2}>")
+# Tokenizers that clean up spaces take one away once they see what follows: `` n't`` is the longest.
+_CLEANED_UP = re.compile(r" [^ ]{0,2} ?$")
+# Tokens that are decoded at once; the last of them are kept when there are more, as what comes before a token
+# can decide whether it begins with a space.
+_MOST, _KEPT = 96, 16
 
 
 class TextStream:
     """Decodes one generation as it grows; special tokens are left out.
 
+    All pieces together are what the tokenizer decodes from all ids.
+
     Args:
-        tokenizer: the target's. One without a decoder that can stream decodes everything for every piece.
+        tokenizer: the target's; nothing but its ``decode`` and ``convert_ids_to_tokens`` is called.
     """
 
     def __init__(self, tokenizer: PreTrainedTokenizerBase) -> None:
-        backend = getattr(tokenizer, "backend_tokenizer", None)
-        self._backend = backend if isinstance(backend, Tokenizer) else None
-        self._tokenizer = tokenizer
-        self._decoder = DecodeStream(skip_special_tokens=True)
+        self._tokenizer: Any = tokenizer
+        self._cleans_up = bool(getattr(tokenizer, "clean_up_tokenization_spaces", False))
         self._ids: list[int] = []
-        self._length = 0
+        self._window: list[int] = []
+        self._text = ""  # of the window
+        self._shown = 0  # characters of it
+        self._pieces: list[str] = []
+
+    @property
+    def pending(self) -> str:
+        """The text that is held back, as it would be if nothing more came."""
+        return self._text[self._shown :]
 
     def push(self, token_ids: Iterable[int]) -> str:
-        """Return the text that ``token_ids`` completes; an unfinished character waits for the next ids."""
+        """Return the text that ``token_ids`` completes; what the next ids may change waits for them."""
         new_ids = [*token_ids]
         self._ids += new_ids
-        if self._backend is None:
-            text = self._decoded().rstrip("\ufffd")[self._length :]
-        else:
-            text = "".join(self._decoder.step(self._backend, token_id) or "" for token_id in new_ids)
-        self._length += len(text)
-        return text
+        self._window += new_ids
+        self._text = self._decoded(self._window)
+        certain = self._certain()
+        piece = self._text[self._shown : certain]
+        self._shown = max(self._shown, certain)
+        self._pieces.append(piece)
+        if len(self._window) > _MOST and not self.pending:
+            self._move()
+        return piece
 
     def finish(self) -> str:
         """Return the text still held back, such as a character that was never finished."""
-        return self._decoded()[self._length :]
+        shown, text = "".join(self._pieces), self._decoded(self._ids)
+        piece = text[len(shown) :] if text.startswith(shown) else self.pending
+        self._shown = len(self._text)
+        self._pieces.append(piece)
+        return piece
 
-    def _decoded(self) -> str:
-        if self._backend is None:
-            return str(self._tokenizer.decode(self._ids, skip_special_tokens=True))
-        return self._backend.decode(self._ids, skip_special_tokens=True)
+    def _certain(self) -> int:
+        """Return how many characters of the window's text no later token can change."""
+        run = 0
+        while run < len(self._window) and self._is_byte(self._window[-1 - run]):
+            run += 1
+        text = self._decoded(self._window[:-run]) if run else self._text
+        text = text.rstrip(_BROKEN)
+        if self._cleans_up:
+            text = _CLEANED_UP.sub("", text)
+        return len(text)
+
+    def _is_byte(self, token_id: int) -> bool:
+        token = self._tokenizer.convert_ids_to_tokens(token_id)
+        return isinstance(token, str) and _BYTE.fullmatch(token) is not None
+
+    def _move(self) -> None:
+        """Begin a new window with the last tokens, all of whose text has been shown."""
+        window = self._window[-_KEPT:]
+        text = self._decoded(window)
+        if self._text.endswith(text.lstrip()) and text.strip():
+            self._window, self._text, self._shown = window, text, len(text)
+
+    def _decoded(self, token_ids: list[int]) -> str:
+        return str(self._tokenizer.decode(token_ids, skip_special_tokens=True))

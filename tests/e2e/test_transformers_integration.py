@@ -200,3 +200,102 @@ def test_a_model_without_a_tokenizer_names_the_way_to_give_one() -> None:
     model = tiny_model()
     with pytest.raises(UsageError, match=r"no tokenizer was found for 'LlamaForCausalLM'.*engine_for"):
         model.generate(PROMPT, do_sample=False, max_new_tokens=2, custom_generate=generate)
+
+
+def greedy(model: PreTrainedModel, **arguments: Any) -> list[int]:
+    ids: list[list[int]] = model.generate(PROMPT, do_sample=False, max_new_tokens=24, **arguments).tolist()
+    return ids[0]
+
+
+def of_a_head(directory: Path, config: RunConfig) -> PreTrainedModel:
+    """Return a model of its own for a test that changes it."""
+    model: PreTrainedModel = AutoModelForCausalLM.from_pretrained(directory)
+    assert greedy(model, custom_generate=generate, specframe=config) == greedy(model)
+    return model
+
+
+def _load_another(model: PreTrainedModel) -> None:
+    other = tiny_model(seed=5, max_position_embeddings=128)
+    model.load_state_dict(other.state_dict())
+
+
+def _edit_in_place(model: PreTrainedModel) -> None:
+    with torch.no_grad():
+        model.get_decoder().layers[0].mlp.down_proj.weight[7:9] += 3.0
+
+
+def _edit_the_data(model: PreTrainedModel) -> None:
+    for parameter in model.parameters():
+        parameter.data.mul_(1.5)
+
+
+def _hook(model: PreTrainedModel) -> None:
+    mlp = model.get_decoder().layers[1].mlp
+    mlp.register_forward_hook(lambda module, inputs, output: output * -2.0)
+
+
+def _replace_a_module(model: PreTrainedModel) -> None:
+    attention = model.get_decoder().layers[0].self_attn
+    linear = torch.nn.Linear(attention.o_proj.in_features, attention.o_proj.out_features, bias=False)
+    torch.manual_seed(2)
+    torch.nn.init.normal_(linear.weight)
+    attention.o_proj = linear
+
+
+def _replace_a_forward(model: PreTrainedModel) -> None:
+    mlp = model.get_decoder().layers[0].mlp
+    original = mlp.forward
+    mlp.forward = lambda x: original(x) + 1.0
+
+
+@pytest.mark.parametrize(
+    "change",
+    [_load_another, _edit_in_place, _edit_the_data, _hook, _replace_a_module, _replace_a_forward],
+)
+def test_a_model_that_changes_is_decoded_as_it_is_now(
+    change: Any, directory: Path, config: RunConfig
+) -> None:
+    model = of_a_head(directory, config)
+    before = greedy(model)
+    change(model)
+    assert greedy(model) != before
+    assert greedy(model, custom_generate=generate, specframe=config) == greedy(model)
+
+
+def test_an_engine_of_a_model_that_has_changed_is_refused(directory: Path, config: RunConfig) -> None:
+    model: PreTrainedModel = AutoModelForCausalLM.from_pretrained(directory)
+    engine = engine_for(model, config)
+    engine_for(model, RunConfig(strategy="autoregressive"))
+    _edit_in_place(model)
+    with pytest.raises(UsageError, match="has changed since the engine was built; allowed: a new"):
+        greedy(model, custom_generate=generate, specframe=engine)
+    assert greedy(model, custom_generate=generate, specframe=engine_for(model, config)) == greedy(model)
+
+
+def test_a_model_in_training_goes_on_training(directory: Path, config: RunConfig) -> None:
+    model: PreTrainedModel = AutoModelForCausalLM.from_pretrained(directory)
+    model.train()
+    model.get_decoder().layers[0].eval()
+    modes = [module.training for module in model.modules()]
+    greedy(model, custom_generate=generate, specframe=config)
+    assert [module.training for module in model.modules()] == modes
+    model(input_ids=PROMPT, labels=PROMPT).loss.backward()
+    assert all(parameter.grad is not None for parameter in model.parameters())
+
+
+def test_a_model_is_left_as_it_was_when_a_request_fails(directory: Path, config: RunConfig) -> None:
+    class Fails(StoppingCriteria):
+        def __call__(self, input_ids: Any, scores: Any, **kwargs: Any) -> Any:
+            raise RuntimeError("no")
+
+    model: PreTrainedModel = AutoModelForCausalLM.from_pretrained(directory)
+    model.train()
+    with pytest.raises(RuntimeError, match="no"):
+        greedy(
+            model,
+            custom_generate=generate,
+            specframe=config,
+            stopping_criteria=StoppingCriteriaList([Fails()]),
+        )
+    assert all(module.training for module in model.modules())
+    assert all(parameter.requires_grad for parameter in model.parameters())

@@ -82,3 +82,37 @@ def test_a_node_without_a_parent_that_is_no_copy_of_the_root_is_refused(token: i
     checked.admit(padded(-1, token, depth), 4)
     with pytest.raises(ComponentError, match="node 2 has the parent -1"):
         checked.confirm(ROOT_VERDICT)
+
+
+@pytest.mark.parametrize(
+    ("path", "accepted", "next_token", "complaint"),
+    [
+        ((), (), 3, "accepted the path \\(\\); allowed: from the root"),
+        ((1,), (), 3, "accepted the path"),
+        ((0, 4), (9,), 3, "accepted the path"),
+        ((0, 2, 1), (2, 9), 3, "accepted the path"),
+        ((0, 2, 3), (2, 9), 3, "node 3 is a child of 1; allowed: from each node to one of its children"),
+        ((0, 3), (9,), 3, "node 3 is a child of 1"),
+        ((0, 1, 3), (9, 2), 3, r"accepted the ids \(9, 2\) .* allowed: those of its nodes, \(9, 9\)"),
+        ((0, 1), (), 3, r"accepted the ids \(\)"),
+        ((0,), (9,), 3, r"accepted the ids \(9,\)"),
+        ((0,), (), 10, "emitted token 10; allowed: 0 to 9"),
+        ((0,), (), -1, "emitted token -1"),
+        ((0,), (), 10**6, "emitted token 1000000"),
+        ((0,), (), 3.0, "a verdict with a float; allowed: nodes and token ids of type int"),
+        ((0, True), (9,), 3, "a verdict with a bool"),
+    ],
+)
+def test_a_verdict_that_does_not_follow_from_the_tree_is_refused(
+    path: tuple[int, ...], accepted: tuple[int, ...], next_token: int, complaint: str
+) -> None:
+    checked = check()
+    checked.admit(tree(), 4)
+    with pytest.raises(ComponentError, match=complaint):
+        checked.confirm(Verdict(path, accepted, next_token, path_ends_at_leaf=False))
+
+
+def test_a_verdict_on_a_whole_path_passes() -> None:
+    checked = check()
+    checked.admit(tree(), 4)
+    checked.confirm(Verdict((0, 1, 3), (9, 9), 3, path_ends_at_leaf=True))

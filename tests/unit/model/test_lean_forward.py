@@ -184,11 +184,24 @@ def test_a_wrapped_linear_is_left_to_transformers() -> None:
     assert why_not(model) == "layer 0 has another module in place of the linear mlp.up_proj"
 
 
+def test_a_layer_that_something_listens_to_is_left_to_transformers() -> None:
+    model = tiny_model()
+    model.model.layers[0].register_forward_hook(lambda module, args, output: output * 1.5)
+    target = Target(LoadedModel(model, tiny_tokenizer(), "tiny"))
+    assert target.forward_name == "transformers"
+
+
 def test_a_model_that_computes_something_else_falls_back_with_a_warning(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     model = tiny_model()
-    model.model.layers[0].register_forward_hook(lambda module, args, output: output * 1.5)
+    layer = model.model.layers[0]
+
+    class Louder(type(layer)):  # type: ignore[misc]  # whatever it is
+        def forward(self, *args: Any, **kwargs: Any) -> Any:
+            return super().forward(*args, **kwargs) * 1.5
+
+    layer.__class__ = Louder
     with caplog.at_level(logging.WARNING):
         target = Target(LoadedModel(model, tiny_tokenizer(), "tiny"))
     assert target.forward_name == "transformers"

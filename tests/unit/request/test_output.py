@@ -6,6 +6,8 @@ from typing import Any
 
 import pytest
 from byte_tokenizer import BYTES, byte_tokenizer
+from tokenizers import Tokenizer, decoders, models
+from transformers import PreTrainedTokenizerFast
 
 from specframe.request.output import Output
 from specframe.request.request import Request
@@ -52,6 +54,23 @@ def test_a_stop_string_of_several_bytes_a_character_never_breaks_one() -> None:
     pieces = [found.add([token_id]).text for token_id in ids("é😁😀x")]
     assert "".join(pieces) == "é😁"
     assert "\ufffd" not in "".join(pieces)
+
+
+def test_a_stop_string_is_found_in_a_token_that_also_begins_a_character() -> None:
+    tokenizer = byte_tokenizer("endÃ")  # the last letter stands for the byte 0xC3, which begins one
+    found = Output(Request("", stop="end"), 99, tokenizer, frozenset())
+    found.add([len(BYTES)] * 40)
+    assert (found.text, len(found.token_ids), found.finish_reason) == ("", 1, "stop")
+
+
+def test_a_stop_string_is_found_among_bytes_that_may_go_on() -> None:
+    vocabulary = {f"<0x{byte:02X}>": byte for byte in range(256)}
+    backend = Tokenizer(models.BPE(vocabulary, [], byte_fallback=True))
+    backend.decoder = decoders.Sequence([decoders.ByteFallback(), decoders.Fuse()])
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=backend)
+    found = Output(Request("", stop="é"), 99, tokenizer, frozenset())
+    found.add([*"aé".encode(), *"😀😀".encode()])
+    assert (found.text, len(found.token_ids), found.finish_reason) == ("a", 3, "stop")
 
 
 def test_a_stop_id_ends_the_text_before_its_token() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from tiny_models import tiny_tokenizer
@@ -33,7 +34,15 @@ def test_messages_go_through_the_chat_template() -> None:
     assert encoded(messages) == [3, 4, 5, 6]
 
 
-@pytest.mark.parametrize("prompt", [[5, 6], (5, 6), torch.tensor([5, 6]), torch.tensor([5, 6]).int()])
+def test_parts_of_type_text_are_one_text() -> None:
+    parts = [{"type": "text", "text": "w4 "}, {"type": "text", "text": "w5"}]
+    assert encoded([{"role": "w3", "content": parts}]) == encoded([{"role": "w3", "content": "w4 w5"}])
+
+
+@pytest.mark.parametrize(
+    "prompt",
+    [np.array([5, 6]), range(5, 7), [5, 6], (5, 6), torch.tensor([5, 6]), torch.tensor([5, 6]).int()],
+)
 def test_ids_are_taken_as_they_are(prompt: Any) -> None:
     assert encoded(prompt) == [5, 6]
 
@@ -46,7 +55,19 @@ def test_ids_are_taken_as_they_are(prompt: Any) -> None:
         (torch.zeros(2, 3, dtype=torch.int64), "one prompt at a time"),
         ([5, 101], "token id 101; allowed: 0 to 100"),
         ([-1, 5], "token id -1; allowed: 0 to 100"),
-        (["w5"], "no known kind"),
+        (["w5"], r"the prompt is \['w5'\]; allowed: text, messages of a chat, or token ids"),
+        (None, "the prompt is None; allowed: text"),
+        (5, "the prompt is 5"),
+        (b"w5", "the prompt is b'w5'"),
+        ({"role": "user", "content": "w5"}, "the prompt is {'role'"),
+        ([5, True], "allowed: text, messages of a chat, or token ids"),
+        ([5, 6.0], "allowed: text, messages of a chat, or token ids"),
+        ("w5 \ud800", "half of a surrogate pair; allowed: whole characters"),
+        ([{"role": "w3", "content": "\udfff"}], "half of a surrogate pair"),
+        ([{"role": "w3", "content": 5}], "a message's content is 5; allowed: a text, or parts of type text"),
+        ([{"role": "w3", "content": [{"type": "image", "url": "x"}]}], "a part of type 'image'"),
+        ([{"role": "w3", "content": [{"type": "text"}]}], "allowed: parts of type text"),
+        ([{"role": "w3", "content": [7]}], "a part of type 'int'"),
     ],
 )
 def test_what_is_no_prompt_is_refused(prompt: Any, complaint: str) -> None:
@@ -61,7 +82,21 @@ def test_a_template_that_refuses_messages_is_one_line() -> None:
         Request([{"role": "user", "content": "w5"}]).encode(tokenizer, 101)
 
 
-@pytest.mark.parametrize("settings", [{"max_new_tokens": 0}, {"stop": ["a", ""]}])
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"max_new_tokens": 0},
+        {"max_new_tokens": 2.5},
+        {"max_new_tokens": "8"},
+        {"max_new_tokens": True},
+        {"stop": ["a", ""]},
+        {"stop": 5},
+        {"stop": ["a", 5]},
+        {"stop_ids": 5},
+        {"stop_ids": ["5"]},
+        {"stop_ids": "56"},
+    ],
+)
 def test_settings_that_cannot_be_are_refused(settings: Any) -> None:
     with pytest.raises(UsageError, match="allowed: "):
         Request("w5", **settings)

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import pytest
 from byte_tokenizer import BYTES, byte_tokenizer
 from hypothesis import given
 from hypothesis import strategies as st
+from tokenizers import Tokenizer, decoders, models
+from transformers import PreTrainedTokenizerFast
 
 from specframe.request.streaming import TextStream
 
@@ -53,6 +56,9 @@ class _SlowTokenizer:
     def decode(self, token_ids: list[int], skip_special_tokens: bool) -> str:
         return str(TOKENIZER.decode(token_ids, skip_special_tokens=skip_special_tokens))
 
+    def convert_ids_to_tokens(self, token_id: int) -> str:
+        return str(TOKENIZER.convert_ids_to_tokens(token_id))
+
 
 @given(st.text(st.sampled_from("aé€😀")))
 def test_a_tokenizer_without_a_streaming_decoder_streams_the_same(text: str) -> None:
@@ -60,3 +66,63 @@ def test_a_tokenizer_without_a_streaming_decoder_streams_the_same(text: str) -> 
     shown = [*(stream.push([token_id]) for token_id in TOKENIZER.encode(text)), stream.finish()]
     assert "".join(shown) == text
     assert "\ufffd" not in "".join(shown)
+
+
+def _fallback_tokenizer() -> PreTrainedTokenizerFast:
+    """Return a tokenizer of words that spells everything else in tokens of single bytes, as Llama 2's."""
+    words = ["\u2581hello", "\u2581I", "\u2581do", "n", "'", "t", "\u2581", "a", "\u00e9", "."]
+    vocabulary = {f"<0x{byte:02X}>": byte for byte in range(256)}
+    vocabulary |= {word: 256 + i for i, word in enumerate(words)}
+    backend = Tokenizer(models.BPE(vocabulary, [], byte_fallback=True))
+    backend.decoder = decoders.Sequence(
+        [
+            decoders.Replace("\u2581", " "),
+            decoders.ByteFallback(),
+            decoders.Fuse(),
+            decoders.Strip(" ", 1, 0),
+        ]
+    )
+    return PreTrainedTokenizerFast(tokenizer_object=backend)
+
+
+def _cleaning_tokenizer() -> PreTrainedTokenizerFast:
+    """Return a tokenizer of words whose spaces are cleaned up, as BERT's and GPT's were."""
+    words = ["Well", ",", "I", "do", "n't", "know", ".", "'", "m", "'s", "'ve", "?", "!", "n", "not", "a"]
+    backend = Tokenizer(models.WordLevel({word: i for i, word in enumerate(words)}, unk_token="a"))
+    return PreTrainedTokenizerFast(tokenizer_object=backend, clean_up_tokenization_spaces=True)
+
+
+FALLBACK, CLEANING = _fallback_tokenizer(), _cleaning_tokenizer()
+
+
+def streamed(tokenizer: PreTrainedTokenizerFast, token_ids: list[int]) -> list[str]:
+    stream = TextStream(tokenizer)
+    return [*(stream.push([token_id]) for token_id in token_ids), stream.finish()]
+
+
+@pytest.mark.parametrize("tokenizer", [TOKENIZER, FALLBACK, CLEANING], ids=["bytes", "fallback", "cleaning"])
+@given(data=st.data())
+def test_the_pieces_of_ids_add_up_to_what_any_tokenizer_decodes(
+    tokenizer: PreTrainedTokenizerFast, data: st.DataObject
+) -> None:
+    ids = data.draw(st.lists(st.integers(0, len(tokenizer) - 1), max_size=300))
+    assert "".join(streamed(tokenizer, ids)) == tokenizer.decode(ids, skip_special_tokens=True)
+
+
+def test_a_finished_character_before_an_unfinished_one_is_no_error() -> None:
+    hello = FALLBACK.convert_tokens_to_ids("\u2581hello")
+    ids = [0xC3, 0xA9, 0xFF, hello]
+    assert "".join(streamed(FALLBACK, ids)) == FALLBACK.decode(ids)
+
+
+def test_spaces_that_are_cleaned_up_are_never_shown() -> None:
+    ids = CLEANING.convert_tokens_to_ids(["Well", ",", "I", "do", "n't", "know", "."])
+    shown = streamed(CLEANING, ids)
+    assert "".join(shown) == CLEANING.decode(ids) == "Well, I don't know."
+
+
+def test_a_long_text_is_shown_as_it_comes() -> None:
+    ids = FALLBACK.convert_tokens_to_ids(["\u2581hello", "a", "\u2581I"]) * 200
+    shown = streamed(FALLBACK, ids)
+    assert "".join(shown) == FALLBACK.decode(ids)
+    assert all(shown[:-1])

@@ -1,0 +1,82 @@
+"""A model that belongs to somebody else: told apart from what it was, and left as it was found."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Iterator
+from contextlib import contextmanager
+from itertools import chain
+
+import torch
+from torch import Tensor, nn
+
+# Numbers of each tensor that are looked at: `.data` is edited without a trace.
+_LOOKED_AT = 8
+
+
+@torch.no_grad()
+def state_of(model: nn.Module) -> Hashable:
+    """Return what changes when the model does, in a few milliseconds.
+
+    That is its modules, their hooks and forwards, which adapters are on, and of each parameter and buffer
+    where it is, how often it was changed in place, and a few numbers. What changes other numbers through
+    ``.data`` alone is not seen.
+    """
+    modules = tuple(
+        (
+            name,
+            id(module),
+            module.__dict__.get("forward"),
+            tuple(module._forward_hooks),
+            tuple(module._forward_pre_hooks),
+            _adapters(module),
+        )
+        for name, module in model.named_modules()
+    )
+    tensors = list(chain(model.named_parameters(), model.named_buffers()))
+    versions = tuple(
+        (name, id(tensor), tensor.data_ptr(), _version(tensor), tensor.dtype, tuple(tensor.shape))
+        for name, tensor in tensors
+        if tensor.layout == torch.strided and tensor.device.type != "meta"
+    )
+    return modules, versions, _numbers([tensor for _, tensor in tensors])
+
+
+def has_hooks(model: nn.Module) -> bool:
+    """Return whether anything listens to a module or has another forward than its class."""
+    return any(
+        module._forward_hooks or module._forward_pre_hooks or "forward" in module.__dict__
+        for module in model.modules()
+    )
+
+
+@contextmanager
+def evaluating(model: nn.Module) -> Iterator[None]:
+    """Put a model into evaluation mode, and each of its modules back into its own afterwards."""
+    training = [module for module in model.modules() if module.training]
+    model.eval()
+    try:
+        yield
+    finally:
+        for module in training:
+            module.training = True
+
+
+def _adapters(module: nn.Module) -> Hashable:
+    """Return which adapters of a module are on: PEFT keeps them in these attributes."""
+    names = ("disable_adapters", "merged_adapters", "active_adapters", "scaling")
+    return tuple(repr(getattr(module, name)) for name in names if hasattr(module, name))
+
+
+def _version(tensor: Tensor) -> int:
+    return -1 if tensor.is_inference() else tensor._version
+
+
+def _numbers(tensors: list[Tensor]) -> Hashable:
+    """Return a few numbers of each tensor, in one read per device and dtype."""
+    found: dict[tuple[torch.device, torch.dtype], list[Tensor]] = {}
+    for tensor in tensors:
+        if tensor.layout == torch.strided and tensor.device.type != "meta" and tensor.is_floating_point():
+            flat = tensor.detach().reshape(-1) if tensor.is_contiguous() else tensor.detach().flatten()[:1]
+            step = max(len(flat) // _LOOKED_AT, 1)
+            found.setdefault((tensor.device, tensor.dtype), []).append(flat[::step][:_LOOKED_AT])
+    return tuple(tuple(torch.cat(parts).float().tolist()) for parts in found.values())
