@@ -318,7 +318,7 @@ def main() -> None:
     parser.add_argument(
         "--cpu-time",
         action="store_true",
-        help="count seconds of CPU time, not those on the clock: for one thread of a machine that is not quiet",
+        help="count seconds of CPU time: for one thread of a machine that does other things too",
     )
     parser.add_argument("--tokens", type=int, default=64, help="to emit per request")
     parser.add_argument("--dtype", default="float32", help="of the model")
