@@ -30,7 +30,7 @@ class DraftsByWorth:
         drafts: how many, where drafts are worth their time.
         file: takes the counts; None where they cannot be written.
         worth: decides.
-        clock: seconds.
+        clock: seconds; None for those of this machine.
     """
 
     def __init__(
@@ -38,9 +38,9 @@ class DraftsByWorth:
         drafts: int,
         file: metrics.DraftedFile | None,
         worth: Worth | None = None,
-        clock: Callable[[], float] = time.perf_counter,
+        clock: Callable[[], float] | None = None,
     ) -> None:
-        self._drafts, self._file, self._clock = drafts, file, clock
+        self._drafts, self._file, self._clock = drafts, file, clock or time.perf_counter
         self.worth = worth or Worth()
         self._ended = 0.0
         self._requests: Collection[str] = ()
