@@ -131,6 +131,7 @@ def generate(
         "full": {},
         "static": {"size": 80, "frequencies": str(folder / "ids.json")},
         "nanospec": {"capacity": 60},
+        "exact-screen": {"candidates": 16},
     }
     config = RunConfig(
         strategy=strategy,
@@ -142,7 +143,7 @@ def generate(
 
 
 @pytest.mark.parametrize("drafter", ["eagle", "lookup"])
-@pytest.mark.parametrize("strategy", ["full", "static", "nanospec"])
+@pytest.mark.parametrize("strategy", ["full", "static", "nanospec", "exact-screen"])
 def test_text_that_is_copied_from_the_context_never_changes_the_output(
     repetitive: Target, strategy: str, drafter: str, tmp_path: Path
 ) -> None:

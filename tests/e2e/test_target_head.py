@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import attrs
 import pytest
 import torch
+from seven_prompts import SEVEN_PROMPTS
 from tiny_engines import endless_target
 from tiny_models import MODEL_TYPES
 
@@ -12,6 +15,7 @@ from specframe.config import AUTOREGRESSIVE, RunConfig
 from specframe.engine.assembly import build_engine
 from specframe.errors import UsageError
 from specframe.model.target import Target
+from specframe.request.prompts import encode_prompt
 
 pytestmark = pytest.mark.numbers
 
@@ -32,6 +36,22 @@ def test_greedy_output_is_that_of_the_full_product(model_type: str) -> None:
     found = build_engine(config, target=screened(target)).generate(PROMPT, 60)
     assert found.token_ids == expected.token_ids
     assert (expected.target_head, found.target_head) == ("full", "exact-screen")
+
+
+@pytest.fixture(scope="module")
+def smollm2_screened(smollm2: Target) -> Target:
+    return screened(smollm2)
+
+
+@pytest.mark.parametrize("task", list(SEVEN_PROMPTS)[:3])
+def test_smollm2_writes_the_same(
+    task: str, smollm2_screened: Target, smollm2_greedy: Callable[[torch.Tensor, int], list[int]]
+) -> None:
+    config = RunConfig(dtype="float32", costs="off")
+    prompt_ids = encode_prompt(smollm2_screened.tokenizer, SEVEN_PROMPTS[task])
+    report = build_engine(config, target=smollm2_screened).generate(prompt_ids, 64)
+    assert report.token_ids == smollm2_greedy(prompt_ids, 64)
+    assert report.target_head == "exact-screen"
 
 
 @pytest.mark.parametrize("settings", [{"temperature": 0.7}, {"repetition_penalty": 1.3}])
