@@ -158,7 +158,8 @@ def test_more_beams_than_candidates_are_refused(tmp_path: Path, llama: Target) -
 
 
 @pytest.mark.parametrize(
-    ("verifier", "parameters"), [("multi-round", {"top_k": 3}), ("spectr-gbv", {"top_p": 0.4}), ("gbv", {})]
+    ("verifier", "parameters"),
+    [("multi-round", {"top_k": 3}), ("spectr-gbv", {"top_p": 0.4}), ("gbv", {"top_k": 2})],
 )
 def test_sampled_generations_follow_the_models_own_distribution(
     verifier: str, parameters: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -26,7 +26,7 @@ def test_the_head_costs_what_its_calls_take_here() -> None:
     assert found.pass_s == costs.pass_s
     assert found.width == 3
     assert found.head_s != costs.head_s
-    assert 0 < found.head_s.at(12) < 1
+    assert 0 < found.head_s(12) < 1
 
 
 def test_what_was_measured_for_a_screen_is_not_kept_for_other_strategies() -> None:

@@ -72,6 +72,7 @@ def test_a_trace_is_read_as_it_was_written(path: Path) -> None:
     for before, after in zip(written, trace.requests, strict=True):
         old, new = (attrs.asdict(one, recurse=False) for one in (before, after))
         assert [new.pop(name) for name in ("id", "task")] == [old.pop(name) for name in ("id", "task")]
+        assert [old.pop(name) for name in ("head_calls", "states", "hidden")] == [None] * 3
         assert all(torch.equal(array, new[name]) for name, array in old.items())
 
 

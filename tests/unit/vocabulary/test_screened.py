@@ -132,7 +132,7 @@ def test_tokens_of_a_draft_vocabulary_are_the_targets() -> None:
     ("found", "what"),
     [
         (None, "NoneType"),
-        (Candidates([1, 2]), "list"),  # type: ignore[arg-type]  # wrong on purpose
+        (torch.zeros(1, 2), "Tensor"),
         (Candidates(torch.zeros(1, 3, dtype=torch.int64)), r"\[1, 3\] torch.int64"),
         (Candidates(torch.zeros(1, 2)), r"\[1, 2\] torch.float32"),
     ],
