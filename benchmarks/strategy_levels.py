@@ -1,4 +1,4 @@
-"""Estimate what a level of a draft reads under each strategy, and how long that takes: on paper, not measured.
+"""Estimate what a level of a draft reads under each strategy, and how long that takes: not measured.
 
 The head of a level over N hidden states takes as long as the slower of its memory traffic and its arithmetic
 (``specframe/bench/report/traffic.py``). Estimates of a screen are written and read again in float32; launches
