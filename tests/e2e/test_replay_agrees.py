@@ -142,7 +142,7 @@ def test_a_screen_agrees_step_by_step_without_the_models_layers(
 def test_what_was_recorded_over_everything_scores_any_screen(stored: Path, tmp_path: Path) -> None:
     recorded_on_disk(stored, tmp_path / "t", "full")
     shares = []
-    for candidates in (3, 30, 101):
+    for candidates in (4, 30, 101):
         steps = replayed_steps(tmp_path / "t", "lowrank", {"rank": 8, "candidates": candidates})
         shares.append(sum(step.covered for one in steps for step in one))
     emitted = sum(len(step.emitted_ids) for one in steps for step in one)
