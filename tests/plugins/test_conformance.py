@@ -73,19 +73,37 @@ def registered(kind: str) -> list[Any]:
     return [pytest.param(component, id=component.name) for component in found]
 
 
+# Options of strategies with a screen, for a head of a hundred rows.
+SMALL = {
+    "clusters": {"groups": "4", "size": "5"},
+    "exact-screen": {"candidates": "20"},
+    "lowrank": {"rank": "8", "candidates": "20"},
+    "nanospec+lowrank": {"rank": "8", "candidates": "20", "capacity": "40"},
+}
+
+
 @pytest.mark.parametrize("component", registered("vocabulary"))
 def test_a_registered_strategy_keeps_its_promises(
     component: Component, target: Target, files: dict[str, str]
 ) -> None:
     options = {"size": "20", "frequencies": files["static"]} if component.name == "static" else {}
-    if component.name == "lowrank":
-        options = {"candidates": "20"}
+    options |= SMALL.get(component.name, {})
     check_vocabulary_builder(build(component, target, **options), target.vocab_size)
 
 
-@pytest.mark.parametrize("options", [{}, {"rank": "3", "candidates": "1"}], ids=str)
-def test_the_screen_of_lowrank_keeps_its_promises(target: Target, options: dict[str, str]) -> None:
-    check_screen(lambda: build(REGISTRY.get("vocabulary", "lowrank"), target, **options).screen, DEVICE)
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        *SMALL.items(),
+        ("clusters", {"groups": "1", "size": "1"}),
+        ("exact-screen", {"candidates": "1"}),
+        ("lowrank", {}),
+        ("lowrank", {"rank": "3", "candidates": "1"}),
+    ],
+    ids=str,
+)
+def test_a_registered_screen_keeps_its_promises(target: Target, name: str, options: dict[str, str]) -> None:
+    check_screen(lambda: build(REGISTRY.get("vocabulary", name), target, **options).screen, DEVICE)
 
 
 @pytest.mark.parametrize(
