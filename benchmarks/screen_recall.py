@@ -80,7 +80,9 @@ def rows_of(head: OutputHead, states: Tensor, key: str) -> list[list[str]]:
 def main() -> None:
     """Print a line for each screen: recall, and what it reads for one state, in rows of the LM head."""
     torch.set_grad_enabled(False)
-    engine = build_engine(RunConfig(model=sys.argv[1], strategy="full", drafter="eagle", costs="off"))
+    engine = build_engine(
+        RunConfig(model=sys.argv[1], strategy="full", drafter="eagle", dtype="float32", costs="off")
+    )
     drafting = engine.drafting
     assert isinstance(drafting, ActiveDrafting)
     states = DraftStates(
