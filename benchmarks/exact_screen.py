@@ -29,7 +29,6 @@ from specframe.request.request import Request
 from specframe.request.tasks import built_in_tasks
 from specframe_plugins.gathers.torch import TorchGather
 
-_NEW_TOKENS = 64
 _REPEAT = 15
 
 
@@ -94,6 +93,7 @@ def main() -> None:
     parser.add_argument("--model", default="smollm2-135m")
     parser.add_argument("--dtype", default="float32", choices=("float32", "bfloat16"))
     parser.add_argument("--states", type=int, default=1000, help="and as many trees")
+    parser.add_argument("--new-tokens", type=int, default=64, help="of each prompt")
     given = parser.parse_args()
     config = RunConfig(model=given.model, dtype=given.dtype, strategy="full", gather="torch", costs="off")
     engine = build_engine(config)
@@ -111,7 +111,7 @@ def main() -> None:
     for task in built_in_tasks():
         if beside.trees >= given.states:
             break
-        engine.generate(Request(task.turns[0], id=task.id), _NEW_TOKENS)
+        engine.generate(Request(task.turns[0], id=task.id), given.new_tokens)
     print(f"{target.name} in {given.dtype}, {target.vocab_size:,} rows of {target.hidden_size}")
     print(f"drafts of full      identical trees: {beside.trees - beside.different} of {beside.trees}")
     _drafter_table(full, screened, _some(drafted, given.states))
