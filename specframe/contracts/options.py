@@ -136,7 +136,7 @@ def build_options(options_class: type[Any], values: Mapping[str, Any], owner: st
         param, optional = _accepted(options_class, fields[name])
         try:
             converted[name] = _convert(value, param, optional)
-        except click.BadParameter:
+        except (click.BadParameter, TypeError):  # a list or an object makes no number
             allowed = _type_name(param, optional)
             raise UsageError(f"option {name} of {owner} is {value!r}; allowed: {allowed}") from None
     missing = [name for name, f in fields.items() if f.default is attrs.NOTHING and name not in converted]

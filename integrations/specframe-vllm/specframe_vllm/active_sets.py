@@ -83,8 +83,8 @@ class SharedSet(ActiveSets):
         taken = use.packed_bytes + use.store_bytes
         if taken > limit:
             raise UsageError(
-                f"an active set of {store.active.capacity} slots takes {taken / 2**30:.2f} GiB; allowed: "
-                f"{limit / 2**30:.2f} GiB, set by memory; lower capacity"
+                f"an active set of {store.active.capacity} slots takes {taken / 2**30:.3g} GiB; allowed: "
+                f"{limit / 2**30:.3g} GiB, set by memory; lower capacity"
             )
         self._store = store
         self.stores = (store,)
@@ -133,8 +133,8 @@ class SetPerRequest(ActiveSets):
         if each * (requests + 1) > limit:
             raise UsageError(
                 f"an active set for each of {requests} requests takes "
-                f"{each * (requests + 1) / 2**30:.2f} GiB ({each / 2**20:.1f} MiB each); allowed: "
-                f"{limit / 2**30:.2f} GiB, set by memory; lower max_num_seqs or capacity, or share one set"
+                f"{each * (requests + 1) / 2**30:.3g} GiB ({each / 2**20:.1f} MiB each); allowed: "
+                f"{limit / 2**30:.3g} GiB, set by memory; lower max_num_seqs or capacity, or share one set"
             )
         self._free = [make() for _ in range(requests)]
         self.stores = (self._nobody, *self._free)

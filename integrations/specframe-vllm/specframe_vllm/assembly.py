@@ -12,9 +12,8 @@ from vllm.distributed import get_tensor_model_parallel_rank
 from vllm.logger import init_logger
 
 from specframe.config import RunConfig
-from specframe.contracts.protocols import Eviction, GatherBackend, VocabularyBuilder, complaint
+from specframe.contracts.protocols import Eviction, GatherBackend, VocabularyBuilder
 from specframe.errors import UsageError, one_line, unknown_name
-from specframe.model.target import Target
 from specframe.registry.choice import check_supported, resolve_gather
 from specframe.registry.components import BuildContext, NoOptions, Setting
 from specframe.registry.manager import build_registry, create_plugin_manager
@@ -22,6 +21,7 @@ from specframe.vocabulary.store import VocabularyStore
 from specframe_vllm import metrics, preflight
 from specframe_vllm.active_head import ActiveHead
 from specframe_vllm.active_sets import ActiveSets, SetPerRequest, SharedSet
+from specframe_vllm.choosing import Choice
 from specframe_vllm.draft_rows import DraftRows
 from specframe_vllm.drafting import ActiveDrafting
 from specframe_vllm.settings import Asked, asked_values
@@ -67,32 +67,20 @@ def assemble(config: VllmConfig, draft_model: nn.Module, device: torch.device) -
     registration = registry.registration("vocabulary", asked.settings.strategy)
     component = registration.component
     check_supported({"vocabulary": (component, asked.options), "gather": (gather, NoOptions())}, setting)
-    context = BuildContext(target=cast(Target, target), required_ids=target.required_ids, data=registry.data)
-
-    def make_strategy() -> VocabularyBuilder:
-        strategy = component.factory(asked.options, context)
-        wrong = complaint(strategy, VocabularyBuilder)
-        if wrong is not None:
-            raise UsageError(f"strategy {component.name!r} {wrong}")
-        return cast(VocabularyBuilder, strategy)
+    choice = Choice.of(asked, registry, target)
 
     def make_backend() -> GatherBackend:
-        return cast(GatherBackend, gather.factory(NoOptions(), context))
+        return cast(GatherBackend, gather.factory(NoOptions(), choice.context))
 
-    strategy = make_strategy()
-    if strategy.screen is not None:
-        raise UsageError(
-            f"strategy {component.name!r} screens hidden states, and vLLM's drafts go over active sets only; "
-            "allowed: strategies without a screen, such as nanospec or static"
-        )
+    strategy = choice.make()
     if strategy.capacity is None:
         _log.info("specframe: strategy %r prunes nothing; vLLM drafts as it does without", component.name)
         return None
-    sets = _sets(asked, strategy, make_backend, rows, context, config)
+    sets = _sets(asked, strategy, make_backend, rows, choice.context, config)
     # Ranks compare logits, which are made anew each time.
     buffers = sets.buffer_bytes(config.scheduler_config.max_num_seqs) if rows.ranks == 1 else 0
     _check_memory(sets, buffers, asked.settings.memory)
-    strategies: Strategies = StrategyPerRequest(make_strategy)
+    strategies: Strategies = StrategyPerRequest(choice.make)
     if strategy.takes_batches:
         strategies = BatchedStrategy(strategy)
     file = _figure_file(config) if get_tensor_model_parallel_rank() == 0 else None
@@ -114,8 +102,8 @@ def _check_memory(sets: ActiveSets, buffers: int, limit: float) -> None:
     taken = use.packed_bytes + use.store_bytes + buffers
     if taken > limit * 2**30:
         raise UsageError(
-            f"active sets and buffers for every batch size take {taken / 2**30:.2f} GiB; allowed: "
-            f"{limit:.2f} GiB, set by memory; lower max_num_seqs or capacity"
+            f"active sets and buffers for every batch size take {taken / 2**30:.3g} GiB; allowed: "
+            f"{limit:.3g} GiB, set by memory; lower max_num_seqs or capacity"
         )
 
 

@@ -116,7 +116,7 @@ def _mapped(path: Path, content: bytes) -> mmap.mmap:
 
 def read_drafted(path: Path) -> Drafted:
     """Return what is in the file of a scheduler; nothing where there is none yet."""
-    content = path.read_bytes() if path.is_file() else b""
+    content = _content(path)
     if len(content) != _DRAFTED_FORMAT.size:
         return Drafted()
     return Drafted(*_DRAFTED_FORMAT.unpack(content))
@@ -124,14 +124,18 @@ def read_drafted(path: Path) -> Drafted:
 
 def read_figures(path: Path) -> Written:
     """Return what is in the file of an engine; nothing where there is none yet."""
-    try:
-        content = path.read_bytes()
-    except OSError:
-        return Written()
+    content = _content(path)
     if len(content) != _FORMAT.size:
         return Written()
     *counts, active, seconds = _FORMAT.unpack(content)
     return Written(Figures(*counts), active, seconds)
+
+
+def _content(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError:  # not there yet, or cleaned away just now
+        return b""
 
 
 def _counts(written: Written) -> tuple[int, ...]:
@@ -225,7 +229,7 @@ def folder() -> Path:
 
 def register() -> None:
     """Have the metrics of the engines that this process starts collected by it."""
-    if VARIABLE not in os.environ:
+    if not os.environ.get(VARIABLE):  # an empty name would be the folder that the process runs in
         mine = Path(tempfile.gettempdir()) / f"specframe-vllm-{os.getpid()}-{os.urandom(4).hex()}"
         os.environ[VARIABLE] = str(mine)
         atexit.register(_remove, mine, os.getpid())

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import torch
 from vllm.config import VllmConfig
 from vllm.logger import init_logger
 
-from specframe.errors import UsageError
+from specframe.errors import SpecframeError, UsageError, one_line
 from specframe.registry.manager import build_registry, create_plugin_manager
+from specframe.registry.registry import Registry
+from specframe_vllm.choosing import Choice
 from specframe_vllm.draft_head.refusals import refuse_kv_connector
 from specframe_vllm.settings import Asked, asked_values
+from specframe_vllm.target import VllmTarget
 
 _log = init_logger("vllm.specframe")
 
@@ -17,20 +21,22 @@ def check(config: VllmConfig) -> None:
     """Refuse what cannot run; say so where the settings change nothing.
 
     Raises:
-        UsageError: a setting is wrong, or does not go with the engine.
+        SpecframeError: a setting is wrong, or does not go with the engine.
     """
     speculative = config.speculative_config
     refuse_kv_connector(getattr(getattr(speculative, "draft_model_config", None), "hf_config", None), config)
     values = asked_values(config.additional_config)
     if values is None:
         return
-    Asked.of(values, build_registry(create_plugin_manager()))
+    registry = build_registry(create_plugin_manager())
+    asked = Asked.of(values, registry)
     if speculative is None:
         _log.warning(
             "specframe: the settings change nothing: without a speculative config vLLM drafts nothing"
         )
     elif drafts_with_a_head(config):
         refuse_what_changes_rows(config)
+        _try(asked, registry, config)
     else:
         _log.warning(
             "specframe: the settings change nothing: method %r has no draft model with an LM head",
@@ -42,6 +48,16 @@ def drafts_with_a_head(config: VllmConfig) -> bool:
     """Return whether an engine drafts with a model that has an LM head."""
     speculative = config.speculative_config
     return speculative is not None and bool(speculative.use_eagle() or speculative.uses_draft_model())
+
+
+def _try(asked: Asked, registry: Registry, config: VllmConfig) -> None:
+    """Build the strategy once, on the host and without an LM head, for what it refuses."""
+    try:
+        Choice.of(asked, registry, VllmTarget(config.model_config, torch.device("cpu"), None)).make()
+    except SpecframeError:
+        raise
+    except Exception as error:  # a stranger's strategy may need the LM head, which a worker has
+        _log.debug("specframe: the strategy is not built before a model is loaded: %s", one_line(error))
 
 
 def refuse_what_changes_rows(config: VllmConfig) -> None:

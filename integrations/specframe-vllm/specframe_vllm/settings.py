@@ -68,6 +68,8 @@ class Asked:
             Settings, {name: value for name, value in values.items() if name in own}, "specframe-vllm"
         )
         strategy = registry.get("vocabulary", settings.strategy)
+        if settings.gather != AUTO:
+            registry.get("gather", settings.gather)
         known = {field.name for field in attrs.fields(strategy.options)}
         options = {name: value for name, value in values.items() if name not in own}
         for name in options:
@@ -92,7 +94,7 @@ def asked_values(additional_config: object) -> Mapping[str, Any] | None:
         return None
     try:
         values = json.loads(written)
-    except json.JSONDecodeError as error:
+    except (ValueError, RecursionError) as error:  # too many digits or brackets are none of JSON's own errors
         raise UsageError(f"{VARIABLE} is no JSON: {error}") from None
     return _object(values, VARIABLE)
 

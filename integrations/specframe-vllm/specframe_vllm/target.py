@@ -28,7 +28,7 @@ class VllmTarget:
     Args:
         config: of vLLM's target.
         device: where it runs.
-        head: the drafter's LM head: the rows of this rank.
+        head: the drafter's LM head: the rows of this rank; None before it is loaded.
 
     Attributes:
         name: of the target.
@@ -37,10 +37,10 @@ class VllmTarget:
         config: of its text part, from transformers.
         device: where it runs.
         dtype: of its weights.
-        output_head: the drafter's LM head.
+        output_head: the drafter's LM head; None before it is loaded.
     """
 
-    def __init__(self, config: ModelConfig, device: torch.device, head: OutputHead) -> None:
+    def __init__(self, config: ModelConfig, device: torch.device, head: OutputHead | None) -> None:
         self._model_config = config
         self.name = str(config.model)
         self.vocab_size = int(config.get_vocab_size())

@@ -2,8 +2,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
 from prometheus_client import CollectorRegistry, generate_latest
 
+from specframe_vllm import metrics
 from specframe_vllm.figures import Figures
 from specframe_vllm.metrics import Drafted, DraftedFile, FigureCollector, FigureFile, Written
 
@@ -55,3 +57,21 @@ def test_steps_are_counted_on_when_an_engine_is_started_again(tmp_path: Path) ->
     lines = scrape(tmp_path).splitlines()
     assert 'specframe_steps_total{engine="0"} 200.0' in lines
     assert 'specframe_undrafted_from_requests{engine="0"} 8.0' in lines
+
+
+def test_an_empty_variable_names_no_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(metrics.VARIABLE, "")
+    monkeypatch.setattr(metrics, "REGISTRY", CollectorRegistry())
+    monkeypatch.setattr(metrics.atexit, "register", lambda *_: None)
+    monkeypatch.setattr(metrics.tempfile, "gettempdir", lambda: str(tmp_path))
+    metrics.register()
+    assert metrics.folder().parent == tmp_path
+
+
+@pytest.mark.parametrize("name", ["0", "scheduler-0"])
+def test_a_file_that_is_cleaned_away_while_it_is_collected_counts_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    (tmp_path / name).symlink_to(tmp_path / "cleaned")
+    monkeypatch.setattr(Path, "is_file", lambda _: True)
+    assert '{engine="0"} 0.0' in scrape(tmp_path)

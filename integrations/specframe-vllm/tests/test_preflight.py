@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from vllm import LLM, EngineArgs
 
-from specframe.errors import UsageError
+from specframe.errors import SpecframeError, UsageError
 from specframe_vllm import preflight
 from specframe_vllm.draft_head.refusals import refuse_kv_connector
 
@@ -32,9 +32,21 @@ def draft_model(tiny: Path) -> dict[str, Any]:
     [
         ({"strategy": "nanospc"}, "unknown strategy 'nanospc'; did you mean 'nanospec'?"),
         ({"capacity": 0}, "option capacity of strategy 'nanospec' is 0; allowed: integer >= 1"),
+        ({"strategy": "exact-screen"}, "strategy 'exact-screen' screens hidden states"),
+        ({"strategy": "nanospec+lowrank"}, "strategy 'nanospec+lowrank' screens hidden states"),
+        ({"strategy": "retrieval"}, "inside vLLM there is no embed_tokens of the target"),
+        ({"frequencies": "/nothing"}, "/nothing"),
         ("nanospec", "specframe in additional_config is 'nanospec'; allowed: an object"),
     ],
-    ids=["a mistyped strategy", "a wrong value", "no object"],
+    ids=[
+        "a mistyped strategy",
+        "a wrong value",
+        "a screen",
+        "a screen beside an active set",
+        "a strategy that needs specframe's engine",
+        "a file that is not there",
+        "no object",
+    ],
 )
 def test_an_engine_with_wrong_settings_does_not_start(
     tiny: Path,
@@ -47,7 +59,7 @@ def test_an_engine_with_wrong_settings_does_not_start(
         raise AssertionError("a model was loaded")
 
     monkeypatch.setattr("vllm.v1.worker.cpu_model_runner.get_model", load)
-    with pytest.raises(UsageError) as error:
+    with pytest.raises(SpecframeError) as error:
         LLM(str(tiny), speculative_config=draft_model(tiny), additional_config={"specframe": settings})
     assert message in str(error.value)
     assert "\n" not in str(error.value)

@@ -50,6 +50,9 @@ def test_what_is_not_the_plugins_own_belongs_to_the_strategy(registry: Registry)
         ({"sets": "each"}, "option sets of specframe-vllm is 'each'; allowed: shared|per_request"),
         ({"drafts": "never"}, "option drafts of specframe-vllm is 'never'; allowed: auto|always"),
         ({"memory": -1}, "option memory of specframe-vllm is -1; allowed: number >= 0"),
+        ({"memory": None}, "option memory of specframe-vllm is None; allowed: number >= 0"),
+        ({"capacity": {}}, "option capacity of strategy 'nanospec' is {}; allowed: integer >= 1"),
+        ({"gather": "trch"}, "unknown gather backend 'trch'; did you mean 'torch'?"),
     ],
 )
 def test_what_is_wrong_is_said_in_one_line(
@@ -61,7 +64,11 @@ def test_what_is_wrong_is_said_in_one_line(
     assert "\n" not in str(error.value)
 
 
-@pytest.mark.parametrize("written", ["nanospec", "[1]", "3"])
+@pytest.mark.parametrize(
+    "written",
+    ["nanospec", "[1]", "3", "[" * 100_000, '{"capacity": ' + "9" * 5000 + "}"],
+    ids=["no JSON", "a list", "a number", "too many brackets", "too many digits"],
+)
 def test_settings_that_are_no_object_are_refused(monkeypatch: pytest.MonkeyPatch, written: str) -> None:
     monkeypatch.setenv(VARIABLE, written)
     with pytest.raises(UsageError, match=VARIABLE):
