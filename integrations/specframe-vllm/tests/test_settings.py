@@ -49,6 +49,7 @@ def test_what_is_not_the_plugins_own_belongs_to_the_strategy(registry: Registry)
         ({"capacity": 0}, "option capacity of strategy 'nanospec' is 0; allowed: integer >= 1"),
         ({"sets": "each"}, "option sets of specframe-vllm is 'each'; allowed: shared|per_request"),
         ({"drafts": "never"}, "option drafts of specframe-vllm is 'never'; allowed: auto|always"),
+        ({"gather": "torhc"}, "unknown gather backend 'torhc'; did you mean 'torch'?"),
         ({"memory": -1}, "option memory of specframe-vllm is -1; allowed: number >= 0"),
         ({"memory": None}, "option memory of specframe-vllm is None; allowed: number >= 0"),
         ({"capacity": {}}, "option capacity of strategy 'nanospec' is {}; allowed: integer >= 1"),
