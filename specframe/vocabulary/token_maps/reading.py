@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import pickle
+import warnings
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Literal
@@ -161,7 +163,12 @@ def _safetensors(path: Path) -> tuple[Any, str | None, str]:
 
 
 def _torch(path: Path) -> tuple[Any, str | None, str]:
-    return torch.load(path, map_location="cpu", weights_only=True), None, str(path)
+    try:
+        with warnings.catch_warnings(action="ignore"):  # about how old files were made
+            return torch.load(path, map_location="cpu", weights_only=True), None, str(path)
+    except pickle.UnpicklingError:
+        # Torch's own words say how to load it all the same, which would run what is in it.
+        raise ValueError("it is damaged, or pickles more than tensors, lists and numbers") from None
 
 
 def _numpy(path: Path) -> tuple[Any, str | None, str]:

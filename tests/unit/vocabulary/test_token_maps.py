@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import pickle
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -234,6 +235,12 @@ def test_counts_that_no_sum_holds_are_refused(tmp_path: Path) -> None:
 
 def test_code_in_a_pickle_is_never_run(tmp_path: Path) -> None:
     torch.save(Owner(), tmp_path / "map.pt")
+    with pytest.raises(UsageError, match="pickles more than tensors, lists and numbers"):
+        read_map(tmp_path / "map.pt", OWNER)
+
+
+def test_a_plain_pickle_is_refused_without_a_warning(tmp_path: Path) -> None:
+    (tmp_path / "map.pt").write_bytes(pickle.dumps([7, 3, 40], protocol=4))
     with pytest.raises(UsageError, match="holds no token frequencies"):
         read_map(tmp_path / "map.pt", OWNER)
 
