@@ -73,12 +73,16 @@ class NewFile:
         form: how; None for what the name says.
 
     Raises:
-        UsageError: the file exists, or nothing says how.
+        UsageError: the file exists, its folder does not, or nothing says how.
     """
 
     def __init__(self, path: Path, form: Form | None) -> None:
         if path.exists():
             raise UsageError(f"{path} exists; allowed: a new file")
+        if not path.parent.is_dir():
+            raise UsageError(
+                f"{path.parent} is no folder to write {path.name} into; allowed: one that exists"
+            )
         self._path, self._form = path, form_of(path, form)
 
     def write(self, frequencies: TokenFrequencies, target: Target, text: Path | None = None) -> str:
@@ -235,7 +239,7 @@ def _prompts(counting: Counting) -> list[str]:
     tasks = built_in_tasks() if counting.tasks is None else read_tasks(counting.tasks).tasks
     chosen = choose(tasks, skip=counting.skip_per_task, limit=counting.limit_per_task)
     if not chosen:
-        raise UsageError("no prompts are left; allowed: a smaller --skip-per-task")
+        raise UsageError("no prompts are left; allowed: a smaller --skip-per-task, a larger --limit-per-task")
     return [task.prompt for task in chosen]
 
 

@@ -9,9 +9,9 @@ import attrs
 import pluggy
 
 from specframe.config import AUTO, AUTOREGRESSIVE, RunConfig
-from specframe.contracts.faults import blaming
+from specframe.contracts.faults import ComponentError, blaming
 from specframe.contracts.kinds import Kind
-from specframe.contracts.protocols import Drafter, Eviction, GatherBackend, VocabularyBuilder
+from specframe.contracts.protocols import Drafter, Eviction, GatherBackend, VocabularyBuilder, complaint
 from specframe.contracts.screen import Screen, StateSource
 from specframe.engine.draft_states import DraftStates
 from specframe.engine.drafting.active import ActiveDrafting
@@ -166,6 +166,8 @@ def _vocabulary(
     screen = strategy.screen
     if strategy.capacity is None:
         return WholeVocabulary(drafter.output_head, backend)
+    if screen is not None:
+        _check_screen(screen)
     rows = strategy.capacity + (0 if screen is None else screen.width)
     if rows < drafter.branching:
         what = f"capacity {strategy.capacity}" if screen is None else f"{rows} candidates"
@@ -174,7 +176,7 @@ def _vocabulary(
             f"{config.drafter!r}; allowed: at least {drafter.branching}"
         )
     if screen is not None:
-        _check_screen(screen, drafter, backend, config)
+        _check_screened(screen, drafter, backend, config)
     if strategy.eviction not in get_args(Eviction):
         raise unknown_name("eviction", strategy.eviction, get_args(Eviction))
     with blaming("vocabulary"):
@@ -188,7 +190,17 @@ def _vocabulary(
     return store if screen is None else ScreenedVocabulary(store, screen, states)
 
 
-def _check_screen(screen: Screen, drafter: Drafter, backend: GatherBackend, config: RunConfig) -> None:
+def _check_screen(screen: object) -> None:
+    """Raise ``ComponentError`` for a screen that does not fulfil its contract, as far as can be seen."""
+    what = complaint(screen, Screen)
+    width = getattr(screen, "width", None)
+    if what is None and type(width) is not int:
+        what = f"has the width {width!r}; allowed: a whole number"
+    if what is not None:
+        raise ComponentError("vocabulary", f"has a screen that {what}")
+
+
+def _check_screened(screen: Screen, drafter: Drafter, backend: GatherBackend, config: RunConfig) -> None:
     """Raise ``UsageError`` for a screen that does not go with the drafter's LM head or the gather backend."""
     rows = drafter.output_head.vocab_size
     if not 1 <= screen.width <= rows:

@@ -37,9 +37,13 @@ from specframe.vocabulary.whole import WholeVocabulary
 # than it is.
 _MEASURED_WITH = 3
 _NEW_TOKENS = 64
+# Prompts after which a drafter that asked its LM head nothing is given up.
+_TRIED = 3
 # How many are kept, of a few ten thousand.
 _KEPT = 4096
 _ROWS_LOOKED_AT = 256
+# They are kept in half precision, where more would be infinite.
+_LARGEST = torch.finfo(torch.float16).max
 
 
 class _Everything(VocabularyBuilder):
@@ -98,7 +102,7 @@ class DraftStates:
         if kept is not None:
             return kept
         path = _path(self.key)
-        states = self._made()
+        states = self._made().clamp(-_LARGEST, _LARGEST)
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             write_whole(path, to_bytes({"states": states.half()}))
@@ -119,16 +123,23 @@ class DraftStates:
             ActiveDrafting(self.drafter, _Everything(), vocabulary),
             Observers(),
         )
-        for done, request in enumerate(requests := list(self._requests())):
+        requests = list(self._requests())
+        if not requests:
+            raise SpecframeError(
+                f"no built-in prompt fits {self.target.name}, so no screen can be fitted to it"
+            )
+        for done, request in enumerate(requests):
             show_progress(
                 f"specframe: drafts of {self.target.name} to fit to: {done} of {len(requests)} prompts"
             )
+            if done >= _TRIED and not listening.states:
+                break  # a drafter without a head: the other prompts would take minutes to say so
             engine.generate(request)
         show_progress("")
         if not listening.states:
             raise SpecframeError(
-                f"drafter {self.config.drafter!r} asked its LM head nothing on {len(requests)} built-in "
-                f"prompts that fit {self.target.name}, so no screen can be fitted to it"
+                f"drafter {self.config.drafter!r} asked its LM head nothing on {min(len(requests), _TRIED)} "
+                f"built-in prompts that fit {self.target.name}, so no screen can be fitted to it"
             )
         states = torch.cat(listening.states)
         spent = perf_counter() - began
@@ -158,8 +169,8 @@ def kept_states(key: str, hidden_size: int) -> Tensor | None:
         states = load_file(_path(key))["states"]
     except Exception:  # whatever is wrong with the file, it is made again
         return None
-    usable = states.dim() == 2 and states.shape[1] == hidden_size and len(states)
-    return states.float() if usable else None
+    usable = states.dtype == torch.float16 and states.dim() == 2 and states.shape[1] == hidden_size
+    return states.float() if usable and len(states) and bool(states.isfinite().all()) else None
 
 
 def evenly(states: Tensor, count: int) -> Tensor:

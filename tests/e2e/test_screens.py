@@ -13,7 +13,7 @@ import torch
 from own_distribution import own_distribution
 from said_turns import converse
 from said_turns import expected as expected_turns
-from screens import RandomlyScreened, RandomScreen, Screened, ScreenedAndSeen, WholeScreen
+from screens import NoStates, RandomlyScreened, RandomScreen, Screened, ScreenedAndSeen, WholeScreen
 from tiny_engines import PROMPT, drafting_engine, eagle, endless_target, repetitive_target
 from tiny_models import MODEL_TYPES, reference_greedy, tiny_model, tiny_target, tiny_tokenizer
 
@@ -21,7 +21,7 @@ from specframe.config import RunConfig
 from specframe.contracts.lm_head import OutputHead
 from specframe.contracts.row_map import RowMap
 from specframe.contracts.sampling import SamplingParams
-from specframe.engine.assembly import build_engine
+from specframe.engine.assembly import bind_drafting, build_engine
 from specframe.engine.drafting.active import ActiveDrafting
 from specframe.engine.drafting.planned import PlannedDrafting
 from specframe.engine.engine import Engine
@@ -131,6 +131,19 @@ def test_a_screen_that_fails_is_named_and_with_fallback_the_rest_is_undrafted(
     report = broken(fallback=True).generate(PROMPT, TOKENS)
     assert report.token_ids == answer(llama)
     assert report.fallback is not None
+
+
+@pytest.mark.parametrize(
+    ("screen", "what"),
+    [
+        (object(), "is a object; allowed: a class that inherits Screen"),
+        (RandomScreen("9"), "has the width '9'; allowed: a whole number"),  # type: ignore[arg-type]  # on purpose
+    ],
+)
+def test_what_is_no_screen_is_refused_in_one_line(llama: Target, screen: Any, what: str) -> None:
+    config = RunConfig(dtype="float32", gather="torch")
+    with pytest.raises(SpecframeError, match=f"has a screen that {what}"):
+        bind_drafting(eagle(llama), Screened(screen), TorchGather, config, NoStates())
 
 
 def engine_with(target: Target, folder: Path, strategy: str = "random-screen", **settings: Any) -> Engine:

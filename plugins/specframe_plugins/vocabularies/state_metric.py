@@ -158,4 +158,10 @@ def _read(path: Path, vocab_size: int, hidden_size: int) -> StateMetric | None:
     shapes = {"down": square, "lift": square, "shares": (hidden_size,), "order": (vocab_size,)}
     if any(tensors[name].shape != shape for name, shape in shapes.items()):
         return None
+    floats = [tensors[name] for name in ("down", "lift", "shares")]
+    if not all(one.dtype == torch.float32 and bool(one.isfinite().all()) for one in floats):
+        return None
+    # Every row once.
+    if not torch.equal(tensors["order"].sort().values, torch.arange(vocab_size, dtype=torch.int32)):
+        return None
     return StateMetric(**tensors | {"order": tensors["order"].long()})

@@ -79,6 +79,10 @@ class TokenFrequencies:
             raise UsageError(f"{name} has negative or rising counts; allowed: falling counts from 0")
         if counts is not None and int(counts[0]) == 0:
             raise UsageError(f"{name} counted nothing: every count is 0")
+        if counts is not None and float(counts.double().sum()) >= 2**63:
+            raise UsageError(
+                f"{name} has counts that add up to more than 64 bits hold; allowed: less than {2**63}"
+            )
         if not 0 <= int(ids.min()) <= int(ids.max()) < vocab_size:
             raise UsageError(
                 f"{name} has ids from {int(ids.min())} to {int(ids.max())}; allowed: 0 to {vocab_size - 1}"

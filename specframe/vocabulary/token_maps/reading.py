@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import pickle
+import warnings
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 import torch
-from safetensors import SafetensorError, safe_open
+from safetensors import safe_open
 from torch import Tensor
 
 from specframe.errors import UsageError
@@ -26,17 +27,6 @@ _OF_MAPS = (TOKEN_IDS, COUNTS, OFFSETS, HAS_ROW)
 _ALLOWED = (
     "safetensors with token_ids and counts, d2t or t2d; a JSON object of id to count or list of ids by "
     "falling frequency; an index list of torch.save; .npy; a checkpoint's directory"
-)
-# What reading a file of another kind, or one that is cut off, raises.
-_BROKEN = (
-    ValueError,
-    TypeError,
-    OverflowError,
-    RuntimeError,
-    EOFError,
-    KeyError,
-    pickle.UnpicklingError,
-    SafetensorError,
 )
 
 
@@ -62,7 +52,9 @@ def read_map(path: Path, owner: Owner, holds: Holds | None = None) -> TokenFrequ
         found = _read(path, owner, holds)
     except OSError as error:
         raise UsageError(f"cannot read {path}: {error.strerror or error}") from None
-    except _BROKEN as error:
+    except UsageError:
+        raise
+    except Exception as error:  # whatever readers raise for files of another kind, or cut off
         what = " ".join(str(error).split()) or type(error).__name__
         raise UsageError(
             f"{path} holds no token frequencies ({what[:120].rstrip('.')}); allowed: {_ALLOWED}"
@@ -135,6 +127,8 @@ def _from_tensors(
 ) -> TokenFrequencies:
     """Return the map that named tensors are."""
     for name, tensor in tensors.items():
+        if not isinstance(tensor, Tensor) or tensor.layout != torch.strided or tensor.is_meta:
+            raise TypeError(f"{name} is no plain tensor")
         if tensor.is_floating_point() or tensor.is_complex() or tensor.ndim != 1:
             raise TypeError(f"{name} is {tensor.dtype} {list(tensor.shape)}, not integers [n]")
     if TOKEN_IDS in tensors and holds != "offsets":
@@ -169,7 +163,12 @@ def _safetensors(path: Path) -> tuple[Any, str | None, str]:
 
 
 def _torch(path: Path) -> tuple[Any, str | None, str]:
-    return torch.load(path, map_location="cpu", weights_only=True), None, str(path)
+    try:
+        with warnings.catch_warnings(action="ignore"):  # about how old files were made
+            return torch.load(path, map_location="cpu", weights_only=True), None, str(path)
+    except pickle.UnpicklingError:
+        # Torch's own words say how to load it all the same, which would run what is in it.
+        raise ValueError("it is damaged, or pickles more than tensors, lists and numbers") from None
 
 
 def _numpy(path: Path) -> tuple[Any, str | None, str]:

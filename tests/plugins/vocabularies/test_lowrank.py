@@ -6,6 +6,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from safetensors.torch import load_file, save_file
 from states import GivenStates, uneven_states
 
 from specframe.contracts.lm_head import OutputHead
@@ -142,6 +143,25 @@ def test_a_file_that_is_broken_or_of_another_head_is_made_again(cache: Path, bro
     elif broken == "other content":
         file.write_text("{}")
     assert len(StateMetric.of(a_head(), states).order) == V
+    assert states.asked == 2
+
+
+@pytest.mark.parametrize(
+    ("name", "wrong"),
+    [
+        ("down", torch.full((H, H), torch.nan)),
+        ("lift", torch.zeros(H, H, dtype=torch.float16)),
+        ("order", torch.full((V,), 7, dtype=torch.int32)),
+        ("order", torch.arange(V, dtype=torch.int32) + 1),
+    ],
+    ids=["not finite", "another dtype", "a row twice", "a row beyond the head"],
+)
+def test_a_file_with_numbers_of_no_use_is_made_again(cache: Path, name: str, wrong: torch.Tensor) -> None:
+    states = GivenStates(uneven_states(300, H))
+    StateMetric.of(a_head(), states)
+    file = cache / "metric-given.safetensors"
+    save_file(load_file(file) | {name: wrong}, file)
+    StateMetric.of(a_head(), states)
     assert states.asked == 2
 
 

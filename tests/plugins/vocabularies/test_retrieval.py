@@ -13,6 +13,7 @@ from torch import Tensor
 
 from specframe.contracts.options import build_options
 from specframe.contracts.tree import DraftTree, Verdict
+from specframe.errors import UsageError
 from specframe.model.target import Target
 from specframe.registry.components import BuildContext
 from specframe.testing import check_vocabulary_builder
@@ -92,6 +93,11 @@ def test_nothing_is_retrieved_where_nothing_is_asked_for(target: Target) -> None
     plain, other = build(target, nanospec.COMPONENT), build(target, neighbours=0, successors=0)
     assert torch.equal(plain.start(PROMPT, PROMPT_TOPK), other.start(PROMPT, PROMPT_TOPK))
     assert torch.equal(plain.observe(*one_step()), other.observe(*one_step()))
+
+
+def test_more_neighbours_than_a_table_should_hold_are_refused(target: Target) -> None:
+    with pytest.raises(UsageError, match=r"'60000'; allowed: integer >= 0 <= 256"):
+        build(target, neighbours="60000")
 
 
 def test_the_neighbours_of_the_prompt_come_before_the_prompt(target: Target) -> None:

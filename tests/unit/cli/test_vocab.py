@@ -124,10 +124,10 @@ def test_a_slice_by_share_covers_it(
 def test_a_slice_that_cannot_be_had_leaves_nothing_behind(
     cli: CommandLine, tiny_directory: Path, ids: Path, tmp_path: Path, size: str, complaint: str
 ) -> None:
-    outcome = cli("vocab", "slice", ids, tmp_path / "out" / "s.pt", "--size", size, "--model", tiny_directory)
+    outcome = cli("vocab", "slice", ids, tmp_path / "s.pt", "--size", size, "--model", tiny_directory)
     assert outcome.exit_code == 2
     assert complaint in outcome.complaint
-    assert not (tmp_path / "out").exists()
+    assert not (tmp_path / "s.pt").exists()
 
 
 def test_a_map_in_order_of_id_cannot_be_cut(cli: CommandLine, tiny_directory: Path, tmp_path: Path) -> None:
@@ -154,3 +154,15 @@ def test_nothing_is_loaded_for_a_file_that_is_not_there(cli: CommandLine, tmp_pa
 def test_nothing_is_loaded_for_a_file_that_exists(cli: CommandLine, ids: Path) -> None:
     outcome = cli("vocab", "convert", ids, ids, "--model", "no-such-model")
     assert "freq.pt exists; allowed: a new file" in outcome.complaint
+
+
+def test_nothing_is_loaded_for_a_folder_that_is_not_there(cli: CommandLine, tmp_path: Path) -> None:
+    outcome = cli("vocab", "build", tmp_path / "no" / "f.json", "--from-target", "--model", "no-such-model")
+    assert (
+        outcome.complaint == f"{tmp_path / 'no'} is no folder to write f.json into; allowed: one that exists"
+    )
+
+
+def test_fewer_than_one_prompt_of_a_task_is_refused(cli: CommandLine, tmp_path: Path) -> None:
+    outcome = cli("vocab", "build", tmp_path / "f.json", "--from-target", "--limit-per-task", -1)
+    assert "'--limit-per-task': Input should be greater than or equal to 1" in outcome.complaint

@@ -6,14 +6,21 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import save_file
 from tiny_engines import eagle, endless_target
 
 from specframe.config import RunConfig
+from specframe.contracts.report import GenerationReport
 from specframe.engine import draft_states
 from specframe.engine.draft_states import DraftStates, evenly, head_digest
+from specframe.engine.engine import Engine
 from specframe.errors import SpecframeError
 from specframe.model.loading import CACHE_VARIABLE
 from specframe.model.target import Target
+from specframe.registry.components import BuildContext
+from specframe.request.request import Request
+from specframe.request.tasks import built_in_tasks
+from specframe_plugins.drafters.lookup.drafter import LookupOptions, create
 from specframe_plugins.gathers.torch import TorchGather
 from specframe_plugins.verifiers.greedy import GreedyVerifier
 
@@ -60,6 +67,22 @@ def test_a_file_of_no_use_is_made_again(target: Target, cache: Path, content: by
     assert file.stat().st_size > 100, "the next run would make them once more"
 
 
+@pytest.mark.parametrize("dtype", [torch.float16, torch.int64])
+def test_states_that_are_no_finite_numbers_are_made_again(
+    target: Target, cache: Path, dtype: torch.dtype
+) -> None:
+    first = states_of(target).sample(10_000)
+    (file,) = cache.iterdir()
+    wrong = torch.full_like(first, torch.inf).half() if dtype.is_floating_point else first.to(dtype)
+    save_file({"states": wrong}, file)
+    assert torch.equal(states_of(target).sample(10_000), first)
+
+
+def test_states_beyond_half_precision_stay_finite(target: Target, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(DraftStates, "_made", lambda self: torch.full((3, target.hidden_size), -1e6))
+    assert states_of(target).sample(3).isfinite().all()
+
+
 def test_a_cache_that_cannot_be_written_is_no_reason_to_fail(target: Target, cache: Path) -> None:
     cache.write_text("a file where the folder would be")
     assert len(states_of(target).sample(5)) == 5
@@ -79,6 +102,27 @@ def test_a_model_without_room_for_a_prompt_is_an_error_of_one_line() -> None:
     small = endless_target(max_position_embeddings=2)
     with pytest.raises(SpecframeError, match="no built-in prompt fits tiny-llama, so no screen"):
         states_of(small).sample(5)
+
+
+def test_a_drafter_without_a_head_is_given_up_after_a_few_prompts(
+    target: Target, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(draft_states, "built_in_tasks", built_in_tasks)
+    asked = list[str]()
+    right = Engine.generate
+
+    def counted(self: Engine, request: Request) -> GenerationReport:
+        asked.append(request.id)
+        return right(self, request)
+
+    monkeypatch.setattr(Engine, "generate", counted)
+    config = RunConfig(dtype="float32", strategy="lowrank", drafter="lookup")
+    context = BuildContext(target=target, required_ids=target.required_ids)
+    drafter = create(LookupOptions(), context)
+    states = DraftStates(target, drafter, GreedyVerifier(), TorchGather, config, "")
+    with pytest.raises(SpecframeError, match="drafter 'lookup' asked its LM head nothing on 3 built-in"):
+        states.sample(5)
+    assert len(asked) == 3
 
 
 def test_fewer_states_are_taken_evenly() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import pickle
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -194,8 +195,52 @@ def test_a_file_that_is_cut_off_is_refused_in_one_line(tmp_path: Path, form: For
     assert "\n" not in str(error.value)
 
 
+@pytest.mark.parametrize("kept", [0.3, 0.5])
+def test_an_old_torch_file_that_is_cut_off_is_refused(tmp_path: Path, kept: float) -> None:
+    path = tmp_path / "freq.pt"
+    torch.save(IDS, path, _use_new_zipfile_serialization=False)
+    path.write_bytes(path.read_bytes()[: int(path.stat().st_size * kept)])
+    with pytest.raises(UsageError, match="holds no token frequencies"):
+        read_map(path, OWNER)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        torch.empty(3, dtype=torch.int64, device="meta"),
+        torch.tensor([0, 3, 5]).to_sparse(),
+        {"d2t": torch.tensor([0, 0]), "t2d": [1]},
+    ],
+    ids=["no data", "sparse", "a list beside a tensor"],
+)
+def test_what_is_no_plain_tensor_is_refused(tmp_path: Path, content: Any) -> None:
+    torch.save(content, tmp_path / "freq.pt")
+    with pytest.raises(UsageError, match="is no plain tensor"):
+        read_map(tmp_path / "freq.pt", OWNER)
+
+
+def test_an_array_that_no_memory_holds_is_refused(tmp_path: Path) -> None:
+    np.save(tmp_path / "d2t.npy", np.arange(3))
+    whole = (tmp_path / "d2t.npy").read_bytes()
+    (tmp_path / "d2t.npy").write_bytes(whole.replace(b"(3,), }" + b" " * 15, b"(1000000000000000,), }"))
+    with pytest.raises(UsageError, match="holds no token frequencies"):
+        read_map(tmp_path / "d2t.npy", OWNER)
+
+
+def test_counts_that_no_sum_holds_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "map.json").write_text(json.dumps({"3": 2**62, "4": 2**62}))
+    with pytest.raises(UsageError, match="counts that add up to more than"):
+        read_map(tmp_path / "map.json", OWNER)
+
+
 def test_code_in_a_pickle_is_never_run(tmp_path: Path) -> None:
     torch.save(Owner(), tmp_path / "map.pt")
+    with pytest.raises(UsageError, match="pickles more than tensors, lists and numbers"):
+        read_map(tmp_path / "map.pt", OWNER)
+
+
+def test_a_plain_pickle_is_refused_without_a_warning(tmp_path: Path) -> None:
+    (tmp_path / "map.pt").write_bytes(pickle.dumps([7, 3, 40], protocol=4))
     with pytest.raises(UsageError, match="holds no token frequencies"):
         read_map(tmp_path / "map.pt", OWNER)
 

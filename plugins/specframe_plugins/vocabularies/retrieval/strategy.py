@@ -18,6 +18,9 @@ from specframe_plugins.vocabularies.nanospec import NanospecOptions, NanospecVoc
 from specframe_plugins.vocabularies.retrieval.neighbours import Neighbours
 from specframe_plugins.vocabularies.retrieval.successors import Successors
 
+# The table of neighbours has V rows of so many: beyond, it takes more memory than models do.
+MOST = 256
+
 
 @attrs.frozen(slots=True)
 class RetrievalOptions(NanospecOptions):
@@ -28,6 +31,7 @@ class RetrievalOptions(NanospecOptions):
         help="tokens of the nearest embeddings to admit with each token of the text",
         unit="tokens",
         minimum=0,
+        maximum=MOST,
         tune=(0, 1, 2, 4, 8),
     )
     successors: int = option(
