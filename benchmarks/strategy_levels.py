@@ -115,7 +115,7 @@ def main(
         raise typer.BadParameter(f"no model like {asked[0]!r}; known: {known}")
     if (bandwidth is None) != (peak is None):
         raise typer.BadParameter("give --bandwidth and --peak together")
-    devices = DEVICES
+    devices: tuple[Device, ...] = DEVICES
     if bandwidth is not None and peak is not None:
         devices = (Device("yours", bandwidth * 1e12, peak * 1e12),)
     print("\n\n".join("\n".join(table(one, devices)) for one in chosen))
