@@ -47,11 +47,7 @@ class BenchArguments:
         f"'{DEFAULT_STRATEGY}:drafter.nodes=6|12'.",
     )
     limit_per_task: int | None = option(
-        None,
-        help="Prompts per task; of each round with --sweep.",
-        absent="all, or 1",
-        minimum=1,
-        metavar="N",
+        None, help="Prompts per task; of each round with --sweep.", absent="all, or 1", metavar="N"
     )
     skip_per_task: int = option(
         0, help="Prompts to leave out at the start of each task.", minimum=0, metavar="N"

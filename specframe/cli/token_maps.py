@@ -41,6 +41,8 @@ class Counting:
     def __attrs_post_init__(self) -> None:
         if (self.text is not None) == (self.tasks is not None or self.from_target):
             raise UsageError("nothing or too much to count; allowed: --text, or --tasks and --from-target")
+        if self.limit_per_task is not None and self.limit_per_task < 1:
+            raise UsageError(f"--limit-per-task is {self.limit_per_task}; allowed: 1 or more")
 
 
 @attrs.frozen(slots=True)
@@ -239,7 +241,7 @@ def _prompts(counting: Counting) -> list[str]:
     tasks = built_in_tasks() if counting.tasks is None else read_tasks(counting.tasks).tasks
     chosen = choose(tasks, skip=counting.skip_per_task, limit=counting.limit_per_task)
     if not chosen:
-        raise UsageError("no prompts are left; allowed: a smaller --skip-per-task, a larger --limit-per-task")
+        raise UsageError("no prompts are left; allowed: a smaller --skip-per-task")
     return [task.prompt for task in chosen]
 
 

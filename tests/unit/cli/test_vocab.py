@@ -165,4 +165,4 @@ def test_nothing_is_loaded_for_a_folder_that_is_not_there(cli: CommandLine, tmp_
 
 def test_fewer_than_one_prompt_of_a_task_is_refused(cli: CommandLine, tmp_path: Path) -> None:
     outcome = cli("vocab", "build", tmp_path / "f.json", "--from-target", "--limit-per-task", -1)
-    assert "'--limit-per-task': Input should be greater than or equal to 1" in outcome.complaint
+    assert outcome.complaint == "--limit-per-task is -1; allowed: 1 or more"
