@@ -85,7 +85,8 @@ class GenerationReport:
     costs that decided so (the same request has the same draft trees by the same costs), and ``cost_error`` is
     how far they were from what a step took, as a share of it, in the median; None where no costs decide.
     ``fallback`` says which component failed where the rest was generated without drafting; None where none
-    did. ``target_head`` is what the target's first choices came from: all logits, or a screen with a proof.
+    did. ``target_head`` is what the target's first choices came from: all logits, or a screen with a proof;
+    None in older rows and those of peers.
     """
 
     id: str
@@ -132,7 +133,7 @@ class GenerationReport:
     costs: str | None = None
     cost_error: float | None = None
     fallback: str | None = None
-    target_head: TargetHeadName = "full"
+    target_head: TargetHeadName | None = None
     peak_rss_bytes: int
     specframe_version: str
 
