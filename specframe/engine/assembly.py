@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, get_args
 
 import attrs
@@ -94,8 +95,15 @@ def build_engine(
                 costs = KnownCosts.of(config, target, drafter, chosen["drafter"][1], lambda: make("gather"))
                 context = attrs.evolve(context, costs=costs.model)
             strategy = make("vocabulary", context)
+            files = [one for one in attrs.asdict(chosen["drafter"][1]).values() if isinstance(one, Path)]
             states = DraftStates(
-                target, drafter, verifier, lambda: make("gather"), config, str(chosen["drafter"][1])
+                target,
+                drafter,
+                verifier,
+                lambda: make("gather"),
+                config,
+                tuple(map(str, files)),
+                budgeted=context.budgeted,
             )
             drafting = bind_drafting(drafter, strategy, lambda: make("gather"), config, states, costs)
     setting = setting_for(config, target.device, target.dtype)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
 from time import perf_counter
@@ -42,6 +43,8 @@ _TRIED = 3
 # How many are kept, of a few ten thousand.
 _KEPT = 4096
 _ROWS_LOOKED_AT = 256
+# Nodes below which a drafter within a budget drafts: their log-probability, and how many of a level.
+_LIKELY, _WIDEST = math.log(0.1), 3
 # They are kept in half precision, where more would be infinite.
 _LARGEST = torch.finfo(torch.float16).max
 
@@ -51,6 +54,18 @@ class _Everything(VocabularyBuilder):
 
     capacity = None
     pinned_ids = torch.empty(0, dtype=torch.int64)
+
+
+class _AnyLikely:
+    """The ``Budget`` of drafts whose states are kept: the head always drafts, below every likely node."""
+
+    def wants_head(self, path: Sequence[float] = ()) -> bool:
+        """Return that the head drafts."""
+        return True
+
+    def beams(self, log_probs: Sequence[float]) -> int:
+        """Return how many nodes are likely, a few at most."""
+        return min(sum(one > _LIKELY for one in log_probs), _WIDEST)
 
 
 class _Listening(DraftHead):
@@ -76,7 +91,8 @@ class DraftStates:
         verifier: of the run; decides at temperature 0.
         make_backend: returns a gather backend of the run.
         config: of the run.
-        options: of the drafter, as text.
+        files: that the drafter's options name, which tell its states from others.
+        budgeted: the drafter drafts within a budget, which it is given anew after this.
     """
 
     target: Target
@@ -84,13 +100,13 @@ class DraftStates:
     verifier: Verifier
     make_backend: Callable[[], GatherBackend]
     config: RunConfig
-    options: str
+    files: tuple[str, ...] = ()
+    budgeted: bool = False
 
     @cached_property
     def key(self) -> str:
-        """Sixteen digits of the target, the drafter, its options, and rows of its LM head."""
-        head = self.drafter.output_head
-        return head_digest(head, self.target.name, self.config.drafter, self.options)
+        """Sixteen digits of the target, the drafter, its files, and rows of its LM head."""
+        return head_digest(self.drafter.output_head, self.target.name, self.config.drafter, *self.files)
 
     def sample(self, count: int) -> Tensor:
         """Return hidden states, as in ``StateSource``; evenly taken from all prompts."""
@@ -113,6 +129,9 @@ class DraftStates:
     def _made(self) -> Tensor:
         """Return the states of drafting the built-in prompts [at most _KEPT, H]."""
         began = perf_counter()
+        print(f"specframe: drafting built-in prompts for {self.target.name}, once", file=sys.stderr)
+        if self.budgeted:
+            self.drafter.draft_within(_AnyLikely())
         vocabulary = WholeVocabulary(self.drafter.output_head, self.make_backend())
         vocabulary.head = listening = _Listening(self.make_backend(), self.drafter.output_head)
         listening.bind(self.drafter.output_head, None)
@@ -181,9 +200,12 @@ def evenly(states: Tensor, count: int) -> Tensor:
 
 
 def head_digest(head: OutputHead, *names: str) -> str:
-    """Return sixteen digits that tell an LM head from others, by its shape, some of its rows, and names."""
+    """Return sixteen digits that tell an LM head from others, by its shape, some of its rows, and names.
+
+    The dtype that the rows are in makes no difference.
+    """
     some = torch.linspace(0, head.vocab_size - 1, min(_ROWS_LOOKED_AT, head.vocab_size)).long()
-    rows = head.rows(some.to(head.device)).to("cpu", torch.float32)
+    rows = head.rows(some.to(head.device)).to("cpu", torch.bfloat16).view(torch.int16)
     digest = hashlib.sha256(json.dumps([*names, head.vocab_size, head.hidden_size]).encode())
     digest.update(rows.numpy().tobytes())
     return digest.hexdigest()[:16]

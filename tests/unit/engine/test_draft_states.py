@@ -10,17 +10,19 @@ from safetensors.torch import save_file
 from tiny_engines import eagle, endless_target
 
 from specframe.config import RunConfig
+from specframe.contracts.lm_head import OutputHead
 from specframe.contracts.report import GenerationReport
 from specframe.engine import draft_states
 from specframe.engine.draft_states import DraftStates, evenly, head_digest
 from specframe.engine.engine import Engine
+from specframe.engine.measuring import FixedBudget
 from specframe.errors import SpecframeError
 from specframe.model.loading import CACHE_VARIABLE
 from specframe.model.target import Target
 from specframe.registry.components import BuildContext
 from specframe.request.request import Request
 from specframe.request.tasks import built_in_tasks
-from specframe_plugins.drafters.lookup.drafter import LookupOptions, create
+from specframe_plugins.drafters.lookup.drafter import LookupDrafter, LookupOptions, create
 from specframe_plugins.gathers.torch import TorchGather
 from specframe_plugins.verifiers.greedy import GreedyVerifier
 
@@ -39,9 +41,9 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "states"
 
 
-def states_of(target: Target, options: str = "") -> DraftStates:
+def states_of(target: Target, *files: str) -> DraftStates:
     config = RunConfig(dtype="float32", strategy="lowrank")
-    return DraftStates(target, eagle(target), GreedyVerifier(), TorchGather, config, options)
+    return DraftStates(target, eagle(target), GreedyVerifier(), TorchGather, config, files)
 
 
 def test_states_are_those_that_the_head_drafts_from(target: Target) -> None:
@@ -88,8 +90,23 @@ def test_a_cache_that_cannot_be_written_is_no_reason_to_fail(target: Target, cac
     assert len(states_of(target).sample(5)) == 5
 
 
-def test_other_options_of_the_drafter_have_states_of_their_own(target: Target) -> None:
-    assert states_of(target, "depth=2").key != states_of(target, "depth=3").key
+def test_another_checkpoint_of_the_drafter_has_states_of_its_own(target: Target) -> None:
+    assert states_of(target, "one").key != states_of(target, "another").key
+
+
+def test_states_are_the_same_in_any_dtype(target: Target) -> None:
+    head = target.output_head
+    halved = OutputHead(head.weight.bfloat16())
+    assert head_digest(halved) == head_digest(head)
+
+
+def test_a_budget_of_before_drafts_no_less_for_the_states(target: Target) -> None:
+    """Measuring costs ends with drafts of the context alone."""
+    drafter = LookupDrafter(eagle(target), 8)
+    drafter.draft_within(FixedBudget(0, 0, head=False))
+    config = RunConfig(dtype="float32", strategy="lowrank")
+    states = DraftStates(target, drafter, GreedyVerifier(), TorchGather, config, budgeted=True)
+    assert len(states.sample(10_000)) > 20
 
 
 def test_another_head_has_another_digest(target: Target) -> None:
@@ -119,7 +136,7 @@ def test_a_drafter_without_a_head_is_given_up_after_a_few_prompts(
     config = RunConfig(dtype="float32", strategy="lowrank", drafter="lookup")
     context = BuildContext(target=target, required_ids=target.required_ids)
     drafter = create(LookupOptions(), context)
-    states = DraftStates(target, drafter, GreedyVerifier(), TorchGather, config, "")
+    states = DraftStates(target, drafter, GreedyVerifier(), TorchGather, config)
     with pytest.raises(SpecframeError, match="drafter 'lookup' asked its LM head nothing on 3 built-in"):
         states.sample(5)
     assert len(asked) == 3
