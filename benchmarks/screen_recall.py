@@ -18,11 +18,8 @@ from specframe.config import RunConfig
 from specframe.contracts.lm_head import OutputHead
 from specframe.contracts.screen import Screen
 from specframe.engine.assembly import build_engine
-from specframe.engine.draft_states import DraftStates
 from specframe.engine.drafting.active import ActiveDrafting
 from specframe.ops.tables import print_table
-from specframe_plugins.drafters.eagle.drafter import EagleOptions
-from specframe_plugins.gathers.torch import TorchGather
 from specframe_plugins.vocabularies.clusters import ClusterScreen
 from specframe_plugins.vocabularies.lowrank import LowRankScreen
 
@@ -85,14 +82,8 @@ def main() -> None:
     )
     drafting = engine.drafting
     assert isinstance(drafting, ActiveDrafting)
-    states = DraftStates(
-        engine.target,
-        drafting.drafter,
-        engine.verifier,
-        TorchGather,
-        engine.config,
-        str(EagleOptions()),
-    )
+    states = engine.states
+    assert states is not None
     lines = rows_of(drafting.drafter.output_head, states.sample(4096), states.key)
     print_table(lines, ("screen", "first choice", "first four", "reads, in rows of the head"))
 

@@ -67,8 +67,6 @@ class Asked:
         settings = build_options(
             Settings, {name: value for name, value in values.items() if name in own}, "specframe-vllm"
         )
-        if settings.gather != AUTO:
-            registry.get("gather", settings.gather)
         strategy = registry.get("vocabulary", settings.strategy)
         if settings.gather != AUTO:
             registry.get("gather", settings.gather)
