@@ -139,7 +139,8 @@ def _in_memory(model: PreTrainedModel, tokenizer: Any, name: str, chosen: Forwar
         raise UsageError(f"{name} has no linear LM head; allowed: decoder-only language models")
     check_supported(model.config, name)
     config = model.config.get_text_config()
-    head = _output_head(linear.weight, linear.bias, config)
+    bias = None if linear.bias is None else linear.bias.detach()
+    head = _output_head(linear.weight.detach(), bias, config)
     try:
         answer = Answer.of(model, text_ids(tokenizer, head.vocab_size, model.device), name)
     except SpecframeError:

@@ -76,7 +76,7 @@ def tiny_model(
 
 
 def tiny_target(model_type: str = "llama", **overrides: Any) -> Target:
-    model = tiny_model(model_type, **overrides)
+    model = tiny_model(model_type, **overrides).requires_grad_(False)  # as loaded ones are
     return Target(LoadedModel(model, tiny_tokenizer(model.config.vocab_size), f"tiny-{model_type}"))
 
 
