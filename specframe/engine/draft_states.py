@@ -13,6 +13,7 @@ from time import perf_counter
 
 import attrs
 import torch
+from safetensors import safe_open
 from safetensors.torch import load_file
 from safetensors.torch import save as to_bytes
 from torch import Tensor
@@ -24,7 +25,7 @@ from specframe.contracts.records import write_whole
 from specframe.contracts.sampling import SamplingParams
 from specframe.engine.drafting.active import ActiveDrafting
 from specframe.engine.engine import Engine
-from specframe.errors import SpecframeError
+from specframe.errors import SpecframeError, UsageError
 from specframe.model.loading import cache_directory
 from specframe.model.target import Target
 from specframe.ops.progress_line import show_progress
@@ -43,6 +44,8 @@ _TRIED = 3
 # How many are kept, of a few ten thousand.
 _KEPT = 4096
 _ROWS_LOOKED_AT = 256
+# What a file of states calls the digest of the LM head.
+_HEAD = "head"
 # Nodes below which a drafter within a budget drafts: their log-probability, and how many of a level.
 _LIKELY, _WIDEST = math.log(0.1), 3
 # They are kept in half precision, where more would be infinite.
@@ -121,7 +124,8 @@ class DraftStates:
         states = self._made().clamp(-_LARGEST, _LARGEST)
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            write_whole(path, to_bytes({"states": states.half()}))
+            head = head_digest(self.drafter.output_head)
+            write_whole(path, to_bytes({"states": states.half()}, {_HEAD: head}))
         except (OSError, SpecframeError):
             pass  # a cache that cannot be written is no reason to fail
         return states.half().float()
@@ -190,6 +194,50 @@ def kept_states(key: str, hidden_size: int) -> Tensor | None:
         return None
     usable = states.dtype == torch.float16 and states.dim() == 2 and states.shape[1] == hidden_size
     return states.float() if usable and len(states) and bool(states.isfinite().all()) else None
+
+
+@attrs.frozen
+class StatesOfHead:
+    """The ``StateSource`` of whoever has the LM head alone: what was kept of any drafter's drafts with it.
+
+    Attributes:
+        head: the LM head.
+        name: how users call the target.
+    """
+
+    head: OutputHead
+    name: str
+
+    @property
+    def key(self) -> str:
+        """Sixteen digits of the LM head."""
+        return head_digest(self.head)
+
+    def sample(self, count: int) -> Tensor:
+        """Return hidden states, as in ``StateSource``.
+
+        Raises:
+            UsageError: none were kept.
+        """
+        for path in sorted((cache_directory() / "states").glob("*.safetensors")):
+            if _head_of(path) == self.key:
+                kept = kept_states(path.stem, self.head.hidden_size)
+                if kept is not None:
+                    return evenly(kept, count)
+        raise UsageError(
+            f"no hidden states of drafts of {self.name} are kept, which a screen is fitted to; they are "
+            "made by: specframe run --strategy lowrank --model MODEL"
+        )
+
+
+def _head_of(path: Path) -> str | None:
+    """Return the digest of the LM head that kept states were drafted with, None where it is not said."""
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+    except Exception:  # a file of a cache can be broken in any way
+        return None
+    return metadata.get(_HEAD)
 
 
 def evenly(states: Tensor, count: int) -> Tensor:

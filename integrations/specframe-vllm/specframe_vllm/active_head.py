@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from specframe.contracts.row_map import RowMap
+from specframe.contracts.screen import Screen
 from specframe.ops.row_maxima import row_max
 from specframe.vocabulary.store import VocabularyStore
 from specframe_vllm.active_sets import ActiveSets
@@ -25,15 +26,18 @@ class ActiveHead:
     Args:
         rows: the LM head.
         sets: of the engine.
+        screen: bound to the LM head: each hidden state is drafted from its candidates too; on one rank only.
 
     Attributes:
+        screened: how many candidates a state gets.
         seconds: that its calls took on the host.
         calls: how many there were.
         ranks: how many hold a part of the active sets.
     """
 
-    def __init__(self, rows: DraftRows, sets: ActiveSets) -> None:
-        self._rows, self._sets = rows, sets
+    def __init__(self, rows: DraftRows, sets: ActiveSets, screen: Screen | None = None) -> None:
+        self._rows, self._sets, self._screen = rows, sets, screen
+        self.screened = 0 if screen is None else screen.width
         self._row_map: RowMap = rows.head.row_map
         self.ranks = rows.ranks
         self.seconds, self.calls = 0.0, 0
@@ -74,6 +78,9 @@ class ActiveHead:
 
     def _best(self, store: VocabularyStore, hidden: Tensor) -> Tensor:
         """Return the best active token of each hidden state [N]; without an active token anything will do."""
+        if self._screen is not None:
+            found = self._screen.screen_topk(hidden, 1)
+            return store.head.candidate_topk(hidden, 1, found)[1][:, 0].clamp(min=0)
         if hidden.is_cpu:  # log-probabilities, which nobody asks for, would be a quarter of the call
             return self._best_here(store, hidden)[1]
         return store.head.topk(hidden, 1)[1][:, 0].clamp(min=0)
@@ -87,4 +94,11 @@ class ActiveHead:
         """Return the logits of this rank's rows [N, rows] float32, -inf outside the active set."""
         by_slot = store.head.slot_logits(hidden, store.active.capacity)
         slots = store.active.slot_of
-        return by_slot.index_select(1, slots.clamp(min=0)).masked_fill(slots < 0, -torch.inf)
+        by_row = by_slot.index_select(1, slots.clamp(min=0)).masked_fill(slots < 0, -torch.inf)
+        if self._screen is None:
+            return by_row
+        found = self._screen.screen(hidden).rows
+        exact = self._rows.head.candidate_logits(hidden, found)
+        # One more column takes what is none.
+        by_row = torch.nn.functional.pad(by_row, (0, 1), value=-torch.inf)
+        return by_row.scatter(1, torch.where(found < 0, by_row.shape[1] - 1, found), exact)[:, :-1]

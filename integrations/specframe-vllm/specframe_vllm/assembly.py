@@ -13,6 +13,8 @@ from vllm.logger import init_logger
 
 from specframe.config import RunConfig
 from specframe.contracts.protocols import Eviction, GatherBackend, VocabularyBuilder
+from specframe.contracts.screen import Screen
+from specframe.engine.draft_states import StatesOfHead
 from specframe.errors import UsageError, one_line, unknown_name
 from specframe.registry.choice import check_supported, resolve_gather
 from specframe.registry.components import BuildContext, NoOptions, Setting
@@ -76,6 +78,7 @@ def assemble(config: VllmConfig, draft_model: nn.Module, device: torch.device) -
     if strategy.capacity is None:
         _log.info("specframe: strategy %r prunes nothing; vLLM drafts as it does without", component.name)
         return None
+    screen = _screen(strategy, make_backend(), rows, config, component.name)
     sets = _sets(asked, strategy, make_backend, rows, choice.context, config)
     # Ranks compare logits, which are made anew each time.
     buffers = sets.buffer_bytes(config.scheduler_config.max_num_seqs) if rows.ranks == 1 else 0
@@ -90,10 +93,33 @@ def assemble(config: VllmConfig, draft_model: nn.Module, device: torch.device) -
         # An LM head over many positions takes longer there than what it finds spares; the last has been
         # through it anyway.
         window = min(window, 1)
-    head = ActiveHead(rows, sets)
+    head = ActiveHead(rows, sets, screen)
     drafting = ActiveDrafting(head, sets, strategies, strategy, name, device, window, file)
     _say(drafting, asked, strategy, gather.name, rows, config.speculative_config, buffers)
     return drafting
+
+
+def _screen(
+    strategy: VocabularyBuilder, backend: GatherBackend, rows: DraftRows, config: VllmConfig, name: str
+) -> Screen | None:
+    """Return the strategy's screen, bound to the LM head; None where it has none.
+
+    Raises:
+        UsageError: the engine or the gather backend cannot have one, or nothing is kept to fit it to.
+    """
+    screen = strategy.screen
+    if screen is None:
+        return None
+    preflight.refuse_split_screen(strategy, config)
+    if not backend.scores_candidates:
+        raise UsageError(f"strategy {name!r} needs a gather backend that scores candidates, such as torch")
+    if not 1 <= screen.width <= rows.total:
+        raise UsageError(
+            f"strategy {name!r} wants {screen.width} candidates; allowed: 1 to {rows.total}, the rows of the "
+            "draft model's LM head"
+        )
+    screen.bind(rows.head, StatesOfHead(rows.head, str(config.model_config.model)))
+    return screen
 
 
 def _check_memory(sets: ActiveSets, buffers: int, limit: float) -> None:
@@ -131,12 +157,14 @@ def _sets(
     shared = asked.settings.sets == "shared"
     # Drafts need one active token at least.
     pinned = strategy.pinned_ids if len(strategy.pinned_ids) else context.required_ids
+    # A screen may do without an active set; vLLM's drafts have one at least for what ends a text.
+    capacity = cast(int, strategy.capacity) or len(pinned)
 
     def make() -> VocabularyStore:
         return VocabularyStore(
             rows.head,
             make_backend(),
-            capacity=cast(int, strategy.capacity),
+            capacity=capacity,
             # What one request admitted long ago may be in use by another one all the time.
             eviction="lru" if shared else strategy.eviction,
             pinned_ids=pinned,

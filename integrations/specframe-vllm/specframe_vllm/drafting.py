@@ -72,7 +72,7 @@ class ActiveDrafting:
         self._can_wait, self._waits = strategy.takes_batches, False
         self._undrafted: deque[tuple[list[str], Tensor]] = deque(maxlen=_UNDRAFTED_STEPS)
         self._name, self._device = name, device
-        self._counter = FigureCounter(device, head.ranks)
+        self._counter = FigureCounter(device, head.ranks, head.screened)
         self._file, self._written = file, Figures()
         self._begun: set[str] = set()
         self.seconds, self.steps = 0.0, 0

@@ -37,10 +37,12 @@ class FigureCounter:
     Args:
         device: where the engine runs.
         ranks: how many hold a part of the active set.
+        screened: candidates that a screen finds for each state. Which they were is not kept, so that with a
+            screen every token counts as covered.
     """
 
-    def __init__(self, device: torch.device, ranks: int = 1) -> None:
-        self._ranks = ranks
+    def __init__(self, device: torch.device, ranks: int = 1, screened: int = 0) -> None:
+        self._ranks, self._screened = ranks, screened
         self._totals = torch.zeros(5, dtype=torch.int64, device=device)
         self._copied: Tensor | None = None
         self._event: torch.cuda.Event | None = None
@@ -64,7 +66,9 @@ class FigureCounter:
         # One active set is asked once for all, since that costs a few operations each time.
         parts = emitted_ids.clamp(min=0).view(len(stores), -1)
         covered = torch.cat([store.contains(ids) for store, ids in zip(stores, parts, strict=True)]).long()
-        active = torch.stack([store.active_size for store in stores])
+        active = torch.stack([store.active_size for store in stores]) + self._screened
+        if self._screened:
+            covered = torch.ones_like(covered)
         if self._ranks > 1:  # each token has its row on one of them
             together = sum_of_ranks(torch.cat([covered, active]))
             covered, active = together.split([len(covered), len(active)])

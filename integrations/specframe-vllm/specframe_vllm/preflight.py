@@ -6,6 +6,7 @@ import torch
 from vllm.config import VllmConfig
 from vllm.logger import init_logger
 
+from specframe.contracts.protocols import VocabularyBuilder
 from specframe.errors import SpecframeError, UsageError, one_line
 from specframe.registry.manager import build_registry, create_plugin_manager
 from specframe.registry.registry import Registry
@@ -53,11 +54,18 @@ def drafts_with_a_head(config: VllmConfig) -> bool:
 def _try(asked: Asked, registry: Registry, config: VllmConfig) -> None:
     """Build the strategy once, on the host and without an LM head, for what it refuses."""
     try:
-        Choice.of(asked, registry, VllmTarget(config.model_config, torch.device("cpu"), None)).make()
+        target = VllmTarget(config.model_config, torch.device("cpu"), None)
+        refuse_split_screen(Choice.of(asked, registry, target).make(), config)
     except SpecframeError:
         raise
     except Exception as error:  # a stranger's strategy may need the LM head, which a worker has
         _log.debug("specframe: the strategy is not built before a model is loaded: %s", one_line(error))
+
+
+def refuse_split_screen(strategy: VocabularyBuilder, config: VllmConfig) -> None:
+    """Raise a ``UsageError`` for a strategy that screens all rows of an LM head that is split over ranks."""
+    if strategy.screen is not None and config.parallel_config.tensor_parallel_size > 1:
+        raise UsageError("the strategy screens all rows of the LM head; allowed: tensor_parallel_size 1")
 
 
 def refuse_what_changes_rows(config: VllmConfig) -> None:

@@ -5,6 +5,7 @@ from torch import Tensor
 
 from specframe.contracts.lm_head import OutputHead
 from specframe.contracts.row_map import RowMap
+from specframe.contracts.screen import Candidates, Screen, StateSource
 from specframe.vocabulary.store import VocabularyStore
 from specframe_plugins.gathers.torch import TorchGather
 from specframe_vllm.active_head import ActiveHead
@@ -91,3 +92,36 @@ def test_a_token_that_left_is_drafted_no_more() -> None:
     store.admit(torch.arange(20, 39))
     assert 5 not in ActiveHead(rows, SharedSet(store)).get_top_tokens(STATES).tolist()
     assert logits_of(rows, SharedSet(store))[:, 5].isneginf().all()
+
+
+class _Fixed(Screen):
+    """Finds the same rows for every state, one of them none."""
+
+    width = 4
+
+    def bind(self, head: OutputHead, states: StateSource) -> None:
+        pass
+
+    def screen(self, hidden: Tensor) -> Candidates:
+        return Candidates(torch.tensor([7, 12, -1, 40]).expand(len(hidden), -1))
+
+
+def test_candidates_of_a_screen_are_drafted_beside_what_is_active() -> None:
+    rows = rows_of()
+    head = ActiveHead(rows, SharedSet(store_over(rows, [5, 12])), _Fixed())
+    assert head.get_top_tokens(STATES).tolist() == best_among([0, 5, 7, 12, 40])
+
+
+def test_logits_are_those_of_the_full_head_where_a_screen_looks() -> None:
+    rows = rows_of()
+    found = ActiveHead(rows, SharedSet(store_over(rows, [5, 12])), _Fixed()).compute_logits(STATES)
+    there = [0, 5, 7, 12, 40]
+    torch.testing.assert_close(found[:, there], STATES @ WEIGHT[there].T)
+    assert int(found.isneginf().sum()) == len(STATES) * (VOCAB - len(there))
+
+
+def test_candidates_of_a_draft_vocabulary_are_drafted_as_tokens() -> None:
+    rows = rows_of(torch.arange(0, VOCAB, 1).flip(0))
+    head = ActiveHead(rows, SharedSet(store_over(rows, [5])), _Fixed())
+    expected = best_among([0, 5, *(VOCAB - 1 - row for row in (7, 12, 40))])
+    assert head.get_top_tokens(STATES).tolist() == expected

@@ -32,8 +32,6 @@ def draft_model(tiny: Path) -> dict[str, Any]:
     [
         ({"strategy": "nanospc"}, "unknown strategy 'nanospc'; did you mean 'nanospec'?"),
         ({"capacity": 0}, "option capacity of strategy 'nanospec' is 0; allowed: integer >= 1"),
-        ({"strategy": "exact-screen"}, "strategy 'exact-screen' screens hidden states"),
-        ({"strategy": "nanospec+lowrank"}, "strategy 'nanospec+lowrank' screens hidden states"),
         ({"strategy": "retrieval"}, "inside vLLM there is no embed_tokens of the target"),
         ({"frequencies": "/nothing"}, "/nothing"),
         ("nanospec", "specframe in additional_config is 'nanospec'; allowed: an object"),
@@ -41,8 +39,6 @@ def draft_model(tiny: Path) -> dict[str, Any]:
     ids=[
         "a mistyped strategy",
         "a wrong value",
-        "a screen",
-        "a screen beside an active set",
         "a strategy that needs specframe's engine",
         "a file that is not there",
         "no object",
@@ -156,3 +152,10 @@ def test_it_is_refused_before_the_head_is_loaded(tiny: Path, tmp_path: Path) -> 
     )
     with pytest.raises(UsageError, match="KV connector OffloadingConnector brings keys"):
         arguments.create_engine_config()
+
+
+def test_a_screen_over_rows_of_several_ranks_is_refused() -> None:
+    strategy = SimpleNamespace(screen=object())
+    split = SimpleNamespace(parallel_config=SimpleNamespace(tensor_parallel_size=2))
+    with pytest.raises(UsageError, match="screens all rows of the LM head; allowed: tensor_parallel_size 1"):
+        preflight.refuse_split_screen(strategy, split)  # type: ignore[arg-type]  # nothing else is read
