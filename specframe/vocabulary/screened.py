@@ -83,7 +83,7 @@ class ScreenedHead(GatherBackend):
         """Return the candidates of each state [N, H], of which the k best are drafted, and note them.
 
         Raises:
-            ComponentError: they are no rows [N, C] int64; on a CPU also where a row is beyond the LM head.
+            ComponentError: they are no rows [N, C] int64.
         """
         with blaming("vocabulary"):
             found = self._screen.screen(hidden) if k is None else self._screen.screen_topk(hidden, k)
@@ -92,11 +92,6 @@ class ScreenedHead(GatherBackend):
         if not isinstance(rows, Tensor) or rows.shape != shape or rows.dtype != torch.int64:
             what = f"{list(rows.shape)} {rows.dtype}" if isinstance(rows, Tensor) else type(found).__name__
             raise ComponentError("vocabulary", f"screens {what}; allowed: rows {list(shape)} torch.int64")
-        if rows.is_cpu and not int(rows.max()) < self._output_head.vocab_size:
-            known = self._output_head.vocab_size
-            raise ComponentError(
-                "vocabulary", f"screens row {int(rows.max())}; allowed: -1 for none, 0 to {known - 1}"
-            )
         self.levels.append(rows)
         return found
 

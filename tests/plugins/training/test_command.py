@@ -12,6 +12,7 @@ from specframe.bench.configurations import parse_configurations
 from specframe.contracts.options import build_options
 from specframe.errors import UsageError
 from specframe.registry.components import TrainRequest
+from specframe.vocabulary.token_maps.reading import read_map
 from specframe_plugins.drafters.eagle.architecture import train
 from specframe_plugins.drafters.eagle.checkpoint import load_head
 from specframe_plugins.training.command import FREQUENCIES
@@ -21,7 +22,6 @@ from specframe_plugins.training.decoding import SHAPES
 from specframe_plugins.training.options import TrainOptions
 from specframe_plugins.training.progress import ProgressLine
 from specframe_plugins.training.shards import ShardSet
-from specframe_plugins.vocabularies.frequencies import read_frequencies
 
 
 @pytest.fixture(scope="module")
@@ -52,7 +52,7 @@ def test_training_writes_a_checkpoint_that_loads(trained):
 
 
 def test_the_frequencies_are_those_of_the_text(trained):
-    frequencies = read_frequencies(trained / FREQUENCIES, tiny_target())
+    frequencies = read_map(trained / FREQUENCIES, tiny_target())
     record = json.loads((trained / "training.json").read_text())
     assert int(frequencies.counts.sum()) == record["written_tokens"]
 

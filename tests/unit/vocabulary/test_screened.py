@@ -144,11 +144,6 @@ def test_what_is_no_candidates_is_the_strategys_fault(found: Any, what: str) -> 
         vocabulary_of(screen).head.topk(torch.randn(1, 8), 1)
 
 
-def test_a_row_beyond_the_head_is_the_strategys_fault() -> None:
-    with pytest.raises(ComponentError, match="vocabulary screens row 30; allowed: -1 for none, 0 to 29"):
-        vocabulary_of(Says([[1, VOCAB_SIZE]])).head.topk(torch.randn(1, 8), 1)
-
-
 def test_an_exception_while_binding_is_the_strategys_fault() -> None:
     class Fails(RandomScreen):
         def bind(self, head: OutputHead, states: StateSource) -> None:
