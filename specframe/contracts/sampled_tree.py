@@ -204,9 +204,7 @@ class SampledTree:
                 kind,
                 self._token_ids,
                 # What came to be active at a later level was not drawn at those before.
-                torch.cat(
-                    [pad(one.distributions, (0, width - one.distributions.shape[1])) for one in levels]
-                ),
+                torch.cat([_widened(one.distributions, width) for one in levels]),
                 tuple(rows),
                 () if kind == "without-replacement" else tuple(zip(*path_nodes, strict=True)),
             ),

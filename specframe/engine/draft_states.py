@@ -32,7 +32,6 @@ from specframe.ops.progress_line import show_progress
 from specframe.registry.observers import Observers
 from specframe.request.request import Request
 from specframe.request.tasks import built_in_tasks, choose
-from specframe.vocabulary.draft_head import DraftHead
 from specframe.vocabulary.whole import WholeVocabulary
 
 # Of every task the first prompts are those that benchmarks measure with: what is fitted to them looks better
@@ -69,19 +68,6 @@ class _AnyLikely:
     def beams(self, log_probs: Sequence[float]) -> int:
         """Return how many nodes are likely, a few at most."""
         return min(sum(one > _LIKELY for one in log_probs), _WIDEST)
-
-
-class _Listening(DraftHead):
-    """A head that keeps the hidden states that it is asked about."""
-
-    def __init__(self, backend: GatherBackend, head: OutputHead) -> None:
-        super().__init__(backend, head.row_map)
-        self.states: list[Tensor] = []
-
-    def topk(self, hidden: Tensor, k: int) -> tuple[Tensor, Tensor]:
-        """Return what the backend does."""
-        self.states.append(hidden.detach().to("cpu", torch.float32, copy=True))
-        return super().topk(hidden, k)
 
 
 @attrs.define(slots=False, eq=False)
@@ -137,15 +123,9 @@ class DraftStates:
         if self.budgeted:
             self.drafter.draft_within(_AnyLikely())
         vocabulary = WholeVocabulary(self.drafter.output_head, self.make_backend())
-        vocabulary.head = listening = _Listening(self.make_backend(), self.drafter.output_head)
-        listening.bind(self.drafter.output_head, None)
-        engine = Engine(
-            self.config,
-            self.target,
-            self.verifier,
-            ActiveDrafting(self.drafter, _Everything(), vocabulary),
-            Observers(),
-        )
+        drafting, states = ActiveDrafting(self.drafter, _Everything(), vocabulary), list[Tensor]()
+        drafting.listen(lambda hidden: states.append(hidden.detach().to("cpu", torch.float32, copy=True)))
+        engine = Engine(self.config, self.target, self.verifier, drafting, Observers())
         requests = list(self._requests())
         if not requests:
             raise SpecframeError(
@@ -155,22 +135,22 @@ class DraftStates:
             show_progress(
                 f"specframe: drafts of {self.target.name} to fit to: {done} of {len(requests)} prompts"
             )
-            if done >= _TRIED and not listening.states:
+            if done >= _TRIED and not states:
                 break  # a drafter without a head: the other prompts would take minutes to say so
             engine.generate(request)
         show_progress("")
-        if not listening.states:
+        if not states:
             raise SpecframeError(
                 f"drafter {self.config.drafter!r} asked its LM head nothing on {min(len(requests), _TRIED)} "
                 f"built-in prompts that fit {self.target.name}, so no screen can be fitted to it"
             )
-        states = torch.cat(listening.states)
+        found = torch.cat(states)
         spent = perf_counter() - began
         print(
-            f"specframe: {len(states)} hidden states of drafts of {self.target.name} ({spent:.0f} s, once)",
+            f"specframe: {len(found)} hidden states of drafts of {self.target.name} ({spent:.0f} s, once)",
             file=sys.stderr,
         )
-        return evenly(states, _KEPT)
+        return evenly(found, _KEPT)
 
     def _requests(self) -> Iterator[Request]:
         for task in choose(built_in_tasks(), skip=_MEASURED_WITH):

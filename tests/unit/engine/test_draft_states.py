@@ -12,7 +12,9 @@ from tiny_engines import eagle, endless_target
 from specframe.config import RunConfig
 from specframe.contracts.lm_head import OutputHead
 from specframe.contracts.report import GenerationReport
+from specframe.contracts.sampling import SamplingParams
 from specframe.engine import draft_states
+from specframe.engine.assembly import build_engine
 from specframe.engine.draft_states import DraftStates, evenly, head_digest
 from specframe.engine.engine import Engine
 from specframe.engine.measuring import FixedBudget
@@ -22,6 +24,8 @@ from specframe.model.target import Target
 from specframe.registry.components import BuildContext
 from specframe.request.request import Request
 from specframe.request.tasks import built_in_tasks
+from specframe_plugins.drafters.eagle.checkpoint import save_head
+from specframe_plugins.drafters.eagle.model import EagleConfig, EagleHead
 from specframe_plugins.drafters.lookup.drafter import LookupDrafter, LookupOptions, create
 from specframe_plugins.gathers.torch import TorchGather
 from specframe_plugins.verifiers.greedy import GreedyVerifier
@@ -140,6 +144,25 @@ def test_a_drafter_without_a_head_is_given_up_after_a_few_prompts(
     with pytest.raises(SpecframeError, match="drafter 'lookup' asked its LM head nothing on 3 built-in"):
         states.sample(5)
     assert len(asked) == 3
+
+
+def test_a_run_that_samples_makes_states_too(target: Target, tmp_path: Path) -> None:
+    """Trees that are drawn are drawn from logits, and no head is asked for its best."""
+    save_head(EagleHead(EagleConfig.for_target(target.config)), tmp_path / "head")
+    config = RunConfig(
+        strategy="lowrank",
+        dtype="float32",
+        costs="off",
+        sampling=SamplingParams(temperature=0.8),
+        verifier="multi-round",
+        options={
+            "vocabulary": {"rank": 8, "candidates": 20},
+            "drafter": {"checkpoint": tmp_path / "head", "lookup": 0},
+        },
+    )
+    engine = build_engine(config, target=target)
+    assert engine.states is not None
+    assert len(engine.states.sample(10_000)) > 20
 
 
 def test_fewer_states_are_taken_evenly() -> None:
