@@ -54,6 +54,13 @@ def write_whole(path: Path, content: bytes) -> None:
         raise SpecframeError(f"cannot write {path}: {error.strerror}") from None
 
 
+def keep_whole(path: Path, content: bytes) -> None:
+    """Write a file of a cache, and its folder, where that is possible: a cache is no reason to fail."""
+    with contextlib.suppress(OSError, SpecframeError):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_whole(path, content)
+
+
 def _value(hint: Any, value: object, name: str) -> Any:
     """Return a value that fits its annotation."""
     origin, choices = typing.get_origin(hint), typing.get_args(hint)

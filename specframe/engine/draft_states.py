@@ -21,7 +21,7 @@ from torch import Tensor
 from specframe.config import RunConfig
 from specframe.contracts.lm_head import OutputHead
 from specframe.contracts.protocols import Drafter, GatherBackend, Verifier, VocabularyBuilder
-from specframe.contracts.records import write_whole
+from specframe.contracts.records import keep_whole
 from specframe.contracts.sampling import SamplingParams
 from specframe.engine.drafting.active import ActiveDrafting
 from specframe.engine.engine import Engine
@@ -108,12 +108,8 @@ class DraftStates:
             return kept
         path = _path(self.key)
         states = self._made().clamp(-_LARGEST, _LARGEST)
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            head = head_digest(self.drafter.output_head)
-            write_whole(path, to_bytes({"states": states.half()}, {_HEAD: head}))
-        except (OSError, SpecframeError):
-            pass  # a cache that cannot be written is no reason to fail
+        head = head_digest(self.drafter.output_head)
+        keep_whole(path, to_bytes({"states": states.half()}, {_HEAD: head}))
         return states.half().float()
 
     def _made(self) -> Tensor:

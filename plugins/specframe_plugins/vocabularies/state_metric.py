@@ -18,9 +18,9 @@ from safetensors.torch import save as to_bytes
 from torch import Tensor
 
 from specframe.contracts.lm_head import OutputHead
-from specframe.contracts.records import write_whole
+from specframe.contracts.records import keep_whole
 from specframe.contracts.screen import StateSource
-from specframe.errors import SpecframeError, UsageError
+from specframe.errors import UsageError
 from specframe.model.loading import cache_directory
 from specframe.ops.progress_line import show_progress
 
@@ -64,11 +64,7 @@ class StateMetric:
         if known is not None:
             return known
         made = _made(head, states.sample(_STATES))
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            write_whole(path, made._to_bytes())
-        except (OSError, SpecframeError):
-            pass  # a cache that cannot be written is no reason to fail
+        keep_whole(path, made._to_bytes())
         return made
 
     def factors(self, head: OutputHead, rank: int, rows: Tensor | None = None) -> tuple[Tensor, Tensor]:
