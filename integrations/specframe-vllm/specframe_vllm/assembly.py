@@ -82,6 +82,8 @@ def assemble(config: VllmConfig, draft_model: nn.Module, device: torch.device) -
     sets = _sets(asked, strategy, make_backend, rows, choice.context, config)
     # Ranks compare logits, which are made anew each time.
     buffers = sets.buffer_bytes(config.scheduler_config.max_num_seqs) if rows.ranks == 1 else 0
+    if screen is not None:
+        buffers += sum(tensor.nbytes for tensor in screen.held())
     _check_memory(sets, buffers, asked.settings.memory)
     strategies: Strategies = StrategyPerRequest(choice.make)
     if strategy.takes_batches:
@@ -128,7 +130,7 @@ def _check_memory(sets: ActiveSets, buffers: int, limit: float) -> None:
     taken = use.packed_bytes + use.store_bytes + buffers
     if taken > limit * 2**30:
         raise UsageError(
-            f"active sets and buffers for every batch size take {taken / 2**30:.3g} GiB; allowed: "
+            f"active sets, screen, and buffers for every batch size take {taken / 2**30:.3g} GiB; allowed: "
             f"{limit:.3g} GiB, set by memory; lower max_num_seqs or capacity"
         )
 
@@ -190,8 +192,8 @@ def _say(
     sets = "one active set" if asked.settings.sets == "shared" else f"{len(drafting.sets.stores)} active sets"
     _log.info(
         "specframe: drafts of %s go over strategy %r: %s of %d slots for %d rows%s, %d of the target's top "
-        "ids per node, gather backend %r; %.1f MiB of rows, %.1f MiB of books, %.1f MiB of buffers once all "
-        "batch sizes came up, LM head %.1f MiB",
+        "ids per node, gather backend %r; %.1f MiB of rows, %.1f MiB of books, %.1f MiB of screen and of "
+        "buffers once all batch sizes came up, LM head %.1f MiB",
         speculative.method,
         asked.settings.strategy,
         sets,

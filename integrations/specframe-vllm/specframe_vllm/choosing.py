@@ -1,4 +1,4 @@
-"""The strategy that settings ask for: built, and refused where drafts of vLLM cannot go over it."""
+"""The strategy that settings ask for, built."""
 
 from __future__ import annotations
 

@@ -83,3 +83,9 @@ def test_without_states_one_line_says_how_they_are_made(tiny: Path) -> None:
     refused = pytest.raises(UsageError, match=r"no hidden states .* are made by: specframe run --strategy")
     with refused, engine(tiny, **drafting(tiny, strategy="lowrank", rank=16, candidates=32)):
         pass
+
+
+def test_a_screen_counts_as_memory(tiny: Path) -> None:
+    refused = pytest.raises(UsageError, match=r"active sets, screen, and buffers .* allowed: 0.0001 GiB")
+    with refused, engine(tiny, **drafting(tiny, strategy="exact-screen", candidates=8, memory=1e-4)):
+        pass
