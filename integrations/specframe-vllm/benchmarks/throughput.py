@@ -262,10 +262,13 @@ def table(rows: Sequence[Measurement]) -> str:
     """Return medians over the rounds as a Markdown table, and how many texts are those without drafting."""
     lines = [
         "| requests at once | configuration | tau | active rows | head per call | learning per step | of all "
-        "time | memory | undrafted steps | tokens/s | / no drafting | equal texts |",
-        f"|{'---|' * 12}",
+        "time | memory | undrafted steps | tokens/s | / no drafting | / full vocabulary | equal texts |",
+        f"|{'---|' * 13}",
     ]
-    plain = {(row.batch, row.round): row for row in rows if row.configuration == CONFIGURATIONS[0].name}
+    plain, full = (
+        {(row.batch, row.round): row for row in rows if row.configuration == configuration.name}
+        for configuration in CONFIGURATIONS[:2]
+    )
     for batch, name in dict.fromkeys((row.batch, row.configuration) for row in sorted(rows, key=_order)):
         found = [row for row in rows if (row.batch, row.configuration) == (batch, name)]
         pairs = [
@@ -275,9 +278,12 @@ def table(rows: Sequence[Measurement]) -> str:
             for text, other in zip(row.texts, plain[row.batch, row.round].texts, strict=True)
         ]
         ratios = [
-            plain[row.batch, row.round].seconds / row.seconds
-            for row in found
-            if (row.batch, row.round) in plain
+            [
+                others[row.batch, row.round].seconds / row.seconds
+                for row in found
+                if (row.batch, row.round) in others
+            ]
+            for others in (plain, full)
         ]
         cells = (
             str(batch),
@@ -290,7 +296,7 @@ def table(rows: Sequence[Measurement]) -> str:
             _median([row.memory_mib for row in found], "{:.1f} MiB"),
             _median([row.undrafted for row in found], "{:.0%}"),
             f"{statistics.median(row.tokens / row.seconds for row in found):.1f}",
-            _median(ratios, "{:.2f}"),
+            *(_median(found_ratios, "{:.2f}") for found_ratios in ratios),
             f"{sum(text == other for text, other in pairs)} of {len(pairs)}" if pairs else "",
         )
         lines.append(f"| {' | '.join(cells)} |")
