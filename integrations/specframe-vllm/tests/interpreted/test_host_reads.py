@@ -185,6 +185,7 @@ class Runner:
             num_scheduled_tokens={"a": NODES, "b": NODES},
             finished_req_ids={"c"},
             scheduled_cached_reqs=SimpleNamespace(resumed_req_ids=set()),
+            num_spec_tokens_to_schedule=NODES - 1,
         )
         hidden = torch.randn(2 * NODES, HIDDEN)
         starts = SimpleNamespace(query_start_loc=torch.tensor([0, NODES, 2 * NODES], dtype=torch.int32))
