@@ -9,10 +9,10 @@ from typing import Any, Self, get_args
 
 import attrs
 
-from specframe.contracts.kinds import KINDS, ForwardName, TargetHeadName
+from specframe.contracts.kinds import KINDS, ForwardName, GenerationConfigUse, TargetHeadName
 from specframe.contracts.numbers import whole
 from specframe.contracts.options import option, plain_type
-from specframe.contracts.sampling import SamplingParams
+from specframe.contracts.sampling import SamplingParams, SamplingSettings
 from specframe.errors import UsageError, unknown_name
 
 AUTOREGRESSIVE = "autoregressive"
@@ -72,6 +72,12 @@ class RunConfig:
         metavar="DEVICE",
     )
     sampling: SamplingParams = attrs.field(factory=SamplingParams)
+    generation_config: GenerationConfigUse = option(
+        "model",
+        help="Whether the model's generation config counts: its logits processors, and its sampling "
+        "parameters where none is given here; or `none` of it but the ids that end a text.",
+        metavar="model|none",
+    )
     target_forward: ForwardName = option(
         "auto",
         help="What runs the target's layers: `transformers`; `lean`, faster, which `auto` takes on a CPU "
@@ -108,6 +114,8 @@ class RunConfig:
             raise unknown_name("target forward", self.target_forward, get_args(ForwardName))
         if self.target_head not in get_args(TargetHeadName):
             raise unknown_name("target head", self.target_head, get_args(TargetHeadName))
+        if self.generation_config not in get_args(GenerationConfigUse):
+            raise unknown_name("generation config", self.generation_config, get_args(GenerationConfigUse))
         if not isinstance(self.sampling, SamplingParams):
             raise UsageError(f"sampling is {self.sampling!r}; allowed: SamplingParams")
         for kind in self.options:
@@ -124,10 +132,11 @@ class RunConfig:
     def flat(self) -> dict[str, Any]:
         """Return the settings by name, those of the sampling among them."""
         settings = attrs.asdict(self)
-        return settings.pop("sampling") | settings  # type: ignore[no-any-return]  # both are dicts
+        del settings["sampling"]
+        return self.sampling.values() | settings
 
 
-_SAMPLING = attrs.fields_dict(SamplingParams)
+_SAMPLING = tuple(SamplingSettings.__annotations__)
 
 # The settings of a run by name, the component's options aside: the class that declares each, in the order of
 # the help.

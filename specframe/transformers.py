@@ -26,7 +26,7 @@ from transformers.generation.streamers import BaseStreamer
 from transformers.generation.utils import GenerateDecoderOnlyOutput
 
 from specframe.config import RunConfig
-from specframe.contracts.sampling import NEUTRAL
+from specframe.contracts.sampling import NEUTRAL, SamplingParams
 from specframe.engine.assembly import build_engine
 from specframe.engine.engine import Engine
 from specframe.errors import UsageError
@@ -117,9 +117,9 @@ def generate(
     # one of those; no argument, config or criterion leads to it, so that it is taken from where it is.
     streamer = streamer or sys._getframe(1).f_locals.get("streamer")
     engine = _engine(model, specframe, generation_config)
-    prompt_ids, sampling = input_ids[0], engine.config.sampling
+    prompt_ids, sampling = input_ids[0], SamplingParams(temperature=0.0)
     if generation_config.do_sample:
-        sampling = attrs.evolve(sampling, seed=int(torch.randint(2**62, ())))
+        sampling = SamplingParams(temperature=1.0, seed=int(torch.randint(2**62, ())))
     request = Request(
         prompt_ids,
         max_new_tokens=_limit(stopping_criteria, len(prompt_ids), engine.target.max_positions),
@@ -127,6 +127,7 @@ def generate(
         until=_asks(stopping_criteria, input_ids),
         ignore_eos=True,  # the stopping criteria know which ids end this output
         sampling=sampling,
+        generation_config="none",  # `generate` has taken from it what counts
     )
     with evaluating(model):
         for chunk in engine.stream(request):
@@ -151,19 +152,23 @@ def _engine(
     temperature = 1.0 if generation_config.do_sample else 0.0
     # An engine that is given has made its choice; a config has not, and greedy is what it says by default.
     allowed = temperature if isinstance(specframe, Engine) else 0.0
-    if config.sampling.temperature != allowed:
+    found = config.sampling.temperature
+    # What the model's generation config says of it, `generate` knows as well.
+    told = "temperature" in config.sampling.given
+    if found != allowed if told else bool(found) != bool(allowed):
         raise UsageError(
-            f"the config's temperature is {config.sampling.temperature:g}; allowed here: {allowed:g}, since "
+            f"the config's temperature is {found:g}; allowed here: {allowed:g}, since "
             "do_sample and temperature are arguments of generate()"
         )
     for name, neutral in NEUTRAL.items():
-        if name != "temperature" and getattr(config.sampling, name) != neutral:
+        given = name in config.sampling.given and name != "temperature"
+        if given and getattr(config.sampling, name) != neutral:
             raise UsageError(f"the config sets {name}; allowed: that as an argument of generate()")
     if isinstance(specframe, Engine):
         engine = specframe
     else:
-        sampling = attrs.evolve(config.sampling, temperature=temperature)
-        engine = engine_for(model, attrs.evolve(config, sampling=sampling))
+        sampling = config.sampling.changed(temperature=temperature)
+        engine = engine_for(model, attrs.evolve(config, sampling=sampling, generation_config="none"))
     if engine.target.model is not model:
         raise UsageError("the engine is of another model; allowed: one of engine_for(model, ...)")
     if _built_for.get(engine, state := state_of(model)) != state:

@@ -55,7 +55,7 @@ class Configuration:
             base,
             strategy=self.name,
             options=merge_options(base.options, self.options),
-            sampling=attrs.evolve(base.sampling, **self.sampling),
+            sampling=base.sampling.changed(**self.sampling),
             **choices,
         )
 

@@ -46,7 +46,8 @@ class EngineContender:
         self.label = configuration.label
         self.engine = engine
         sampling = engine.config.sampling
-        self.greedy = not engine.lossy and sampling.temperature == 0 and sampling.repetition_penalty == 1
+        plain = sampling.repetition_penalty == 1 and not (engine.defaults and engine.defaults.entries)
+        self.greedy = not engine.lossy and sampling.temperature == 0 and plain
         memory = engine.drafting.figures.memory_use()
         self._bytes: dict[str, Any] = attrs.asdict(memory) if memory else {}
 

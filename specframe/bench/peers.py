@@ -108,7 +108,7 @@ class Peer:
             model=self._target.name,
             dtype=self._config.dtype,
             device=self._config.device,
-            **attrs.asdict(SamplingParams(seed=self._config.sampling.seed)),
+            **SamplingParams(seed=self._config.sampling.seed).values(),
             prompt_tokens=len(prompt_ids),
             kept_tokens=0,
             token_ids=token_ids,

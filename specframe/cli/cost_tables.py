@@ -38,6 +38,7 @@ def known_costs(options: DoctorOptions) -> CostModel:
         device=options.device,
         dtype=options.dtype,
         cuda_graph=False,
+        generation_config="none",
         options={"drafter": checkpoint},
     )
     drafting = build_engine(config).drafting

@@ -24,24 +24,31 @@ JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object 
 _SELDOM = ("seed", "allow_lossy", "fallback")
 
 
-def takes_options(command: Callable[..., None], *, without: Collection[str] = ()) -> Callable[..., None]:
+def takes_options(
+    command: Callable[..., None],
+    *,
+    without: Collection[str] = (),
+    settings: Mapping[str, Any] | None = None,
+) -> Callable[..., None]:
     """Give a command the options that the attrs classes among its parameters declare.
 
     Args:
         command: takes an instance of each class, among parameters of its own.
         without: options that it does not get.
+        settings: of a run, by name, that have another default in this command.
     """
+    own = settings or {}
     parameters: list[inspect.Parameter] = []
     classes: dict[str, tuple[Callable[..., Any], list[str]]] = {}
-    for own in _parameters(command):
-        if not attrs.has(own.annotation):
-            parameters.append(own)
+    for taken in _parameters(command):
+        if not attrs.has(taken.annotation):
+            parameters.append(taken)
             continue
-        of_run = own.annotation is RunConfig
-        declared = _run_options() if of_run else _options(own.annotation)
+        of_run = taken.annotation is RunConfig
+        declared = _run_options(own) if of_run else _options(taken.annotation)
         declared = [parameter for parameter in declared if parameter.name not in without]
-        build = _run_config if of_run else own.annotation
-        classes[own.name] = build, [parameter.name for parameter in declared]
+        build = functools.partial(_run_config, own) if of_run else taken.annotation
+        classes[taken.name] = build, [parameter.name for parameter in declared]
         parameters += declared
 
     @functools.wraps(command)
@@ -58,7 +65,10 @@ def takes_options(command: Callable[..., None], *, without: Collection[str] = ()
 
 
 def resolve_config(
-    file: Path | None, settings: Mapping[str, Any], assignments: Iterable[str] = ()
+    file: Path | None,
+    settings: Mapping[str, Any],
+    assignments: Iterable[str] = (),
+    defaults: Mapping[str, Any] | None = None,
 ) -> RunConfig:
     """Return the config of a run: the command line beats the TOML file, which beats the defaults.
 
@@ -66,13 +76,18 @@ def resolve_config(
         file: TOML file, or None.
         settings: ``SETTINGS`` from the command line; None stands for "not given".
         assignments: ``kind.name=value`` strings from the command line.
+        defaults: ``SETTINGS`` that have another default here.
 
     Raises:
         UsageError: something is unknown or does not fit.
     """
     from_file = load_toml(file) if file is not None else {}
     options_in_file: dict[str, Any] = {kind: from_file.pop(kind) for kind in KINDS if kind in from_file}
-    chosen = {**from_file, **{name: value for name, value in settings.items() if value is not None}}
+    chosen = {
+        **(defaults or {}),
+        **from_file,
+        **{name: value for name, value in settings.items() if value is not None},
+    }
     options = merge_options(options_in_file, parse_options(assignments))
     if "model" not in chosen:
         chosen["model"] = default_model()
@@ -80,6 +95,7 @@ def resolve_config(
 
 
 def _run_config(
+    defaults: Mapping[str, Any],
     assignments: Annotated[
         list[str] | None,
         typer.Option(
@@ -102,12 +118,16 @@ def _run_config(
     """Return the config that the options of a run add up to."""
     if verbose:
         _show_log()
-    return resolve_config(config, settings, assignments or ())
+    return resolve_config(config, settings, assignments or (), defaults)
 
 
-def _run_options() -> list[inspect.Parameter]:
-    """Return the options of a run, in the order of the help; none has a value unless it was typed."""
-    assignments, config, verbose, _ = _parameters(_run_config)
+def _run_options(defaults: Mapping[str, Any]) -> list[inspect.Parameter]:
+    """Return the options of a run, in the order of the help; none has a value unless it was typed.
+
+    Args:
+        defaults: of settings that have another one here.
+    """
+    _, assignments, config, verbose, _ = _parameters(_run_config)
     first: list[inspect.Parameter] = []
     last: list[inspect.Parameter] = []
     for name, declaring in SETTINGS.items():
@@ -115,7 +135,8 @@ def _run_options() -> list[inspect.Parameter]:
         if name == "options":
             first += [assignments, config]
         elif field.metadata["flags"] is not None:
-            (last if name in _SELDOM else first).append(_option(declaring, field, absent=_shown(field)))
+            shown = str(defaults[name]) if name in defaults else _shown(field)
+            (last if name in _SELDOM else first).append(_option(declaring, field, absent=shown))
     return [*first, *last, verbose]
 
 

@@ -253,7 +253,12 @@ def _of_prompts(target: Target, prompts: Sequence[str], _: int) -> Iterator[int]
 
 def _written(target: Target, prompts: Sequence[str], max_new_tokens: int) -> Iterator[int]:
     """Yield the tokens that the target writes on prompts; its own progress goes to a terminal."""
-    config = RunConfig(model=target.name, strategy=AUTOREGRESSIVE, max_new_tokens=max_new_tokens)
+    config = RunConfig(
+        model=target.name,
+        strategy=AUTOREGRESSIVE,
+        max_new_tokens=max_new_tokens,
+        generation_config="none",
+    )
     engine = build_engine(config, target=target)
     for done, prompt in enumerate(prompts):
         if sys.stderr.isatty():

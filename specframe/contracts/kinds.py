@@ -1,4 +1,4 @@
-"""The kinds that are named: of components, of draft trees, of forwards and LM heads of the target."""
+"""The kinds that are named: of components, of draft trees, of how the target runs and is asked."""
 
 from __future__ import annotations
 
@@ -71,6 +71,8 @@ KINDS: Mapping[Kind, KindInfo] = {
 
 ForwardName = Literal["auto", "lean", "openvino", "transformers"]
 TargetHeadName = Literal["auto", "full", "exact-screen"]
+# Whether what a model's generation config says counts.
+GenerationConfigUse = Literal["model", "none"]
 
 # How a draft tree came about decides what verifiers may conclude from the drafter's probabilities.
 TreeKind = Literal["top-k", "chain", "paths", "without-replacement"]

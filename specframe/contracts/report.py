@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable
 from importlib.metadata import version
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import attrs
 
@@ -76,7 +76,9 @@ class GenerationReport:
     Times are seconds, sizes tokens unless the name says bytes. ``draft_s`` is everything between the end of
     one target pass and the start of the next; its named parts are ``draft_backbone_s``, ``draft_head_s``,
     ``draft_tree_s``, ``vocabulary_s`` and ``statistics_s``, which is what recording the step costs; the
-    verdict and the commit are the rest of it. ``lossy`` says that the verifier changes the target's
+    verdict and the commit are the rest of it. ``generation_config`` is what the model's own set for this
+    request: sampling parameters that nobody gave, logits processors, stop strings; None in older rows and
+    those of peers. ``lossy`` says that the verifier changes the target's
     distribution. ``accept_by_depth[d]`` is the share of target passes that accepted a drafted token at
     depth d + 1. ``token_ids`` end with the token that ended the generation, ``text`` before it.
     ``unknown_ids`` counts the distinct ids that the strategy asked for and the drafter's own, reduced LM
@@ -104,6 +106,7 @@ class GenerationReport:
     top_k: int = 0
     min_p: float = 0.0
     repetition_penalty: float = 1.0
+    generation_config: dict[str, Any] | None = None
     lossy: bool = False
     prompt_tokens: int
     kept_tokens: int

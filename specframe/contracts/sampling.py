@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
+from typing import Any, TypedDict, Unpack
 
 import attrs
 
 from specframe.contracts.numbers import real, whole
 from specframe.contracts.options import option
-from specframe.errors import UsageError
+from specframe.errors import UsageError, unknown_name
 
 # What torch seeds a generator with.
 _SEEDS = range(-(2**63), 2**64)
@@ -16,12 +18,29 @@ _SEEDS = range(-(2**63), 2**64)
 _LOWEST_TEMPERATURE = 1e-3
 
 
-@attrs.frozen(slots=True, kw_only=True)
+class SamplingSettings(TypedDict, total=False):
+    """What ``SamplingParams`` takes."""
+
+    temperature: float
+    top_p: float
+    top_k: int
+    min_p: float
+    repetition_penalty: float
+    seed: int
+
+
+@attrs.frozen(slots=True, kw_only=True, init=False)
 class SamplingParams:
     """How tokens are sampled from the target's logits; by default they are not, and decoding is greedy.
 
+    What is left out is up to the model's generation config, or else has the default that is seen here.
+
+    Attributes:
+        given: names of the parameters that were not left out.
+
     Raises:
-        UsageError: a parameter is no number, out of range, or has no effect at temperature 0.
+        UsageError: a parameter is no number, out of range, or has no effect at a temperature of 0 that was
+            given too.
     """
 
     temperature: float = option(
@@ -42,6 +61,14 @@ class SamplingParams:
         metavar="R",
     )
     seed: int = option(0, help="Seed of everything that is drawn.", metavar="N")
+    given: frozenset[str] = attrs.field(init=False, repr=False)
+
+    def __init__(self, **parameters: Unpack[SamplingSettings]) -> None:
+        unknown = [name for name in parameters if name not in SamplingSettings.__annotations__]
+        if unknown:
+            raise unknown_name("sampling parameter", unknown[0], SamplingSettings.__annotations__)
+        object.__setattr__(self, "given", frozenset(parameters))
+        self.__attrs_init__(**parameters)
 
     def __attrs_post_init__(self) -> None:
         for name in ("temperature", "top_p", "min_p", "repetition_penalty"):
@@ -64,9 +91,36 @@ class SamplingParams:
             raise UsageError(f"top_k is {self.top_k}; allowed: 1 or more, or 0 for all tokens")
         if not 0.0 <= self.min_p <= 1.0:
             raise UsageError(f"min_p is {self.min_p:g}; allowed: 0 to 1")
+        if temperature == 0.0 and "temperature" in self.given:
+            self._check_effect()
+
+    def over(self, defaults: Mapping[str, Any]) -> SamplingParams:
+        """Return the same parameters, those that were left out with other values; they stay left out.
+
+        Args:
+            defaults: these values, by name.
+
+        Raises:
+            UsageError: the temperature is 0, and a parameter has no effect at that; or a value cannot be.
+        """
+        asked = {name: value for name, value in self.values().items() if name in self.given}
+        settled = SamplingParams(**{**SamplingParams().values(), **defaults, **asked})
+        object.__setattr__(settled, "given", self.given)
+        return settled
+
+    def changed(self, **parameters: Unpack[SamplingSettings]) -> SamplingParams:
+        """Return the parameters with others given besides; raises as the class does."""
+        kept = {name: value for name, value in self.values().items() if name in self.given}
+        return SamplingParams(**{**kept, **parameters})
+
+    def values(self) -> dict[str, Any]:
+        """Return all parameters by name."""
+        return {name: getattr(self, name) for name in SamplingSettings.__annotations__}
+
+    def _check_effect(self) -> None:
         for name in ("top_p", "top_k", "min_p"):
             value = getattr(self, name)
-            if temperature == 0.0 and value != NEUTRAL[name]:
+            if value != NEUTRAL[name]:
                 raise UsageError(
                     f"{name} is {value:g}, but at temperature 0 the most likely token is taken whatever "
                     f"{name} is; give a temperature above 0, or leave {name} out"
@@ -74,4 +128,4 @@ class SamplingParams:
 
 
 # The parameters that shape the distribution, with the values that leave it as it is: all but the seed.
-NEUTRAL = {field.name: field.default for field in attrs.fields(SamplingParams) if field.name != "seed"}
+NEUTRAL = {name: value for name, value in SamplingParams().values().items() if name != "seed"}

@@ -24,7 +24,7 @@ from specframe.engine.faults import checked, naming
 from specframe.engine.known_costs import KnownCosts
 from specframe.engine.measuring import POSITIONS
 from specframe.errors import UsageError, unknown_name
-from specframe.model.loading import open_pretrained
+from specframe.model.loading import generation_config_of, open_pretrained
 from specframe.model.target import Target
 from specframe.registry.choice import (
     check_config,
@@ -38,6 +38,7 @@ from specframe.registry.components import BuildContext
 from specframe.registry.manager import create_plugin_manager, shipped_data
 from specframe.registry.observers import Observers
 from specframe.registry.placement import find_device, find_dtype, name_of
+from specframe.request.generation_config import ModelDefaults
 from specframe.vocabulary.protocol import DraftVocabulary
 from specframe.vocabulary.screened import ScreenedVocabulary
 from specframe.vocabulary.store import VocabularyStore
@@ -65,6 +66,7 @@ def build_engine(
     manager = manager or create_plugin_manager()
     if target is not None:
         config = _placed_like(config, target)
+    config, defaults = _with_defaults(config, target)
     config, chosen = check_config(config, manager)
 
     if target is None:
@@ -116,7 +118,21 @@ def build_engine(
         lossy=chosen["verifier"][0].lossy,
         states=states,
         check_sampling=lambda sampling: check_supported(chosen, attrs.evolve(setting, sampling=sampling)),
+        defaults=defaults,
     )
+
+
+def _with_defaults(config: RunConfig, target: Target | None) -> tuple[RunConfig, ModelDefaults]:
+    """Return a config with its sampling parameters settled, and what the model's generation config asks for.
+
+    What verifies depends on the temperature, so this comes first, before a model is loaded.
+    """
+    defaults = ModelDefaults()
+    if config.generation_config == "model":
+        entries = generation_config_of(config.model) if target is None else target.generation_config
+        name = config.model if target is None else target.name
+        defaults = ModelDefaults.of(entries, name, config.max_new_tokens)
+    return attrs.evolve(config, sampling=defaults.settle(config.sampling)), defaults
 
 
 def _placed_like(config: RunConfig, target: Target) -> RunConfig:

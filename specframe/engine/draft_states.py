@@ -150,7 +150,7 @@ class DraftStates:
 
     def _requests(self) -> Iterator[Request]:
         for task in choose(built_in_tasks(), skip=_MEASURED_WITH):
-            request = Request(task.turns[0], sampling=SamplingParams(), id=task.id)
+            request = Request(task.turns[0], sampling=SamplingParams(), generation_config="none", id=task.id)
             prompt = request.encode(self.target.tokenizer, self.target.vocab_size)
             room = self.target.max_positions - len(prompt)
             if room > 0:

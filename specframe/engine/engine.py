@@ -26,6 +26,7 @@ from specframe.engine.prefix_cache import PrefixCache
 from specframe.engine.tree_check import TreeCheck
 from specframe.model.target import Prefill, Target, TreePass
 from specframe.registry.observers import Observers
+from specframe.request.generation_config import ModelDefaults
 from specframe.request.output import Chunk
 from specframe.request.request import Prompt, Request, RequestSettings
 
@@ -48,6 +49,7 @@ class Engine:
         lossy: whether the verifier changes the target's distribution, for the report.
         states: what screens of the drafter's LM head are fitted to; None where nothing is drafted.
         check_sampling: raises for a request's own sampling parameters that a component cannot run with.
+        defaults: what the model's generation config asks for; None where it counts for nothing.
 
     Attributes:
         clock: says where the time of a generation goes; another one may be put in its place.
@@ -66,6 +68,7 @@ class Engine:
         lossy: bool = False,
         states: StateSource | None = None,
         check_sampling: Callable[[SamplingParams], None] = lambda _: None,
+        defaults: ModelDefaults | None = None,
     ) -> None:
         self.config = config
         self.target = target
@@ -73,6 +76,7 @@ class Engine:
         self.drafting = drafting
         self.lossy = lossy
         self.states = states
+        self.defaults = defaults
         self.report: GenerationReport | None = None
         self.steps: list[StepStats] = []
         self._observers, self._check_sampling = observers, check_sampling
@@ -114,9 +118,10 @@ class Engine:
             SpecframeError: a component failed, which the message names; or another request has begun.
         """
         request = Request.of(prompt, max_new_tokens, settings)
-        if request.sampling is not None:
-            self._check_sampling(request.sampling)
-        return self._stream(Generation.of(request, self.target, self.config))
+        generation = Generation.of(request, self.target, self.config, self.defaults)
+        if generation.sampling.values() != self.config.sampling.values():
+            self._check_sampling(generation.sampling)
+        return self._stream(generation)
 
     @torch.inference_mode()
     def _stream(self, generation: Generation) -> Generator[Chunk, None, None]:
@@ -142,6 +147,8 @@ class Engine:
                 model=self.target.name,
                 prompt_tokens=len(generation.prompt_ids),
                 drafting=self.drafting,
+                sampling=generation.sampling,
+                generation_config=generation.applied,
                 target_head="full" if generation.needs_all_logits else self.target.head_name,
                 lossy=self.lossy,
             )

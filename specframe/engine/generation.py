@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 import attrs
 import torch
 from torch import Tensor
 
 from specframe.config import RunConfig
+from specframe.contracts.sampling import SamplingParams
 from specframe.engine.recorder import GenerationRecorder
 from specframe.model.target import Target
+from specframe.request.generation_config import ModelDefaults, Situation
 from specframe.request.output import Output
 from specframe.request.processors import LogitsProcessing, logits_processors
 from specframe.request.request import Request, fit
@@ -26,6 +31,8 @@ class Generation:
         generator: all randomness of the request.
         needs_all_logits: the target's first choices do not decide alone: it is sampled from, or logits are
             processed.
+        sampling: its sampling parameters, settled.
+        applied: what the model's generation config sets for it, by name.
         recorder: its statistics.
     """
 
@@ -35,23 +42,45 @@ class Generation:
     logits: LogitsProcessing
     generator: torch.Generator
     needs_all_logits: bool
+    sampling: SamplingParams
+    applied: Mapping[str, Any]
     recorder: GenerationRecorder = attrs.field(factory=GenerationRecorder)
 
     @classmethod
-    def of(cls, request: Request, target: Target, config: RunConfig) -> Generation:
+    def of(
+        cls, request: Request, target: Target, config: RunConfig, defaults: ModelDefaults | None = None
+    ) -> Generation:
         """Return the beginning of a generation.
+
+        Args:
+            request: what was asked for.
+            target: answers it.
+            config: says the rest.
+            defaults: what the model's generation config asks for.
 
         Raises:
             UsageError: the request is not allowed, or does not fit the target's positions.
         """
         prompt_ids, limit = fit(request, target, config)
-        sampling = request.sampling or config.sampling
-        processors = logits_processors(sampling, request.logits_processor)
+        model = _defaults_of(request, config, defaults)
+        sampling = model.settle(request.sampling or config.sampling)
+        ends = torch.tensor(sorted(target.stop_ids), dtype=torch.int64, device=target.device)
+        situation = Situation(prompt_ids=prompt_ids, limit=limit, ends=ends)
+        processors = logits_processors(sampling, request.logits_processor, model, situation)
+        eos_ids = frozenset[int]() if request.ignore_eos else target.stop_ids
         return cls(
             request,
             prompt_ids,
-            Output(request, limit, target.tokenizer, frozenset() if request.ignore_eos else target.stop_ids),
+            Output(request, limit, target.tokenizer, eos_ids, model.stop),
             LogitsProcessing(processors, prompt_ids, len(prompt_ids) + limit),
             torch.Generator(device=target.device).manual_seed(sampling.seed),
             needs_all_logits=bool(processors) or sampling.temperature > 0,
+            sampling=sampling,
+            applied=model.applied(sampling),
         )
+
+
+def _defaults_of(request: Request, config: RunConfig, defaults: ModelDefaults | None) -> ModelDefaults:
+    """Return what a model's generation config asks for of a request that may leave it aside."""
+    counts = request.generation_config or config.generation_config
+    return ModelDefaults() if defaults is None or counts == "none" else defaults

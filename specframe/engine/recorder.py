@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import resource
 import sys
+from collections.abc import Mapping
 from itertools import islice
+from typing import Any
 
 import attrs
 import torch
@@ -21,6 +23,7 @@ from specframe.contracts.report import (
     Rejection,
     StepStats,
 )
+from specframe.contracts.sampling import SamplingParams
 from specframe.contracts.tree import DraftTree, Verdict
 from specframe.engine.drafting.protocol import Drafting, Figures
 from specframe.request.output import Output
@@ -107,6 +110,8 @@ class GenerationRecorder:
         model: str,
         prompt_tokens: int,
         drafting: Drafting,
+        sampling: SamplingParams,
+        generation_config: Mapping[str, Any],
         target_head: TargetHeadName = "full",
         lossy: bool = False,
     ) -> GenerationReport:
@@ -126,7 +131,8 @@ class GenerationRecorder:
             model=model,
             dtype=config.dtype,
             device=config.device,
-            **attrs.asdict(request.sampling or config.sampling),
+            **sampling.values(),
+            generation_config=dict(generation_config),
             lossy=lossy,
             prompt_tokens=prompt_tokens,
             kept_tokens=self.kept_tokens,

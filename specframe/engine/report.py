@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import attrs
 
@@ -36,6 +37,7 @@ def to_rows(report: GenerationReport, vocab_size: int) -> list[tuple[str, str]]:
             f"({report.finish_reason})",
         ),
         *_sampling_rows(report),
+        *_model_rows(report),
         ("speed", f"{report.tokens_per_s:.1f} tokens/s"),
         ("tau", f"{report.tau:.2f} tokens per target pass, {report.target_passes:,} target passes"),
     ]
@@ -97,6 +99,18 @@ def _sampling_rows(report: GenerationReport) -> list[tuple[str, str]]:
     if report.temperature:
         chosen = {"temperature": report.temperature, **chosen, "seed": report.seed}
     return [("sampling", ", ".join(f"{name} {value:g}" for name, value in chosen.items()))] if chosen else []
+
+
+def _model_rows(report: GenerationReport) -> list[tuple[str, str]]:
+    """Return what the model's generation config has set; nothing where it has set nothing."""
+    entries = report.generation_config or {}
+    shown = ", ".join(f"{name} {_abridged(value)}" for name, value in entries.items())
+    return [("generation config", f"{shown} (the model's own)")] if entries else []
+
+
+def _abridged(value: Any) -> str:
+    text = json.dumps(value, ensure_ascii=False)
+    return text if len(text) <= 40 else f"{text[:37]}..."
 
 
 def _time_rows(report: GenerationReport, drafted: bool) -> list[tuple[str, str]]:

@@ -73,6 +73,11 @@ class LanguageModel:
         return model
 
     @property
+    def generation_config(self) -> dict[str, Any]:
+        """What the model's generation config sets, by name."""
+        return self._loaded.generation_config
+
+    @property
     def decoder(self) -> Any:
         """The layers of ``model``, without its LM head."""
         return self.model.get_decoder()
@@ -197,7 +202,7 @@ def _from_disk(stored: StoredModel, chosen: ForwardName) -> _Running | None:
         forward_name=forward_name,
         forward=forward,
         parameters=stored.files.elements,
-        declared_eos=frozenset(stored.eos_ids) | _ids(record.config.eos_token_id),
+        declared_eos=_ids(stored.generation_config.get("eos_token_id")) | _ids(record.config.eos_token_id),
     )
 
 

@@ -75,6 +75,12 @@ class LoadedModel:
     tokenizer: PreTrainedTokenizerBase
     name: str
 
+    @property
+    def generation_config(self) -> dict[str, Any]:
+        """What its generation config sets, by name."""
+        own: Any = self.model.generation_config
+        return {} if own is None else dict(own.to_diff_dict())
+
 
 def _locate_smollm2(scratch: Path) -> Path:
     # The package is found but never imported: its own dependencies are not installed.
@@ -184,7 +190,7 @@ def open_pretrained(
         name=spec,
         dtype=dtype,
         files=files,
-        eos_ids=_declared_eos(folder),
+        generation_config=_generation_config(folder.joinpath),
         known=known,
         record_path=record,
         load=lambda: load_pretrained(spec, dtype, device).model,
@@ -234,7 +240,7 @@ def stored_dtype(spec: str) -> str | None:
         return "bfloat16"
     file = path / "config.json"
     if not path.is_dir():
-        file = _config_from_hub(spec)
+        file = _from_hub(spec, "config.json")
     try:
         config = json.loads(file.read_text(encoding="utf-8"))
         text = config.get("text_config", {})
@@ -244,17 +250,31 @@ def stored_dtype(spec: str) -> str | None:
     return next((str(name) for name in names if name), None)
 
 
-def _config_from_hub(spec: str) -> Path:
-    """Return the config file of a hub id, from its cache or else from the hub; a path to nothing without."""
+def generation_config_of(spec: str) -> dict[str, Any]:
+    """Return what the generation config of a checkpoint sets, by name, without loading it.
+
+    A GGUF file has none.
+
+    Args:
+        spec: as for ``load_pretrained``.
+    """
+    path = Path(spec).expanduser()
+    if spec in DEMO_MODELS or path.is_file():
+        return {}
+    return _generation_config(path.joinpath if path.is_dir() else functools.partial(_from_hub, spec))
+
+
+def _from_hub(spec: str, name: str) -> Path:
+    """Return a file of a hub id, from its cache or else from the hub; a path to nothing without."""
     if not _HUB_ID.fullmatch(spec):
         return Path(os.devnull)
     from huggingface_hub import hf_hub_download, try_to_load_from_cache
 
-    cached = try_to_load_from_cache(spec, "config.json")
+    cached = try_to_load_from_cache(spec, name)
     if isinstance(cached, str):
         return Path(cached)
     try:
-        return Path(hf_hub_download(spec, "config.json")) if _reach_hub(spec) else Path(os.devnull)
+        return Path(hf_hub_download(spec, name)) if _reach_hub(spec) else Path(os.devnull)
     except Exception:  # loading says what is wrong with it
         return Path(os.devnull)
 
@@ -333,11 +353,31 @@ def _snapshot(spec: str) -> Path | None:
         return None
 
 
-def _declared_eos(folder: Path) -> tuple[int, ...]:
-    """Return the ids that the generation config of a checkpoint ends a text with."""
-    file = folder / "generation_config.json"
-    declared = json.loads(file.read_text(encoding="utf-8")).get("eos_token_id") if file.exists() else None
-    return tuple(declared) if isinstance(declared, list) else () if declared is None else (declared,)
+def _generation_config(find: Callable[[str], Path]) -> dict[str, Any]:
+    """Return what the generation config of a checkpoint sets, by name; older ones have it in their config.
+
+    Args:
+        find: returns where a file of the checkpoint is; a path to nothing where there is none.
+    """
+    entries = _read_object(find("generation_config.json"))
+    if entries:
+        return entries
+    from transformers import GenerationConfig
+
+    try:
+        old: Any = GenerationConfig.from_dict(_read_object(find("config.json")), _from_model_config=True)
+    except Exception:  # loading says what is wrong with it
+        return {}
+    return dict(old.to_diff_dict())
+
+
+def _read_object(file: Path) -> dict[str, Any]:
+    """Return the JSON object of a file; nothing where there is none that can be read."""
+    try:
+        entries = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError):  # loading says what is wrong with it
+        return {}
+    return entries if isinstance(entries, dict) else {}
 
 
 def _load_from_hub(spec: str, dtype: torch.dtype, device: str | torch.device) -> LoadedModel:

@@ -37,7 +37,7 @@ class StoredModel:
         name: what users call it.
         dtype: to run it in.
         files: its weights.
-        eos_ids: what its generation config ends a text with.
+        generation_config: what its generation config sets, by name.
         known: what the model said before; None if it was not asked yet.
         record_path: where what it says is kept.
         load: loads the model as transformers does.
@@ -48,7 +48,7 @@ class StoredModel:
     name: str
     dtype: torch.dtype
     files: WeightFiles
-    eos_ids: tuple[int, ...]
+    generation_config: dict[str, Any]
     known: Record | None
     record_path: Path
     load: Callable[[], PreTrainedModel]

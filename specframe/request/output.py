@@ -38,6 +38,7 @@ class Output:
         limit: length limit, tokens.
         tokenizer: the target's.
         eos_ids: end every request.
+        stop: strings that end every request.
 
     Attributes:
         limit: length limit, tokens.
@@ -46,14 +47,20 @@ class Output:
     """
 
     def __init__(
-        self, request: Request, limit: int, tokenizer: PreTrainedTokenizerBase, eos_ids: frozenset[int]
+        self,
+        request: Request,
+        limit: int,
+        tokenizer: PreTrainedTokenizerBase,
+        eos_ids: frozenset[int],
+        stop: Iterable[str] = (),
     ) -> None:
+        stops = [*request.stop, *stop]
         special = {str(token): i for i, token in tokenizer.added_tokens_decoder.items() if token.special}
         self.token_ids: list[int] = []
         self.finish_reason: FinishReason | None = None
         self._eos_ids = eos_ids
-        self._stop_ids = request.stop_ids | {special[stop] for stop in request.stop if stop in special}
-        self._stops = StopStrings(stop for stop in request.stop if stop not in special)
+        self._stop_ids = request.stop_ids | {special[stop] for stop in stops if stop in special}
+        self._stops = StopStrings(stop for stop in stops if stop not in special)
         self._until = request.until
         self.limit = limit
         self._stream = TextStream(tokenizer)

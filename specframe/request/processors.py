@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import torch
 from torch import Tensor
 from transformers import LogitsProcessorList, TopPLogitsWarper
@@ -10,6 +12,7 @@ from transformers.generation import logits_process
 from specframe.contracts.sampling import SamplingParams
 from specframe.contracts.target_logits import HeadOutput, TargetLogits
 from specframe.contracts.tree import DraftTree
+from specframe.request.generation_config import ModelDefaults, Situation
 
 # Processors that look at the scores alone. Every other one is given the token ids before each node.
 _BLIND = (
@@ -60,29 +63,48 @@ class LogitsProcessing:
 
 
 def logits_processors(
-    sampling: SamplingParams, custom: LogitsProcessorList | None = None
+    sampling: SamplingParams,
+    custom: LogitsProcessorList | None = None,
+    model: ModelDefaults | None = None,
+    situation: Situation | None = None,
 ) -> LogitsProcessorList:
     """Return the processors of sampling parameters in the order of transformers' ``generate``.
 
     Args:
-        sampling: the parameters.
+        sampling: the parameters, settled.
         custom: processors of the caller; they come after the repetition penalty and before the temperature.
+        model: what the model's generation config asks for besides.
+        situation: of the request; needed with ``model``.
     """
-    processors = LogitsProcessorList()
+    own: dict[str, LogitsProcessorList] = {}
+    if model is not None and situation is not None:
+        own = model.processors(situation, custom)
+    processors = LogitsProcessorList(own.get("first", ()))
     if sampling.repetition_penalty != 1.0:
-        processors.append(logits_process.RepetitionPenaltyLogitsProcessor(sampling.repetition_penalty))
+        penalty = float(sampling.repetition_penalty)
+        processors.append(logits_process.RepetitionPenaltyLogitsProcessor(penalty))
+    processors.extend(own.get("then", ()))
     processors.extend(custom or ())
-    if sampling.temperature == 0.0:
-        return processors
-    if sampling.temperature != 1.0:
-        processors.append(logits_process.TemperatureLogitsWarper(sampling.temperature))
-    if sampling.top_k:
-        processors.append(logits_process.TopKLogitsWarper(sampling.top_k))
-    if sampling.top_p < 1.0:
-        processors.append(NucleusWarper(sampling.top_p))
-    if sampling.min_p:
-        processors.append(logits_process.MinPLogitsWarper(sampling.min_p))
+    if sampling.temperature > 0.0:
+        processors.extend(_warpers(sampling, own))
+    processors.extend(own.get("end", ()))
     return processors
+
+
+def _warpers(sampling: SamplingParams, own: Mapping[str, LogitsProcessorList]) -> LogitsProcessorList:
+    """Return the processors of sampling alone."""
+    warpers = LogitsProcessorList()
+    if sampling.temperature != 1.0:
+        warpers.append(logits_process.TemperatureLogitsWarper(float(sampling.temperature)))
+    warpers.extend(own.get("hot", ()))
+    if sampling.top_k:
+        warpers.append(logits_process.TopKLogitsWarper(sampling.top_k))
+    if sampling.top_p < 1.0:
+        warpers.append(NucleusWarper(sampling.top_p))
+    if sampling.min_p:
+        warpers.append(logits_process.MinPLogitsWarper(sampling.min_p))
+    warpers.extend(own.get("last", ()))
+    return warpers
 
 
 class NucleusWarper(TopPLogitsWarper):

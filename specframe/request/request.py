@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, TypeAlias, TypedDict
+from typing import Any, TypeAlias, TypedDict, get_args
 
 import attrs
 import torch
@@ -11,9 +11,10 @@ from torch import Tensor
 from transformers import LogitsProcessorList, PreTrainedTokenizerBase
 
 from specframe.config import RunConfig
+from specframe.contracts.kinds import GenerationConfigUse
 from specframe.contracts.numbers import is_whole, whole
 from specframe.contracts.sampling import SamplingParams
-from specframe.errors import UsageError
+from specframe.errors import UsageError, unknown_name
 from specframe.model.target import Target
 from specframe.request.prompts import encode_messages, encode_prompt
 
@@ -30,6 +31,7 @@ class RequestSettings(TypedDict, total=False):
     ignore_eos: bool
     logits_processor: LogitsProcessorList | None
     sampling: SamplingParams | None
+    generation_config: GenerationConfigUse | None
     chat: bool | None
     turn_of: object | None
     id: str
@@ -68,6 +70,8 @@ class Request:
         logits_processor: processors of transformers, or of your own with their interface, to apply besides
             the config's; each must depend on nothing but the ids and scores it is given.
         sampling: how tokens are sampled; None for the config's.
+        generation_config: whether the model's generation config counts, ``model`` or ``none``; None for the
+            config's.
         chat: whether a text is wrapped as one user turn; None: if the tokenizer has a chat template.
         turn_of: requests with the same object are turns of one conversation: what the caches hold is kept
             as far as the ids agree. None starts from nothing.
@@ -86,6 +90,7 @@ class Request:
     until: Callable[[Sequence[int]], bool] | None = attrs.field(default=None, kw_only=True)
     logits_processor: LogitsProcessorList | None = attrs.field(default=None, kw_only=True)
     sampling: SamplingParams | None = attrs.field(default=None, kw_only=True)
+    generation_config: GenerationConfigUse | None = attrs.field(default=None, kw_only=True)
     chat: bool | None = attrs.field(default=None, kw_only=True)
     turn_of: object | None = attrs.field(default=None, kw_only=True)
     id: str = attrs.field(default="", kw_only=True)
@@ -96,6 +101,9 @@ class Request:
             raise UsageError(f"max_new_tokens is {self.max_new_tokens}; allowed: 1 or more")
         if not isinstance(self.sampling, SamplingParams | None):
             raise UsageError(f"sampling is {self.sampling!r}; allowed: SamplingParams, or None")
+        if self.generation_config not in (None, *get_args(GenerationConfigUse)):
+            known = get_args(GenerationConfigUse)
+            raise unknown_name("generation config", str(self.generation_config), known)
         if "" in self.stop:
             raise UsageError("a stop string is empty; allowed: at least one character")
 

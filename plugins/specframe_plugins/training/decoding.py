@@ -118,6 +118,7 @@ def decode(
             max_new_tokens=NEW_TOKENS,
             dtype=dtype,
             device=str(target.device),
+            generation_config="none",
             costs=OFF,  # what a head drafts must not depend on the machine that trained it
             options={"drafter": {"checkpoint": checkpoint, **options}},
         )

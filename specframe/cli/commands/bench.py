@@ -9,7 +9,8 @@ from specframe.cli.options import takes_options
 from specframe.config import RunConfig
 
 
-@partial(takes_options, without=("strategy",))
+# Texts are the same whatever a model's own sampling parameters and penalties are.
+@partial(takes_options, without=("strategy",), settings={"generation_config": "none"})
 def bench(run_config: RunConfig, arguments: BenchArguments) -> None:
     """Compare strategies and peers on task prompts.
 

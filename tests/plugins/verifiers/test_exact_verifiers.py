@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
 import torch
@@ -21,6 +22,7 @@ from exhaustive import (
     total_variation,
 )
 from torch import Tensor
+from transformers import LogitsProcessorList
 from wrong_verifiers import MUTANTS
 
 from specframe.contracts.kinds import TreeKind
@@ -28,6 +30,7 @@ from specframe.contracts.lm_head import OutputHead
 from specframe.contracts.protocols import Verifier
 from specframe.contracts.sampling import SamplingParams
 from specframe.contracts.tree import DraftTree, Verdict
+from specframe.request.generation_config import ModelDefaults, Situation
 from specframe.request.processors import LogitsProcessing, logits_processors
 from specframe.vocabulary.store import VocabularyStore
 from specframe_plugins.gathers.torch import TorchGather
@@ -44,6 +47,13 @@ FILTERS = [{"top_p": 0.8}, {"top_k": 2}, {"repetition_penalty": 1.8}]
 CONFIGS = [
     SamplingParams(temperature=temperature, **extra)  # type: ignore[arg-type]
     for temperature, extra in itertools.product((0.3, 1.0, 2.0), FILTERS)
+]
+
+OF_MODELS: list[dict[str, Any]] = [
+    {"no_repeat_ngram_size": 2},
+    {"temperature": 0.7, "sequence_bias": [[[0, 2], 1.5]], "top_k": 2},
+    {"begin_suppress_tokens": [0], "repetition_penalty": 1.4},
+    {"min_new_tokens": 2, "typical_p": 0.8},
 ]
 
 Tokens = tuple[int, ...]
@@ -73,10 +83,9 @@ def nodes_of(tree: DraftTree) -> list[Tokens]:
 
 
 def processed_target(
-    logits: Callable[[Tokens], Tensor], sampling: SamplingParams
+    logits: Callable[[Tokens], Tensor], processors: LogitsProcessorList
 ) -> Callable[[Tokens], Tensor]:
     """Return the target's distribution as transformers' processors make it, one sequence at a time."""
-    processors = logits_processors(sampling)
 
     def distribution(tokens: Tokens) -> Tensor:
         ids = torch.cat([PROMPT, torch.tensor(tokens, dtype=torch.int64)])
@@ -86,12 +95,20 @@ def processed_target(
 
 
 def first_tokens(
-    verifier: Verifier, kind: TreeKind, width: int, active: Tensor, sampling: SamplingParams, seed: int
+    verifier: Verifier,
+    kind: TreeKind,
+    width: int,
+    active: Tensor,
+    sampling: SamplingParams,
+    seed: int,
+    model: ModelDefaults | None = None,
 ) -> tuple[Distribution, Distribution, float]:
     """Return how the first tokens are distributed, how they should be, and their mean number per pass."""
     logits, drafter_logits = table(seed, VOCAB_SIZE), table(seed + 1000, len(active))
-    target = processed_target(logits, sampling)
-    processing = LogitsProcessing(logits_processors(sampling), PROMPT, 20)
+    situation = Situation(prompt_ids=PROMPT, limit=18, ends=torch.tensor([1]))
+    processors = logits_processors(sampling, None, model, situation)
+    target = processed_target(logits, processors)
+    processing = LogitsProcessing(processors, PROMPT, 20)
 
     def drafter(tokens: Tokens) -> Tensor:
         return torch.softmax(drafter_logits(tokens) / sampling.temperature, dim=-1)
@@ -144,6 +161,20 @@ def test_the_next_tokens_are_distributed_as_the_targets_own(
         got, expected, _ = first_tokens(verifier(), kind, width, active, sampling, seed)
         assert sum(got.values()) == pytest.approx(1.0, abs=1e-6)
         assert total_variation(got, expected) < 1e-5, f"{sampling}, active {active.tolist()}"
+
+
+@pytest.mark.parametrize("entries", OF_MODELS, ids=lambda entries: "+".join(entries))
+@pytest.mark.parametrize(("verifier", "kind", "width"), EXACT)
+def test_they_are_so_with_what_a_models_generation_config_asks_for(
+    verifier: type[Verifier], kind: TreeKind, width: int, entries: dict[str, Any]
+) -> None:
+    model = ModelDefaults.of({"do_sample": True, **entries}, "tiny")
+    sampling = model.settle(SamplingParams())
+    for seed, active in enumerate([torch.arange(VOCAB_SIZE), torch.tensor([2, 0])]):
+        got, expected, _ = first_tokens(verifier(), kind, width, active, sampling, seed, model)
+        plain = first_tokens(verifier(), kind, width, active, SamplingParams(temperature=1.0), seed)[1]
+        assert total_variation(got, expected) < 1e-5, f"active {active.tolist()}"
+        assert total_variation(plain, expected) > 1e-3
 
 
 @pytest.mark.parametrize(("mutant", "kind", "width"), MUTANTS)

@@ -27,6 +27,7 @@ KEYS = [
     "top_k",
     "min_p",
     "repetition_penalty",
+    "generation_config",
     "lossy",
     "prompt_tokens",
     "kept_tokens",
