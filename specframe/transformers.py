@@ -7,7 +7,7 @@ transformers prepares prompt, logits processors and stopping criteria as ever, a
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Hashable
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -34,6 +34,8 @@ from specframe.model.borrowed import evaluating, state_of
 from specframe.model.loading import LoadedModel
 from specframe.model.target import Target
 from specframe.registry.placement import DTYPES
+from specframe.request.batches import rows_of
+from specframe.request.generated_rows import STATEFUL, Row, assembled
 from specframe.request.request import Request
 
 # Of each model the engine built last: its KV cache and its drafter are worth keeping, one at a time.
@@ -92,56 +94,63 @@ def generate(
     lengths, stopping criteria, ``do_sample``, temperature and so on. The config says how tokens are drafted.
     Samples follow ``torch.manual_seed``, but are not the samples that transformers would draw.
 
+    A batch is answered row by row, each as if it were alone: its padding is no part of it.
+
     Args:
         model: whose ``generate`` was called.
-        input_ids: the prompt [1, T].
+        input_ids: the prompts [B, T], padded on the left.
         logits_processor: as transformers prepared them.
         stopping_criteria: as transformers prepared them, length and end-of-sequence included; asked after
-            every token, with no scores.
+            every token of a row, with no scores.
         generation_config: as transformers prepared it.
         specframe: which components to run, by default those of ``RunConfig()``; or an engine of this model,
-            whose ``report`` then tells how it went: one of ``engine_for``, with a temperature of 1 in its
-            config to sample and of 0 to decode greedily.
-        streamer: is given every new token.
+            whose ``report`` then tells how the last row went: one of ``engine_for``, with a temperature of 1
+            in its config to sample and of 0 to decode greedily.
+        streamer: is given every new token, of one row.
         **model_kwargs: other inputs of the model; none that would change the output.
 
     Returns:
-        Prompt and new tokens [1, T + n], or an output object with these as its ``sequences`` where
-        ``return_dict_in_generate`` asks for one.
+        Prompts and new tokens [B, T + n], padded on the right, or an output object with these as its
+        ``sequences`` where ``return_dict_in_generate`` asks for one; with ``scores`` and ``logits`` where
+        they are asked for too, zero in a row that has ended.
 
     Raises:
         UsageError: something was asked for that this loop does not do.
     """
-    _refuse_what_is_not_done(input_ids, generation_config, model_kwargs)
+    _refuse_what_is_not_done(generation_config, logits_processor, model_kwargs)
     # transformers hands a loop that is a function only arguments that its own loop has not, and `streamer` is
     # one of those; no argument, config or criterion leads to it, so that it is taken from where it is.
     streamer = streamer or sys._getframe(1).f_locals.get("streamer")
+    if streamer is not None and len(input_ids) > 1:
+        raise UsageError(f"a streamer is given with {len(input_ids)} rows; allowed: one row")
+    prompts = rows_of(input_ids, model_kwargs.get("attention_mask"), right=False)
     engine = _engine(model, specframe, generation_config)
-    prompt_ids, sampling = input_ids[0], SamplingParams(temperature=0.0)
-    if generation_config.do_sample:
-        sampling = SamplingParams(temperature=1.0, seed=int(torch.randint(2**62, ())))
-    request = Request(
-        prompt_ids,
-        max_new_tokens=_limit(stopping_criteria, len(prompt_ids), engine.target.max_positions),
-        logits_processor=logits_processor,
-        until=_asks(stopping_criteria, input_ids),
-        ignore_eos=True,  # the stopping criteria know which ids end this output
-        sampling=sampling,
-        generation_config="none",  # `generate` has taken from it what counts
-    )
+    rows = []
     with evaluating(model):
-        for chunk in engine.stream(request):
-            if streamer is not None:
-                for token_id in chunk.token_ids:
-                    streamer.put(torch.tensor([token_id]))
+        for at, prompt_ids in enumerate(prompts):
+            row = Row(at, prompt_ids, input_ids[at], generation_config)
+            sampling = SamplingParams(temperature=0.0)
+            if generation_config.do_sample:
+                sampling = SamplingParams(temperature=1.0, seed=int(torch.randint(2**62, ())))
+            request = Request(
+                prompt_ids,
+                max_new_tokens=_limit(stopping_criteria, input_ids.shape[1], engine, len(prompt_ids)),
+                logits_processor=row.processors(logits_processor),
+                until=row.asks(stopping_criteria),
+                ignore_eos=True,  # the stopping criteria know which ids end this output
+                sampling=sampling,
+                generation_config="none",  # `generate` has taken from it what counts
+                watch=row.watch,
+            )
+            for chunk in engine.stream(request):
+                row.new_ids += chunk.token_ids
+                if streamer is not None:
+                    for token_id in chunk.token_ids:
+                        streamer.put(torch.tensor([token_id]))
+            rows.append(row)
     if streamer is not None:
         streamer.end()
-    assert engine.report is not None
-    new_ids = torch.tensor([engine.report.token_ids], dtype=input_ids.dtype, device=input_ids.device)
-    sequences = torch.cat([input_ids, new_ids], dim=1)
-    if generation_config.return_dict_in_generate:
-        return GenerateDecoderOnlyOutput(sequences=sequences)  # type: ignore[arg-type]  # any integer tensor
-    return sequences
+    return assembled(input_ids, rows, generation_config)
 
 
 def _engine(
@@ -177,41 +186,31 @@ def _engine(
 
 
 def _refuse_what_is_not_done(
-    input_ids: Tensor, generation_config: GenerationConfig, model_kwargs: dict[str, Any]
+    generation_config: GenerationConfig, processors: LogitsProcessorList, model_kwargs: dict[str, Any]
 ) -> None:
     cache, mask = model_kwargs.get("past_key_values"), model_kwargs.get("attention_mask")
     refused = {
-        f"a batch of {len(input_ids)}": len(input_ids) != 1,
         "num_beams above 1": (generation_config.num_beams or 1) != 1,
-        "padding": mask is not None and not bool(mask.all()),
+        "a mask of other than two dimensions": mask is not None and mask.dim() != 2,
         "inputs_embeds": model_kwargs.get("inputs_embeds") is not None,
         "past_key_values that hold something": cache is not None and cache.get_seq_length() > 0,
-        "scores, logits, attentions or hidden states": any(
-            getattr(generation_config, f"output_{name}", False)
-            for name in ("scores", "logits", "attentions", "hidden_states")
+        "attentions or hidden states": any(
+            getattr(generation_config, f"output_{name}", False) for name in ("attentions", "hidden_states")
+        ),
+        # They count how often they are called, and a tree has several next tokens.
+        "guidance_scale, or a watermark that keeps a state": any(
+            isinstance(processor, STATEFUL) for processor in processors
         ),
     }
     for what, asked in refused.items():
         if asked:
-            raise UsageError(
-                f"specframe does not do {what}; allowed: one prompt of ids without padding, no beams"
-            )
+            raise UsageError(f"specframe does not do {what}; allowed: prompts of ids, one sequence each")
 
 
-def _limit(criteria: StoppingCriteriaList, prompt: int, positions: int) -> int:
-    """Return how many tokens may be generated."""
-    return min(criteria.max_length or positions, positions) - prompt
-
-
-def _asks(criteria: StoppingCriteriaList, input_ids: Tensor) -> Callable[[Sequence[int]], bool]:
-    """Return whether the criteria end the output after new ids."""
-
-    def until(new_ids: Sequence[int]) -> bool:
-        new = torch.tensor([new_ids], dtype=input_ids.dtype, device=input_ids.device)
-        # Without output_scores transformers too hands its criteria None.
-        return bool(criteria(torch.cat([input_ids, new], dim=1), None).all())
-
-    return until
+def _limit(criteria: StoppingCriteriaList, width: int, engine: Engine, prompt: int) -> int:
+    """Return how many tokens may be generated for a row of a batch [B, ``width``]."""
+    positions = engine.target.max_positions
+    return positions - prompt if criteria.max_length is None else criteria.max_length - width
 
 
 def _find_tokenizer(model: PreTrainedModel) -> PreTrainedTokenizerBase:

@@ -63,6 +63,21 @@ class PassesPerDraft:
         return cls(**{kind: counts[kind] for kind in get_args(DraftKind)}) if counts else None
 
 
+@attrs.frozen(slots=True)
+class TokenLogprob:
+    """The target's log-probability of an emitted token, before any processor or temperature.
+
+    Attributes:
+        logprob: of the token itself.
+        top_ids: the most likely tokens there, the likeliest first; as many as were asked for.
+        top_logprobs: their log-probabilities.
+    """
+
+    logprob: float
+    top_ids: list[int]
+    top_logprobs: list[float]
+
+
 FinishReason = Literal["eos", "stop", "length"]
 
 
@@ -88,7 +103,7 @@ class GenerationReport:
     how far they were from what a step took, as a share of it, in the median; None where no costs decide.
     ``fallback`` says which component failed where the rest was generated without drafting; None where none
     did. ``target_head`` is what the target's first choices came from: all logits, or a screen with a proof;
-    None in older rows and those of peers.
+    None in older rows and those of peers. ``logprobs`` has one entry per token where they were asked for.
     """
 
     id: str
@@ -137,6 +152,7 @@ class GenerationReport:
     cost_error: float | None = None
     fallback: str | None = None
     target_head: TargetHeadName | None = None
+    logprobs: list[TokenLogprob] | None = None
     peak_rss_bytes: int
     specframe_version: str
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Generator, Iterable, Iterator
-from typing import Unpack
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
+from typing import Any, Unpack
 
 import torch
 from torch import Tensor
@@ -12,6 +12,7 @@ from torch import Tensor
 from specframe.config import RunConfig
 from specframe.contracts.clock import PhaseClock, TimedEvent
 from specframe.contracts.faults import ComponentError, blaming
+from specframe.contracts.numbers import whole
 from specframe.contracts.protocols import Verifier
 from specframe.contracts.report import GenerationReport, StepStats
 from specframe.contracts.sampling import SamplingParams
@@ -24,8 +25,10 @@ from specframe.engine.faults import named, naming
 from specframe.engine.generation import Generation
 from specframe.engine.prefix_cache import PrefixCache
 from specframe.engine.tree_check import TreeCheck
+from specframe.errors import UsageError
 from specframe.model.target import Prefill, Target, TreePass
 from specframe.registry.observers import Observers
+from specframe.request.batches import prompts_of
 from specframe.request.generation_config import ModelDefaults
 from specframe.request.output import Chunk
 from specframe.request.request import Prompt, Request, RequestSettings
@@ -96,9 +99,49 @@ class Engine:
         assert self.report is not None
         return self.report
 
-    def generate_all(self, requests: Iterable[Prompt | Request]) -> Iterator[GenerationReport]:
-        """Yield the report of every request, one after the other; none sees anything of the others."""
-        return (self.generate(request) for request in requests)
+    def generate_all(
+        self,
+        requests: Iterable[Prompt | Request] | Mapping[str, Any],
+        *,
+        attention_mask: Any = None,
+        num_return_sequences: int = 1,
+        **settings: Unpack[RequestSettings],
+    ) -> Iterator[GenerationReport]:
+        """Yield the report of every request, one after the other; none sees anything of the others.
+
+        Args:
+            requests: prompts and requests; or a batch: ids [B, T], or what a tokenizer returns for several
+                texts. Padding is left out by its attention mask.
+            attention_mask: of a batch of ids [B, T].
+            num_return_sequences: samples of each; the seeds of those after the first count up.
+            **settings: fields of ``Request`` for all of them.
+
+        Raises:
+            UsageError: a request is not allowed, a mask does not fit, or several samples are asked for at
+                temperature 0, where all are equal.
+        """
+        samples = whole("num_return_sequences", num_return_sequences)
+        if samples < 1:
+            raise UsageError(f"num_return_sequences is {samples}; allowed: 1 or more")
+        return self._generate_all(prompts_of(requests, attention_mask), samples, settings)
+
+    def _generate_all(
+        self, prompts: Iterable[Prompt | Request], samples: int, settings: RequestSettings
+    ) -> Iterator[GenerationReport]:
+        for prompt in prompts:
+            request = Request.of(prompt, None, settings)
+            if samples == 1:
+                yield self.generate(request)
+                continue
+            sampling = Generation.of(request, self.target, self.config, self.defaults).sampling
+            if sampling.temperature == 0.0:
+                raise UsageError(
+                    f"num_return_sequences is {samples} at temperature 0, where all are equal; allowed: 1, "
+                    "or a temperature above 0"
+                )
+            for further in range(samples):
+                asked = (request.sampling or self.config.sampling).changed(seed=sampling.seed + further)
+                yield self.generate(request, sampling=asked)
 
     def stream(
         self,
@@ -149,6 +192,7 @@ class Engine:
                 drafting=self.drafting,
                 sampling=generation.sampling,
                 generation_config=generation.applied,
+                logprobs=None if generation.logprobs is None else generation.logprobs.kept,
                 target_head="full" if generation.needs_all_logits else self.target.head_name,
                 lossy=self.lossy,
             )
@@ -224,12 +268,11 @@ class Engine:
         self, generation: Generation, tree: DraftTree, logits: Tensor | HeadOutput
     ) -> tuple[Verdict, Chunk]:
         """Return the verdict on a tree, given what the target says, and what it adds to the output."""
+        target = generation.logits.after(tree, logits)
         with blaming("verifier"):
-            verdict = self.verifier.verify(tree, generation.logits.after(tree, logits), generation.generator)
+            verdict = self.verifier.verify(tree, target, generation.generator)
         self._check.confirm(verdict)
-        chunk = generation.output.add(verdict.emitted_ids)
-        generation.logits.extend(chunk.token_ids)
-        return verdict, chunk
+        return verdict, generation.emit(target, verdict)
 
     def _commit(self, verdict: Verdict, root: int, target_pass: TreePass) -> Tensor:
         """Keep the accepted path in the target's cache; return the features at its positions [n, F]."""

@@ -22,6 +22,7 @@ from specframe.contracts.report import (
     PassesPerDraft,
     Rejection,
     StepStats,
+    TokenLogprob,
 )
 from specframe.contracts.sampling import SamplingParams
 from specframe.contracts.tree import DraftTree, Verdict
@@ -112,6 +113,7 @@ class GenerationRecorder:
         drafting: Drafting,
         sampling: SamplingParams,
         generation_config: Mapping[str, Any],
+        logprobs: list[TokenLogprob] | None = None,
         target_head: TargetHeadName = "full",
         lossy: bool = False,
     ) -> GenerationReport:
@@ -166,6 +168,7 @@ class GenerationRecorder:
             cost_error=drafting.figures.cost_error,
             fallback=self.fallback,
             target_head=target_head,
+            logprobs=logprobs,
             peak_rss_bytes=peak_rss_bytes(),
             specframe_version=VERSION,
         )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from typing import Any
 
 import attrs
@@ -59,6 +60,26 @@ def to_rows(report: GenerationReport, vocab_size: int) -> list[tuple[str, str]]:
     if report.fallback is not None:
         rows.append(("fallback", f"went on without drafting: {report.fallback}"))
     return rows + _time_rows(report, drafted)
+
+
+def logprob_rows(report: GenerationReport, tokens: Callable[[list[int]], list[str]]) -> list[tuple[str, ...]]:
+    """Return every new token with its log-probability and the most likely tokens there.
+
+    Args:
+        report: with log-probabilities.
+        tokens: returns tokens of ids, as the tokenizer writes them.
+    """
+    return [
+        (
+            *tokens([token_id]),
+            f"{kept.logprob:.4f}",
+            "  ".join(
+                f"{token} {logprob:.4f}"
+                for token, logprob in zip(tokens(kept.top_ids), kept.top_logprobs, strict=True)
+            ),
+        )
+        for token_id, kept in zip(report.token_ids, report.logprobs or (), strict=True)
+    ]
 
 
 def _unknown_row(report: GenerationReport) -> list[tuple[str, str]]:

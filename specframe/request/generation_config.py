@@ -56,7 +56,7 @@ _FIRST: dict[str, _Make] = {
 }
 _THEN: dict[str, _Make] = {
     "no_repeat_ngram_size": lambda value, at: hf.NoRepeatNGramLogitsProcessor(value),
-    "encoder_no_repeat_ngram_size": lambda value, at: _NoRepeatOfPrompt(value, _prompt(at)),
+    "encoder_no_repeat_ngram_size": lambda value, at: NoRepeatOfPrompt(value, _prompt(at)),
     "bad_words_ids": lambda value, at: hf.NoBadWordsLogitsProcessor(value, _ends(at)),
     "min_length": lambda value, at: hf.MinLengthLogitsProcessor(value, at.ends),
     "min_new_tokens": lambda value, at: hf.MinNewTokensLengthLogitsProcessor(at.begins_at, value, at.ends),
@@ -301,7 +301,7 @@ _PLACES = {"first": _FIRST, "then": _THEN, "hot": _HOT, "last": _LAST, "end": _E
 _OF_SAMPLING = ("temperature", *_HOT, "top_k", "top_p", "min_p", *_LAST)
 
 
-class _NoRepeatOfPrompt(hf.EncoderNoRepeatNGramLogitsProcessor):
+class NoRepeatOfPrompt(hf.EncoderNoRepeatNGramLogitsProcessor):
     """Never repeats an n-gram of the prompt; scores may have any number of rows."""
 
     def __call__(self, input_ids: Any, scores: Any) -> Any:

@@ -14,12 +14,17 @@ from specframe.config import RunConfig
 from specframe.contracts.kinds import GenerationConfigUse
 from specframe.contracts.numbers import is_whole, whole
 from specframe.contracts.sampling import SamplingParams
+from specframe.contracts.target_logits import TargetLogits
 from specframe.errors import UsageError, unknown_name
 from specframe.model.target import Target
 from specframe.request.prompts import encode_messages, encode_prompt
 
 # Text, messages of a chat with "role" and "content", or token ids: [T] int64, or a sequence of them.
 Prompt: TypeAlias = str | Tensor | Sequence[int] | Sequence[Mapping[str, str]]
+
+
+# Told of every target pass what the target says, and after which nodes of its tree tokens were emitted.
+Watch: TypeAlias = Callable[[TargetLogits, Sequence[int]], None]
 
 
 class RequestSettings(TypedDict, total=False):
@@ -32,6 +37,8 @@ class RequestSettings(TypedDict, total=False):
     logits_processor: LogitsProcessorList | None
     sampling: SamplingParams | None
     generation_config: GenerationConfigUse | None
+    logprobs: int | None
+    watch: Watch | None
     chat: bool | None
     turn_of: object | None
     id: str
@@ -55,6 +62,10 @@ def _limit(count: int | None) -> int | None:
     return None if count is None else whole("max_new_tokens", count)
 
 
+def _logprobs(count: int | None) -> int | None:
+    return None if count is None else whole("logprobs", count)
+
+
 @attrs.frozen(slots=True, eq=False)
 class Request:
     """One prompt, and where its output ends.
@@ -72,6 +83,10 @@ class Request:
         sampling: how tokens are sampled; None for the config's.
         generation_config: whether the model's generation config counts, ``model`` or ``none``; None for the
             config's.
+        logprobs: how many of the target's most likely tokens the report has at every emitted one, with their
+            log-probabilities and its own; 0 for its own alone, None for nothing.
+        watch: called after every target pass with the target's logits and the nodes after which tokens were
+            emitted.
         chat: whether a text is wrapped as one user turn; None: if the tokenizer has a chat template.
         turn_of: requests with the same object are turns of one conversation: what the caches hold is kept
             as far as the ids agree. None starts from nothing.
@@ -91,6 +106,8 @@ class Request:
     logits_processor: LogitsProcessorList | None = attrs.field(default=None, kw_only=True)
     sampling: SamplingParams | None = attrs.field(default=None, kw_only=True)
     generation_config: GenerationConfigUse | None = attrs.field(default=None, kw_only=True)
+    logprobs: int | None = attrs.field(default=None, kw_only=True, converter=_logprobs)
+    watch: Watch | None = attrs.field(default=None, kw_only=True)
     chat: bool | None = attrs.field(default=None, kw_only=True)
     turn_of: object | None = attrs.field(default=None, kw_only=True)
     id: str = attrs.field(default="", kw_only=True)
@@ -101,6 +118,8 @@ class Request:
             raise UsageError(f"max_new_tokens is {self.max_new_tokens}; allowed: 1 or more")
         if not isinstance(self.sampling, SamplingParams | None):
             raise UsageError(f"sampling is {self.sampling!r}; allowed: SamplingParams, or None")
+        if self.logprobs is not None and self.logprobs < 0:
+            raise UsageError(f"logprobs is {self.logprobs}; allowed: 0 or more")
         if self.generation_config not in (None, *get_args(GenerationConfigUse)):
             known = get_args(GenerationConfigUse)
             raise unknown_name("generation config", str(self.generation_config), known)
@@ -168,6 +187,10 @@ def fit(request: Request, target: Target, config: RunConfig) -> tuple[Tensor, in
     prompt_ids = request.encode(target.tokenizer, target.vocab_size)
     limit = request.max_new_tokens or config.max_new_tokens
     prompt, positions = len(prompt_ids), target.max_positions
+    if (request.logprobs or 0) > target.vocab_size:
+        raise UsageError(
+            f"logprobs is {request.logprobs}; allowed: 0 to {target.vocab_size}, the tokens of {target.name}"
+        )
     if prompt >= positions:
         raise UsageError(
             f"the prompt has {prompt} tokens; allowed: at most {positions - 1}, since {target.name} has "

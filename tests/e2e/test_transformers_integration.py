@@ -161,11 +161,16 @@ def test_one_engine_serves_every_call_with_its_config(model: PreTrainedModel, co
 @pytest.mark.parametrize(
     ("arguments", "complaint"),
     [
-        ({"inputs": torch.cat([PROMPT, PROMPT])}, "does not do a batch of 2; allowed: one prompt"),
         ({"num_beams": 2}, "does not do "),
-        ({"num_return_sequences": 2, "do_sample": True}, "does not do a batch of 2"),
-        ({"attention_mask": torch.tensor([[0, 1, 1, 1, 1, 1, 1, 1]])}, "does not do padding"),
-        ({"return_dict_in_generate": True, "output_scores": True}, "does not do scores"),
+        ({"guidance_scale": 1.5}, "does not do guidance_scale"),
+        ({"attention_mask": torch.tensor([[1, 1, 1, 1, 1, 1, 1, 0]])}, "prompt 0 .* padded on the right"),
+        ({"attention_mask": torch.tensor([[1, 1, 0, 1, 1, 1, 1, 1]])}, "prompt 0 .* padding inside"),
+        ({"return_dict_in_generate": True, "output_hidden_states": True}, "does not do attentions or hidden"),
+        (
+            {"inputs": torch.cat([PROMPT, PROMPT]), "streamer": Kept()},
+            "a streamer is given with 2 rows; allowed: one row",
+        ),
+        ({"max_new_tokens": 200}, "8 prompt tokens and 200 new ones exceed the 128 positions"),
         (
             {"specframe": RunConfig(sampling=SamplingParams(temperature=0.7))},
             "temperature is 0.7; allowed here: 0",

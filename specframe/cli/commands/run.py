@@ -39,11 +39,25 @@ class PromptArguments:
     )
 
 
+@attrs.frozen(slots=True, kw_only=True)
+class ShownArguments:
+    """What ``specframe run`` shows besides the text."""
+
+    logprobs: int | None = option(
+        None,
+        help="Show the target's log-probability of every new token, and its K most likely tokens there.",
+        minimum=0,
+        absent="none",
+        metavar="K",
+    )
+
+
 @takes_options
 def run(
     run_config: RunConfig,
     given: PromptArguments,
     ends: StopArguments,
+    shown: ShownArguments,
     stdin: Annotated[
         str | None, typer.Argument(metavar="[-]", help="Read the prompt from standard input.")
     ] = None,
@@ -56,11 +70,11 @@ def run(
 
     # Imported late, and only after what was typed has been checked: torch takes seconds.
     from specframe.engine.assembly import build_engine
-    from specframe.engine.report import to_json, to_rows
+    from specframe.engine.report import logprob_rows, to_json, to_rows
     from specframe.ops.tables import print_table
     from specframe.request.request import Request
 
-    request = Request(text, chat=given.chat, stop=ends.stop, stop_ids=ends.stop_id)
+    request = Request(text, chat=given.chat, stop=ends.stop, stop_ids=ends.stop_id, logprobs=shown.logprobs)
     engine = build_engine(run_config)
     if json:
         print(to_json(engine.generate(request)))
@@ -69,4 +83,8 @@ def run(
         print(chunk.text, end="", flush=True)
     print("\n")
     assert engine.report is not None
+    if engine.report.logprobs is not None:
+        tokens = engine.target.tokenizer.convert_ids_to_tokens
+        print_table(logprob_rows(engine.report, lambda ids: [str(token) for token in tokens(ids)]))
+        print()
     print_table(to_rows(engine.report, engine.target.vocab_size))

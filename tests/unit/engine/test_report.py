@@ -58,6 +58,7 @@ KEYS = [
     "cost_error",
     "fallback",
     "target_head",
+    "logprobs",
     "peak_rss_bytes",
     "specframe_version",
 ]
