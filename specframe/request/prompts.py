@@ -2,18 +2,27 @@
 
 from __future__ import annotations
 
+import inspect
+import json
+import logging
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from specframe.errors import UsageError
+from specframe.config import split_assignment
+from specframe.errors import UsageError, unknown_name
 
 if TYPE_CHECKING:
     from torch import Tensor
     from transformers import PreTrainedTokenizerBase
 
+_log = logging.getLogger(__name__)
+
 STDIN = "-"
+
+# Arguments of a template that are none of the user's, besides those that its method has for itself.
+_OURS = ("messages", "tools", "add_generation_prompt")
 
 BUILT_IN_PROMPT = (
     "A lighthouse flashes a pattern of its own, so that sailors know which coast they see at night. "
@@ -48,51 +57,143 @@ def read_prompt(text: str | None = None, file: str | None = None, argument: str 
     return text
 
 
-def encode_prompt(tokenizer: PreTrainedTokenizerBase, text: str, chat: bool | None = None) -> Tensor:
+def read_tools(file: Path) -> list[Any]:
+    """Return the tools of a JSON file: a list of descriptions, as chat templates take them.
+
+    Raises:
+        UsageError: the file cannot be read, or holds something else.
+    """
+    try:
+        tools = json.loads(file.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UsageError(f"cannot read the tools {file}: {error.strerror}") from None
+    except ValueError as error:
+        raise UsageError(f"the tools in {file} are not valid JSON: {error}") from None
+    if not isinstance(tools, list) or not all(isinstance(tool, dict) for tool in tools):
+        raise UsageError(f"{file} holds no tools; allowed: a JSON list of objects")
+    return tools
+
+
+def parse_template_args(assignments: Iterable[str]) -> dict[str, Any]:
+    """Return arguments of a chat template from ``NAME=JSON`` strings.
+
+    Raises:
+        UsageError: an assignment has another form, or its value is not JSON.
+    """
+    arguments: dict[str, Any] = {}
+    for assignment in assignments:
+        name, value = split_assignment(assignment, "NAME=JSON")
+        try:
+            arguments[name] = json.loads(value)
+        except ValueError:
+            raise UsageError(
+                f"template argument {name} is {value!r}, which is not JSON; allowed: true, 3, a text in "
+                "double quotes, and so on"
+            ) from None
+    return arguments
+
+
+def encode_prompt(
+    tokenizer: PreTrainedTokenizerBase,
+    text: str,
+    chat: bool | None = None,
+    template_args: Mapping[str, Any] | None = None,
+    tools: Sequence[Any] | None = None,
+) -> Tensor:
     """Return the ids of a prompt [T] int64.
 
     Args:
         tokenizer: the target's.
         text: the prompt.
         chat: wrap it as one user turn with the generation prompt; None: if there is a chat template.
+        template_args: arguments of the chat template, by name.
+        tools: descriptions of tools for the chat template.
 
     Raises:
-        UsageError: a chat is asked for and the tokenizer has no chat template.
+        UsageError: a chat is asked for and the tokenizer has no chat template, or its template does not take
+            what it is given.
     """
     import torch
 
     if chat is None:
         chat = bool(tokenizer.chat_template)
     if not chat:
+        if template_args or tools:
+            raise UsageError(
+                "template arguments and tools are for the chat template, and this prompt is taken as it is; "
+                "allowed: a chat, with a model that has a template"
+            )
         _check_text(text)
-        return torch.tensor(tokenizer(text)["input_ids"], dtype=torch.int64)
-    return encode_messages(tokenizer, [{"role": "user", "content": text}])
+        ids: list[int] = tokenizer(text)["input_ids"]
+        if ids[:2] == [tokenizer.bos_token_id] * 2:
+            _log.warning(
+                "the prompt begins with %s, which the tokenizer adds as well: the model reads it twice; "
+                "leave it out of the prompt",
+                tokenizer.bos_token,
+            )
+        return torch.tensor(ids, dtype=torch.int64)
+    return encode_messages(tokenizer, [{"role": "user", "content": text}], template_args, tools)
 
 
-def encode_messages(tokenizer: PreTrainedTokenizerBase, messages: Sequence[Mapping[str, str]]) -> Tensor:
+def encode_messages(
+    tokenizer: PreTrainedTokenizerBase,
+    messages: Sequence[Mapping[str, str]],
+    template_args: Mapping[str, Any] | None = None,
+    tools: Sequence[Any] | None = None,
+) -> Tensor:
     """Return the ids of a conversation [T] int64, up to where the next answer begins.
 
     Args:
         tokenizer: the target's.
         messages: each with "role" and "content", as the chat template wants them. A content that is a list
             of parts of type text is taken as the parts one after the other.
+        template_args: arguments of the chat template, by name.
+        tools: descriptions of tools for the chat template.
 
     Raises:
-        UsageError: the tokenizer has no chat template, its template refuses the messages, or they hold
-            something other than text.
+        UsageError: the tokenizer has no chat template, its template refuses the messages or knows no such
+            arguments, or they hold something other than text.
     """
     import torch
     from jinja2 import TemplateError
 
     if not tokenizer.chat_template:
         raise UsageError("this model has no chat template; allowed: --raw")
+    _check_template(tokenizer, template_args or {}, tools)
     try:
         ids: Any = tokenizer.apply_chat_template(
-            [_plain(message) for message in messages], add_generation_prompt=True, return_dict=False
+            [_plain(message) for message in messages],
+            tools=tools or None,  # type: ignore[arg-type]  # a sequence of them
+            add_generation_prompt=True,
+            return_dict=False,
+            **(template_args or {}),
         )
-    except TemplateError as error:
+    except (TemplateError, TypeError) as error:
         raise UsageError(f"the chat template refuses these messages: {error}") from None
     return torch.tensor(ids, dtype=torch.int64)
+
+
+def _check_template(
+    tokenizer: PreTrainedTokenizerBase, arguments: Mapping[str, Any], tools: Sequence[Any] | None
+) -> None:
+    """Raise ``UsageError`` for arguments that a chat template would not look at."""
+    if not arguments and not tools:
+        return
+    from jinja2 import Environment, TemplateError, meta
+
+    source = tokenizer.get_chat_template(tools=tools or None)  # type: ignore[arg-type]  # a sequence of them
+    environment = Environment(extensions=["jinja2.ext.loopcontrols"])
+    try:
+        known = meta.find_undeclared_variables(environment.parse(source))
+    except TemplateError:  # an extension of transformers
+        return
+    if tools and "tools" not in known:
+        raise UsageError("the chat template of this model takes no tools; allowed: none")
+    taken = {*_OURS, *inspect.signature(tokenizer.apply_chat_template).parameters}
+    own = sorted(known - taken - {*tokenizer.special_tokens_map})
+    for name in arguments:
+        if name not in own:
+            raise unknown_name("template argument", name, own)
 
 
 def _plain(message: Mapping[str, Any]) -> dict[str, Any]:

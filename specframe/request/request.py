@@ -40,6 +40,8 @@ class RequestSettings(TypedDict, total=False):
     logprobs: int | None
     watch: Watch | None
     chat: bool | None
+    template_args: Mapping[str, Any]
+    tools: Sequence[Any]
     turn_of: object | None
     id: str
     task: str
@@ -88,6 +90,8 @@ class Request:
         watch: called after every target pass with the target's logits and the nodes after which tokens were
             emitted.
         chat: whether a text is wrapped as one user turn; None: if the tokenizer has a chat template.
+        template_args: arguments of the chat template, such as ``enable_thinking``, by name.
+        tools: descriptions of tools for the chat template, as transformers takes them.
         turn_of: requests with the same object are turns of one conversation: what the caches hold is kept
             as far as the ids agree. None starts from nothing.
         id: name of the request in the report.
@@ -109,6 +113,8 @@ class Request:
     logprobs: int | None = attrs.field(default=None, kw_only=True, converter=_logprobs)
     watch: Watch | None = attrs.field(default=None, kw_only=True)
     chat: bool | None = attrs.field(default=None, kw_only=True)
+    template_args: Mapping[str, Any] = attrs.field(factory=dict, kw_only=True)
+    tools: Sequence[Any] = attrs.field(default=(), kw_only=True)
     turn_of: object | None = attrs.field(default=None, kw_only=True)
     id: str = attrs.field(default="", kw_only=True)
     task: str = attrs.field(default="", kw_only=True)
@@ -120,6 +126,10 @@ class Request:
             raise UsageError(f"sampling is {self.sampling!r}; allowed: SamplingParams, or None")
         if self.logprobs is not None and self.logprobs < 0:
             raise UsageError(f"logprobs is {self.logprobs}; allowed: 0 or more")
+        if not isinstance(self.template_args, Mapping):
+            raise UsageError(f"template_args is {self.template_args!r}; allowed: arguments by name")
+        if not isinstance(self.tools, Sequence) or isinstance(self.tools, str):
+            raise UsageError(f"tools is {_abridged(self.tools)}; allowed: descriptions of tools")
         if self.generation_config not in (None, *get_args(GenerationConfigUse)):
             known = get_args(GenerationConfigUse)
             raise unknown_name("generation config", str(self.generation_config), known)
@@ -158,18 +168,27 @@ class Request:
     def _encode(self, tokenizer: PreTrainedTokenizerBase) -> Tensor:
         prompt: Any = self.prompt
         if isinstance(prompt, Tensor):
+            self._refuse_template_settings()
             return prompt
         if isinstance(prompt, str):
-            return encode_prompt(tokenizer, prompt, self.chat)
+            return encode_prompt(tokenizer, prompt, self.chat, self.template_args, self.tools)
         if isinstance(prompt, Iterable) and not isinstance(prompt, bytes | bytearray | Mapping):
             entries = list(prompt)
             if entries and all(isinstance(entry, Mapping) for entry in entries):
-                return encode_messages(tokenizer, entries)
+                return encode_messages(tokenizer, entries, self.template_args, self.tools)
             if all(is_whole(entry) for entry in entries):
+                self._refuse_template_settings()
                 return torch.tensor([int(entry) for entry in entries], dtype=torch.int64)
         raise UsageError(
             f"the prompt is {_abridged(prompt)}; allowed: text, messages of a chat, or token ids"
         )
+
+    def _refuse_template_settings(self) -> None:
+        if self.template_args or self.tools:
+            raise UsageError(
+                "template arguments and tools are for the chat template, and the prompt is token ids; "
+                "allowed: a text, or messages"
+            )
 
 
 def _abridged(value: object) -> str:

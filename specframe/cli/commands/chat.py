@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from specframe.cli.commands.run import StopArguments
+from specframe.cli.commands.run import StopArguments, TemplateArguments
 from specframe.cli.options import takes_options
 from specframe.config import RunConfig
 
@@ -18,6 +18,7 @@ def chat(
     system: Annotated[
         str | None, typer.Option(metavar="TEXT", help="What the model is told before the first turn.")
     ] = None,
+    template: TemplateArguments,
     ends: StopArguments,
 ) -> None:
     """Talk to a model: one turn a line, what was said before stays in the caches.
@@ -28,4 +29,15 @@ def chat(
     from specframe.engine.assembly import build_engine
     from specframe.engine.conversation import Conversation
 
-    talk(Conversation(build_engine(run_config), system, stop=ends.stop, stop_ids=ends.stop_id))
+    arguments, tools = template.arguments(), template.descriptions()
+    engine = build_engine(run_config)
+    talk(
+        Conversation(
+            engine,
+            system,
+            stop=ends.stop,
+            stop_ids=ends.stop_id,
+            template_args=arguments,
+            tools=tools,
+        )
+    )

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Annotated
+from pathlib import Path
+from typing import Annotated, Any
 
 import attrs
 import typer
@@ -21,6 +22,32 @@ class StopArguments:
         (), help="End the text right before this string. Repeatable.", metavar="TEXT"
     )
     stop_id: Sequence[int] = option((), help="End at this token id. Repeatable.", metavar="ID")
+
+
+@attrs.frozen(slots=True, kw_only=True)
+class TemplateArguments:
+    """What the chat template is given besides the messages."""
+
+    template_arg: Sequence[str] = option(
+        (),
+        help="Argument of the chat template, for example enable_thinking=false. Repeatable.",
+        metavar="NAME=JSON",
+    )
+    tools: Path | None = option(
+        None, help="Tools for the chat template: a JSON list of descriptions.", absent="none", metavar="FILE"
+    )
+
+    def arguments(self) -> dict[str, Any]:
+        """Return the arguments by name; raises as ``parse_template_args`` does."""
+        from specframe.request.prompts import parse_template_args
+
+        return parse_template_args(self.template_arg)
+
+    def descriptions(self) -> list[Any]:
+        """Return the tools; raises as ``read_tools`` does."""
+        from specframe.request.prompts import read_tools
+
+        return [] if self.tools is None else read_tools(self.tools)
 
 
 @attrs.frozen(slots=True, kw_only=True)
@@ -56,6 +83,7 @@ class ShownArguments:
 def run(
     run_config: RunConfig,
     given: PromptArguments,
+    template: TemplateArguments,
     ends: StopArguments,
     shown: ShownArguments,
     stdin: Annotated[
@@ -67,6 +95,7 @@ def run(
     from specframe.request.prompts import read_prompt
 
     text = read_prompt(given.prompt, given.prompt_file, stdin)
+    template_args, tools = template.arguments(), template.descriptions()
 
     # Imported late, and only after what was typed has been checked: torch takes seconds.
     from specframe.engine.assembly import build_engine
@@ -74,7 +103,15 @@ def run(
     from specframe.ops.tables import print_table
     from specframe.request.request import Request
 
-    request = Request(text, chat=given.chat, stop=ends.stop, stop_ids=ends.stop_id, logprobs=shown.logprobs)
+    request = Request(
+        text,
+        chat=given.chat,
+        stop=ends.stop,
+        stop_ids=ends.stop_id,
+        logprobs=shown.logprobs,
+        template_args=template_args,
+        tools=tools,
+    )
     engine = build_engine(run_config)
     if json:
         print(to_json(engine.generate(request)))
