@@ -13,6 +13,7 @@ from specframe.bench.configurations import DEFAULT, PEERS, Configuration, parse_
 from specframe.bench.report.directory import check_report_directory
 from specframe.config import AUTO, AUTOREGRESSIVE, DEFAULT_STRATEGY, UNPRUNED, RunConfig
 from specframe.contracts.options import option
+from specframe.contracts.records import check_file_place
 from specframe.errors import UsageError, unknown_name
 from specframe.request.tasks import BUILT_IN, Task, built_in_tasks, choose, read_tasks
 
@@ -142,6 +143,9 @@ def prepare(arguments: BenchArguments, base: RunConfig) -> BenchOptions:
     """
     if arguments.report is not None:
         check_report_directory(arguments.report)
+    for file in (arguments.json, arguments.record):
+        if file is not None:
+            check_file_place(file)
     if arguments.sweep and arguments.record is not None:
         raise UsageError("--record is given with --sweep; allowed: one of them")
     compared = (DEFAULT_STRATEGY,) if arguments.sweep else DEFAULT

@@ -12,6 +12,7 @@ import torch
 
 from specframe.config import RunConfig, split_assignment
 from specframe.contracts.options import build_options
+from specframe.contracts.records import check_folder_place
 from specframe.engine.faults import checked, naming
 from specframe.errors import CheckpointError, SpecframeError, UsageError, unknown_name
 from specframe.model.loading import default_model, open_pretrained, source_of
@@ -40,6 +41,7 @@ def export_head(head: str, out: Path, model: str | None) -> str:
         UsageError: there is no such head, it does not fit the target, or ``out`` is something else.
         SpecframeError: ``out`` cannot be written.
     """
+    check_folder_place(out)
     registry = build_registry(create_plugin_manager())
     checkpoint = _find_head(head, registry.data)
     export, named = _export_of(checkpoint, registry)
@@ -75,6 +77,7 @@ def export_token_map(strategy: str, out: Path, model: str | None, assignments: I
     )
     if out.exists():
         raise UsageError(f"{out} exists; allowed: a new file")
+    check_folder_place(out.parent)
     name = model or default_model()
     target = _target(name)
     context = BuildContext(target=target, required_ids=target.required_ids, data=registry.data)

@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 
 import attrs
 
-from specframe.errors import SpecframeError
+from specframe.errors import SpecframeError, UsageError
 
 Record = TypeVar("Record", bound=attrs.AttrsInstance)
 
@@ -36,6 +36,35 @@ def structure(cls: type[Record], values: object) -> Record:
         if wrong:
             raise ValueError(f"key {min(wrong)!r} is {what}")
     return cls(**{name: _value(hints[name], value, name) for name, value in values.items()})
+
+
+def check_file_place(path: Path) -> None:
+    """See, before long work, that a file can be written.
+
+    Raises:
+        UsageError: its folder is not there or cannot be written, or a folder is in its place.
+    """
+    if path.is_dir():
+        raise UsageError(f"cannot write {path}: it is a folder; allowed: a file")
+    if not path.parent.is_dir():
+        raise UsageError(f"cannot write {path}: {path.parent} is no folder; allowed: a folder that exists")
+    if not os.access(path if path.exists() else path.parent, os.W_OK):
+        raise UsageError(f"cannot write {path}: Permission denied; allowed: a place that can be written")
+
+
+def check_folder_place(path: Path) -> None:
+    """See, before long work, that a folder can be made, with those above it.
+
+    Raises:
+        UsageError: a file is in its place or in that of a folder above it, or it cannot be written.
+    """
+    above = path.absolute()
+    while not above.exists():
+        above = above.parent
+    if not above.is_dir():
+        raise UsageError(f"cannot write {path}: {above} is a file; allowed: a new directory in a folder")
+    if not os.access(above, os.W_OK | os.X_OK):
+        raise UsageError(f"cannot write {path}: Permission denied; allowed: a place that can be written")
 
 
 def write_whole(path: Path, content: bytes) -> None:

@@ -39,6 +39,10 @@ class Layout:
         """Return whether a ``config.json`` is of this layout."""
         return settings.get("format") == self.name
 
+    def is_at(self, path: Path) -> bool:
+        """Return whether a directory holds a head of this layout."""
+        return _is_at(path, self.describes)
+
     def read(self, settings: Mapping[str, Any], path: Path) -> Any:
         """Return the fields of a ``config.json`` as an instance of the class.
 

@@ -8,7 +8,9 @@ compared with the target's.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 
 import attrs
 import torch
@@ -35,6 +37,20 @@ keeper had to clean the glass, carry oil up the stairs, and stay awake when ther
 lighthouses work without a keeper. The lamp is turned on by a machine, and ships use satellites to find
 their way. Many people still like to visit lighthouses, because they are beautiful and because they tell us
 something about the history of the coast."""
+
+
+# Whether heads are loaded that are known to be the target's, however little they have learnt.
+_UNWARNED = ContextVar("unwarned", default=False)
+
+
+@contextmanager
+def unwarned() -> Iterator[None]:
+    """Warn of no head that predicts too little: one that was trained just now is for no other weights."""
+    token = _UNWARNED.set(True)
+    try:
+        yield
+    finally:
+        _UNWARNED.reset(token)
 
 
 @attrs.frozen(slots=True)
@@ -87,6 +103,8 @@ def warn_unless_it_predicts(
     why: str = _MISMATCH,
 ) -> None:
     """Log a warning where a drafter that was just loaded does not predict its target."""
+    if _UNWARNED.get():
+        return
     finding = probe(predict, target, feature_layers).finding(subject, why)
     if not finding.ok:
         _log.warning("%s: %s", finding.subject, finding.message)

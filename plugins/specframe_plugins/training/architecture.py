@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import ClassVar, Generic, TypeVar
 
@@ -58,6 +59,14 @@ class Architecture(ABC, Generic[Head]):
     @abstractmethod
     def save(self, head: Head, folder: Path) -> None:
         """Write a checkpoint in bfloat16."""
+
+    def is_at(self, folder: Path) -> bool:
+        """Return whether a folder holds a checkpoint that `save` replaces."""
+        return (folder / "config.json").is_file()
+
+    def measuring(self) -> AbstractContextManager[None]:
+        """Return what holds while a head that was just trained is loaded and measured."""
+        return nullcontext()
 
     def output_rows(self, head: Head, target: Target, ids: Tensor | None) -> OutputHead:
         """Return the LM head that proposes, or those of its rows that belong to ids [K]."""

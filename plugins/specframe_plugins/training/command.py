@@ -12,6 +12,7 @@ import attrs
 import torch
 from safetensors.torch import save_file
 
+from specframe.contracts.records import check_folder_place
 from specframe.contracts.report import VERSION
 from specframe.errors import UsageError
 from specframe.model.target import Target
@@ -26,6 +27,7 @@ from specframe_plugins.training.features import TrainingData
 from specframe_plugins.training.heldout import chain_acceptance
 from specframe_plugins.training.options import TrainOptions
 from specframe_plugins.training.progress import ProgressLine
+from specframe_plugins.training.shards import ShardSet
 from specframe_plugins.training.statistics import DataStatistics, read_statistics, split
 from specframe_plugins.training.trainer import Trainer
 from specframe_plugins.training.validation import answered, evaluation, held_out_tasks
@@ -49,12 +51,13 @@ def train(request: TrainRequest, architecture: Architecture[Any]) -> None:
     """
     options: TrainOptions = request.options
     out = request.out
-    if out.exists() and not (out.is_dir() and (not any(out.iterdir()) or (out / "config.json").is_file())):
-        raise UsageError(f"{out} exists and is no checkpoint; allowed: a new directory")
     work_dir = options.work_dir or out.with_name(out.name + ".work")
+    folder = options.data or work_dir / "shards"
+    _check_places(out, work_dir, options.data, architecture)
     tasks = held_out_tasks(options.heldout_tasks, options.heldout_prompts)
     target = load_target(request)
-    folder = options.data or work_dir / "shards"
+    if options.start is not None:
+        architecture.load(options.start, target)  # what is wrong with it is known before any data are made
     layers = architecture.feature_layers(target)
     shards = top_up(request, target, folder, layers)
     training, held_out = split(shards)
@@ -79,7 +82,10 @@ def train(request: TrainRequest, architecture: Architecture[Any]) -> None:
     write_curves(trainer, out)
     _save_frequencies(statistics, target, out / FREQUENCIES)
     prompts = held_out_prompts(shards, held_out, options.heldout_prompts) + task_prompts(tasks, target)
-    with ProgressLine("report", len(SHAPES) * len(prompts), unit="prompts") as progress:
+    with (
+        ProgressLine("report", len(SHAPES) * len(prompts), unit="prompts") as progress,
+        architecture.measuring(),
+    ):
         drafting = decode(target, architecture.drafter, out, name_of(target.dtype), prompts, progress.update)
     record = TrainingRecord(
         drafter=architecture.drafter,
@@ -104,6 +110,28 @@ def train(request: TrainRequest, architecture: Architecture[Any]) -> None:
     print(summary(record))
     if not drawn:
         print("no picture of the curves: matplotlib is not installed (pip install 'specframe[report]')")
+
+
+def _check_places(out: Path, work_dir: Path, data: Path | None, architecture: Architecture[Any]) -> None:
+    """Raise `UsageError` for a place that is taken, cannot be written, or was mistyped."""
+    for place in (out, work_dir):
+        check_folder_place(place)
+    if out.exists() and any(out.iterdir()) and not architecture.is_at(out):
+        raise UsageError(
+            f"{out} exists and holds no head of drafter {architecture.drafter!r}; allowed: a new directory, "
+            "or such a head, which is replaced"
+        )
+    if data is None:
+        return
+    if not data.is_dir():
+        raise UsageError(
+            f"data {data} is no folder; allowed: one that exists, to be read and topped up; without data, "
+            f"the conversations go to {work_dir / 'shards'}"
+        )
+    if any(data.iterdir()) and not ShardSet.open(data).token_count:
+        raise UsageError(
+            f"data {data} holds something else than conversations; allowed: an empty folder, too"
+        )
 
 
 def _note(trainer: Trainer, loss: float) -> str:

@@ -12,6 +12,7 @@ import typer
 from specframe.cli.options import takes_options
 from specframe.config import DEFAULT_DRAFTER, RunConfig
 from specframe.contracts.options import option, same_option
+from specframe.contracts.records import check_folder_place
 from specframe.errors import UsageError
 
 train_app = typer.Typer(rich_markup_mode=None)
@@ -96,6 +97,7 @@ def data_merge(
     """Copy the training data of several folders into one; what is there already is not copied again."""
     from specframe.cli.training import data_commands
 
+    check_folder_place(out)
     if not 0 < share <= 1:
         raise UsageError(f"share is {share:g}; allowed: above 0, at most 1")
     print(f"{out} has {data_commands(of.drafter).merge(out, folders, share):,} tokens")
@@ -111,6 +113,7 @@ def data_top_up(
     """Let the target write conversations until the folder has `-o tokens=N`; goes on where it was stopped."""
     from specframe.cli.training import data_commands, train_request, trainable
 
+    check_folder_place(folder)
     commands = data_commands(of.drafter)
     tokens = commands.top_up(
         train_request(trainable(of.drafter), arguments.model, folder, arguments.assignments)

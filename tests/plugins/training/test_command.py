@@ -10,11 +10,13 @@ from tiny_training import SETTINGS, save_target, save_tasks
 
 from specframe.bench.configurations import parse_configurations
 from specframe.contracts.options import build_options
-from specframe.errors import UsageError
+from specframe.errors import CheckpointError, UsageError
 from specframe.registry.components import TrainRequest
 from specframe.vocabulary.token_maps.reading import read_map
 from specframe_plugins.drafters.eagle.architecture import train
 from specframe_plugins.drafters.eagle.checkpoint import load_head
+from specframe_plugins.drafters.eagle3.architecture import Eagle3TrainOptions
+from specframe_plugins.drafters.eagle3.architecture import train as train_eagle3
 from specframe_plugins.training.command import FREQUENCIES
 from specframe_plugins.training.curves import CURVES_JSON, CURVES_PNG
 from specframe_plugins.training.data import TokenData
@@ -210,10 +212,65 @@ def test_a_second_run_changes_nothing(trained, model_dir):
     assert (trained / "model.safetensors").read_bytes() == before
 
 
-def test_a_place_that_is_taken_is_refused_before_any_work(tmp_path):
-    (tmp_path / "notes.txt").write_text("mine")
-    with pytest.raises(UsageError, match="is no checkpoint"):
-        train(TrainRequest(model="no such model", out=tmp_path, options=options()))
+def _notes(tmp_path):
+    (tmp_path / "head").mkdir()
+    (tmp_path / "head" / "notes.txt").write_text("mine")
+
+
+def _model(tmp_path):
+    save_target(tmp_path / "head")
+
+
+def _file(tmp_path):
+    (tmp_path / "head").write_text("mine")
+
+
+@pytest.mark.parametrize(
+    ("make", "complaint"),
+    [
+        (_notes, "exists and holds no head of drafter 'eagle'; allowed: a new directory"),
+        (_model, "exists and holds no head of drafter 'eagle'"),
+        (_file, "head is a file; allowed: a new directory"),
+    ],
+)
+def test_a_place_that_is_taken_is_refused_before_any_work(make, complaint, tmp_path):
+    make(tmp_path)
+    with pytest.raises(UsageError, match=complaint):
+        train(TrainRequest(model="no such model", out=tmp_path / "head", options=options()))
+
+
+def test_a_place_below_a_file_is_refused_before_any_work(tmp_path):
+    (tmp_path / "file").write_text("mine")
+    with pytest.raises(UsageError, match="file is a file; allowed: a new directory in a folder"):
+        train(TrainRequest(model="no such model", out=tmp_path / "file" / "x", options=options()))
+
+
+def test_data_that_are_not_there_are_refused_before_any_work(tmp_path):
+    request = TrainRequest(
+        model="no such model", out=tmp_path / "head", options=options(data=tmp_path / "tokns")
+    )
+    with pytest.raises(UsageError, match="tokns is no folder; allowed: one that exists"):
+        train(request)
+    (tmp_path / "tokns").mkdir()
+    (tmp_path / "tokns" / "notes.txt").write_text("mine")
+    with pytest.raises(UsageError, match="tokns holds something else than conversations"):
+        train(request)
+
+
+def test_a_head_of_another_kind_to_start_from_is_refused_before_any_work(trained, model_dir, tmp_path):
+    request = TrainRequest(
+        model=str(model_dir), out=tmp_path / "head", options=Eagle3TrainOptions(**SETTINGS, start=trained)
+    )
+    with pytest.raises(CheckpointError):
+        train_eagle3(request)
+    assert not (tmp_path / "head.work").exists()
+
+
+def test_a_head_that_has_learnt_little_is_not_called_anothers(trained, model_dir, tmp_path, caplog):
+    data = trained.with_name("head.work") / "shards"
+    settings = options(data=data, epochs=1, evaluations=0, learning_rate=0.0)
+    train(TrainRequest(model=str(model_dir), out=tmp_path / "weak", options=settings))
+    assert "made for other weights" not in caplog.text
 
 
 @pytest.mark.parametrize(

@@ -11,8 +11,8 @@ from typing import Any, Literal
 import attrs
 import pytest
 
-from specframe.contracts.records import structure, write_whole
-from specframe.errors import SpecframeError
+from specframe.contracts.records import check_file_place, check_folder_place, structure, write_whole
+from specframe.errors import SpecframeError, UsageError
 
 
 @attrs.frozen(kw_only=True)
@@ -105,3 +105,28 @@ def test_no_folder_is_one_line(tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"")
     with pytest.raises(SpecframeError, match="Not a directory"):
         write_whole(tmp_path / "file" / "deeper", b"")
+
+
+@pytest.mark.parametrize(
+    ("path", "complaint"),
+    [
+        ("folder", "folder: it is a folder; allowed: a file"),
+        ("nowhere/rows", "nowhere is no folder; allowed: a folder that exists"),
+        ("file/rows", "file is no folder"),
+    ],
+)
+def test_a_file_that_could_not_be_written_is_refused_early(path: str, complaint: str, tmp_path: Path) -> None:
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "file").touch()
+    with pytest.raises(UsageError, match=complaint):
+        check_file_place(tmp_path / path)
+    check_file_place(tmp_path / "folder" / "new")
+    check_file_place(tmp_path / "file")
+
+
+def test_a_folder_that_could_not_be_made_is_refused_early(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    for path in ("file", "file/below", "file/far/below"):
+        with pytest.raises(UsageError, match="file is a file; allowed: a new directory in a folder"):
+            check_folder_place(tmp_path / path)
+    check_folder_place(tmp_path / "new" / "below")

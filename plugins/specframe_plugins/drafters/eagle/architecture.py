@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import ClassVar, TypeVar
 
@@ -13,10 +14,11 @@ from torch import Tensor
 from specframe.model.target import Target
 from specframe.registry.components import TrainRequest
 from specframe_plugins import training
-from specframe_plugins.drafters.eagle.checkpoint import load_head, save_head
+from specframe_plugins.drafters.eagle.checkpoint import LAYOUT, load_head, save_head
 from specframe_plugins.drafters.eagle.induction import hold_likeness, with_induction
 from specframe_plugins.drafters.eagle.model import EagleConfig, EagleHead, PairLayer
 from specframe_plugins.drafters.eagle.unroll import unroll
+from specframe_plugins.drafters.probe import unwarned
 from specframe_plugins.training.architecture import Architecture, Dropout
 
 Layer = TypeVar("Layer", bound=PairLayer)
@@ -37,6 +39,10 @@ class PairArchitecture(Architecture[Layer]):
     ) -> Iterator[Tensor]:
         """See `Architecture`."""
         return unroll(head, embeddings, head.fuse(features).float(), steps, dropout)
+
+    def measuring(self) -> AbstractContextManager[None]:
+        """See `Architecture`."""
+        return unwarned()
 
     def before_step(self, head: Layer, progress: float) -> None:
         """See `Architecture`."""
@@ -73,6 +79,10 @@ class EagleArchitecture(PairArchitecture[EagleHead]):
         """See `Architecture`."""
         head = load_head(checkpoint, target).to(target.device, torch.float32).requires_grad_()
         return with_induction(head, self.groups)
+
+    def is_at(self, folder: Path) -> bool:
+        """See `Architecture`."""
+        return LAYOUT.is_at(folder)
 
     def save(self, head: EagleHead, folder: Path) -> None:
         """See `Architecture`."""

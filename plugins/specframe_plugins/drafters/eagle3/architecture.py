@@ -22,7 +22,7 @@ from specframe.registry.components import TrainRequest
 from specframe_plugins import training
 from specframe_plugins.drafters.eagle.architecture import PairArchitecture
 from specframe_plugins.drafters.eagle.induction import with_induction
-from specframe_plugins.drafters.eagle3.checkpoint import load_head, save_head
+from specframe_plugins.drafters.eagle3.checkpoint import LAYOUT, load_head, save_head
 from specframe_plugins.drafters.eagle3.model import Eagle3Head, default_feature_layers, for_target
 from specframe_plugins.training.objective import rows_of
 from specframe_plugins.training.options import TrainOptions
@@ -93,6 +93,10 @@ class Eagle3Architecture(PairArchitecture[Eagle3Head]):
         if self.own_lm_head:
             whole = evolve(whole, weight=head.lm_head.weight, bias=None, product=None)
         return whole if ids is None else rows_of(whole, ids)
+
+    def is_at(self, folder: Path) -> bool:
+        """See `Architecture`."""
+        return LAYOUT.is_at(folder)
 
     def save(self, head: Eagle3Head, folder: Path) -> None:
         """See `Architecture`."""
