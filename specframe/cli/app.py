@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import sys
 from typing import Annotated, NoReturn
 
@@ -38,6 +40,10 @@ app.add_typer(export_app, name="export")
 app.add_typer(vocab_app, name="vocab")
 
 
+# A disk, or a share of it, that is full.
+_FULL = (errno.ENOSPC, errno.EDQUOT)
+
+
 def main() -> None:
     """Run the command line; what the user got wrong becomes one line on standard error."""
     if hasattr(sys.stdout, "reconfigure"):
@@ -45,12 +51,19 @@ def main() -> None:
         sys.stdout.reconfigure(errors="replace")
     try:
         code = app(standalone_mode=False)
+        sys.stdout.flush()  # what cannot be written is known here, not when everything is over
     except SpecframeError as error:
         _fail(str(error), error.exit_code)
     except TyperException as error:
         _fail(error.format_message(), error.exit_code)
     except (Abort, KeyboardInterrupt):
         code = 130
+    except OSError as error:
+        if error.errno not in _FULL:
+            raise
+        # What is left of the output goes nowhere: it could not be written at the end either.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        _fail(f"cannot write {error.filename or 'the output'}: {error.strerror}", SpecframeError.exit_code)
     sys.exit(code)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import hashlib
 import json
+import logging
 import os
 from pathlib import Path
 
@@ -14,6 +15,8 @@ from specframe.contracts.records import structure, write_whole
 from specframe.costs.model import CostModel, Setup
 from specframe.errors import SpecframeError, UsageError
 from specframe.ops.machine import Machine
+
+_log = logging.getLogger(__name__)
 
 
 def cached_path(folder: Path, setup: Setup, machine: Machine) -> Path:
@@ -56,9 +59,12 @@ def read_pinned(path: Path, setup: Setup) -> CostModel:
 
 def read_cached(path: Path) -> CostModel | None:
     """Return the costs in a file of the cache; None where it is not there or of no use."""
+    if not path.exists():
+        return None
     try:
         return read_costs(path)
-    except UsageError:
+    except UsageError as error:
+        _log.warning("%s; they are measured again", error)
         return None
 
 

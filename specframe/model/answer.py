@@ -14,7 +14,7 @@ import attrs
 import torch
 from torch import Tensor
 
-from specframe.errors import SpecframeError
+from specframe.errors import SpecframeError, one_line
 from specframe.model.lean.parts import DecoderFacts, layer_types
 
 if TYPE_CHECKING:
@@ -137,7 +137,10 @@ class Record:
             answer = Answer(tensors["ids"], tensors["columns"], tensors["logits"])
             facts = DecoderFacts(**numbers, frequencies=frequencies)
             return cls(answer, facts, metadata["config"])
-        except Exception:  # a file of a cache can be missing or broken in any way; the model is asked again
+        except FileNotFoundError:
+            return None
+        except Exception as error:  # a file of a cache can be broken in any way; the model is asked again
+            _log.warning("%s cannot be read (%s) and is made again", path, one_line(error))
             return None
 
 

@@ -10,11 +10,10 @@ import importlib.metadata
 import importlib.util
 import io
 import json
+import logging
 import os
 import re
-import shutil
 import sys
-import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from specframe.errors import CheckpointError, SpecframeError, UsageError, unknown_name
+from specframe.model.conversions import scratch_folder, why_broken
 from specframe.model.quiet import quiet_transformers
 from specframe.model.supported import attention_of, check_supported
 
@@ -30,6 +30,8 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
     from specframe.model.stored import StoredModel
+
+_log = logging.getLogger(__name__)
 
 CACHE_VARIABLE = "SPECFRAME_CACHE"
 _CONVERTED = "models"  # below the cache directory
@@ -470,21 +472,23 @@ def _converted(name: str, key: str, locate: Callable[[Path], Path]) -> Path:
     """
     final = cache_directory() / _CONVERTED / key
     if final.is_dir():
-        return final
+        broken = why_broken(final)
+        if broken is None:
+            return final
+        _log.warning("the converted model %s is broken (%s) and is made again", final, broken)
     print(f"converting {name} once, into {final} ...", file=sys.stderr, flush=True)
     try:
-        final.parent.mkdir(parents=True, exist_ok=True)
-        scratch = Path(tempfile.mkdtemp(prefix=f".{key}-", dir=final.parent))
+        with scratch_folder(final.parent, key) as scratch:
+            dense = scratch / "dense"
+            _dequantize(locate(scratch), dense, name)
+            if final.is_dir() and why_broken(final) is not None:
+                final.rename(scratch / "broken")
+            _rename(dense, final)
     except OSError as error:
         raise SpecframeError(
-            f"cannot write to {final.parent}: {error.strerror}; set {CACHE_VARIABLE} to another directory"
+            f"cannot write to {final.parent}: {error.strerror or error}; set {CACHE_VARIABLE} to "
+            "another directory"
         ) from None
-    try:
-        dense = scratch / "dense"
-        _dequantize(locate(scratch), dense, name)
-        _rename(dense, final)
-    finally:
-        shutil.rmtree(scratch, ignore_errors=True)
     return final
 
 
@@ -499,6 +503,7 @@ def _rename(source: Path, target: Path) -> None:
 
 def _dequantize(gguf: Path, directory: Path, name: str) -> None:
     import torch
+    from safetensors import SafetensorError
     from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
 
     # The reader of GGUF files has a progress bar of its own that only a redirection silences.
@@ -513,8 +518,11 @@ def _dequantize(gguf: Path, directory: Path, name: str) -> None:
             tokenizer = AutoTokenizer.from_pretrained(gguf.parent, gguf_file=gguf.name)
         except Exception as error:  # a GGUF file can be broken in any way
             raise CheckpointError(f"cannot convert {name!r}: {_first_line(error)}") from error
-        model.save_pretrained(directory)
-        tokenizer.save_pretrained(directory)
+        try:
+            model.save_pretrained(directory)
+            tokenizer.save_pretrained(directory)
+        except SafetensorError as error:  # what it calls a full disk
+            raise OSError(_first_line(error)) from None
 
 
 def answer_directory() -> Path:
