@@ -72,8 +72,7 @@ class BoundedRows:
         self._rotation = _rotation()
         self._bias = None if bias is None else bias.detach().float()
         self.scales = torch.empty(count)
-        padded = math.ceil(width / _TURNED_TOGETHER) * _TURNED_TOGETHER
-        codes = torch.empty(count, padded, dtype=torch.int8)
+        codes = torch.empty(count, _padded(width), dtype=torch.int8)
         lost = norm = 0.0
         for part in torch.arange(count).split(_ROWS_AT_ONCE):
             turned = self._turned(rows(part).detach())
@@ -85,6 +84,11 @@ class BoundedRows:
         self._lost, self._norm = lost, norm
         self._most_bias = 0.0 if self._bias is None else float(self._bias.abs().max())
         self._product = _IntegerProduct(codes, self.scales)
+
+    @staticmethod
+    def bytes_for(count: int, width: int) -> int:
+        """Return the bytes that a matrix of so many rows and columns takes here."""
+        return count * (_padded(width) + torch.float32.itemsize)
 
     @property
     def tensors(self) -> tuple[Tensor, ...]:
@@ -231,6 +235,11 @@ def _coded(rows: Tensor) -> tuple[Tensor, Tensor]:
     scale = torch.where(most > 0, (most / _CODES).clamp(min=_LEAST_SCALE), 0.0).float()
     codes = (rows / scale.double().clamp(min=_LEAST_SCALE)[:, None]).round().clamp(-_CODES, _CODES)
     return scale, codes.nan_to_num().to(torch.int8)
+
+
+def _padded(width: int) -> int:
+    """Return the columns of codes for so many columns."""
+    return math.ceil(width / _TURNED_TOGETHER) * _TURNED_TOGETHER
 
 
 def _rotation() -> Tensor:
