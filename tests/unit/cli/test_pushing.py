@@ -1,4 +1,4 @@
-"""A trained checkpoint goes to the hub with its card; what the hub refuses is one line before the training."""
+"""A trained checkpoint goes to the hub with its card; what the hub refuses is a line before the training."""
 
 from __future__ import annotations
 
