@@ -16,6 +16,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from specframe.errors import CheckpointError, UsageError
+from specframe.registry.placement import name_of
 
 if TYPE_CHECKING:
     from specframe.model.target import Target
@@ -24,7 +25,9 @@ Module = TypeVar("Module", bound=nn.Module)
 
 CONFIG: Final = "config.json"
 _SAFETENSORS, _BIN = "model.safetensors", "pytorch_model.bin"
-_INDICES = (f"{_SAFETENSORS}.index.json", f"{_BIN}.index.json")
+_FLOATS: Final = (torch.float32, torch.bfloat16, torch.float16, torch.float64)
+# Safetensors first: those of a hub are fetched, and what else lies there is of no concern.
+_WEIGHTS = (_SAFETENSORS, f"{_SAFETENSORS}.index.json", _BIN, f"{_BIN}.index.json")
 
 
 @attrs.frozen
@@ -146,12 +149,14 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
 
 def _files(path: Path) -> list[Path]:
     """Return the files that hold the tensors, one or several shards."""
-    for name in (_SAFETENSORS, _BIN):
-        if (path / name).is_file():
-            return [path / name]
-    index = next((path / name for name in _INDICES if (path / name).is_file()), None)
-    if index is None:
+    found = next((path / name for name in _WEIGHTS if (path / name).is_file()), None)
+    if found is None:
         raise CheckpointError(f"EAGLE checkpoint {path} has neither {_SAFETENSORS} nor {_BIN}")
+    return _shards(path, found) if found.suffix == ".json" else [found]
+
+
+def _shards(path: Path, index: Path) -> list[Path]:
+    """Return the files that an index names, which lie beside it."""
     try:
         shards = sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
@@ -179,7 +184,7 @@ def filled(make: Callable[[], Module], tensors: Mapping[str, Tensor], path: Path
     """Return a module with the tensors of a checkpoint, frozen, on a target's device and in its dtype.
 
     Raises:
-        CheckpointError: a tensor is missing, unexpected, of another shape, or not finite.
+        CheckpointError: a tensor is missing, unexpected, of another shape or type, or not finite.
     """
     with torch.device("meta"):
         module = make()
@@ -199,6 +204,9 @@ def _check_tensors(needed: Mapping[str, tuple[int, ...]], tensors: Mapping[str, 
             raise CheckpointError(
                 f"{name} is {list(tensors[name].shape)} in {path}; its {CONFIG} says {list(shape)}"
             )
+        if tensors[name].dtype not in _FLOATS:
+            allowed = ", ".join(map(name_of, _FLOATS))
+            raise CheckpointError(f"{name} is {name_of(tensors[name].dtype)} in {path}; allowed: {allowed}")
         if not torch.isfinite(tensors[name]).all():
             raise CheckpointError(f"{name} in {path} has values that are not finite")
 

@@ -88,6 +88,7 @@ def test_every_setting_is_an_option_of_what_runs_an_engine(cli: CommandLine, com
         (["run", "-o", "vocab.capacity=3"], "unknown option group 'vocab'; did you mean 'vocabulary'"),
         (["run", "--config", "absent.toml"], "cannot read absent.toml"),
         (["train"], "Missing option '--out'"),
+        (["train", "--out", "x", "--push", "head"], "--push 'head' names no repository; allowed: OWNER/NAME"),
         (["train", "--out", "x", "-o", "steps"], "option 'steps' is not NAME=VALUE"),
         (["plugins", "show", "drafter"], "Missing argument 'name'"),
         (["plugins", "show", "draft", "eagle"], "unknown kind 'draft'; did you mean 'drafter'"),
