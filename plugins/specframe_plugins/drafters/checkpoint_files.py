@@ -195,9 +195,13 @@ def _read_file(file: Path) -> dict[str, Tensor]:
             tensors = torch.load(file, map_location="cpu", weights_only=True)
     except (SafetensorError, pickle.UnpicklingError, RuntimeError, EOFError, OSError, ValueError) as error:
         raise CheckpointError(f"{file} is corrupt: {first_line(error)}") from None
-    if not (isinstance(tensors, dict) and all(isinstance(tensor, Tensor) for tensor in tensors.values())):
+    if not (isinstance(tensors, dict) and all(map(_is_dense, tensors.values()))):
         raise CheckpointError(f"{file} is corrupt: it holds something else than named tensors")
     return tensors
+
+
+def _is_dense(found: Any) -> bool:
+    return isinstance(found, Tensor) and found.layout == torch.strided and not found.is_quantized
 
 
 def filled(make: Callable[[], Module], tensors: Mapping[str, Tensor], path: Path, target: Target) -> Module:
@@ -206,8 +210,11 @@ def filled(make: Callable[[], Module], tensors: Mapping[str, Tensor], path: Path
     Raises:
         CheckpointError: a tensor is missing, unexpected, of another shape or type, or not finite.
     """
-    with torch.device("meta"):
-        module = make()
+    try:
+        with torch.device("meta"):
+            module = make()
+    except (RuntimeError, ValueError, OverflowError) as error:  # sizes that no tensor can have
+        raise CheckpointError(f"{path / CONFIG} does not describe a head: {first_line(error)}") from None
     check_tensors({name: tuple(p.shape) for name, p in module.named_parameters()}, tensors, path)
     module.load_state_dict(tensors, assign=True)
     return module.to(target.device, target.dtype).eval().requires_grad_(False)

@@ -22,6 +22,7 @@ from specframe.config import RunConfig
 from specframe.contracts.clock import PhaseClock
 from specframe.contracts.lm_head import OutputHead
 from specframe.contracts.row_map import RowMap
+from specframe.contracts.tree import DraftTree, Verdict
 from specframe.engine.assembly import build_engine
 from specframe.errors import CheckpointError
 from specframe.model.loading import LoadedModel
@@ -91,6 +92,7 @@ def drafter_for(target: Any, checkpoint: Path | None = None) -> MtpDrafter:
 
 @torch.inference_mode()
 def assert_says_what_the_layer_says(target: Any, plain: PlainMtp) -> None:
+    """Compare two trees with plain runs of the layer: one after a prompt, one after an accepted path."""
     drafter = drafter_for(target)
     gather = DraftHead(ReferenceGather(), RowMap(VOCAB_SIZE))
     gather.bind(drafter.output_head, None)
@@ -99,21 +101,41 @@ def assert_says_what_the_layer_says(target: Any, plain: PlainMtp) -> None:
     clock = PhaseClock()
     clock.start()
     drafter.start(PROMPT, features)
-    tree = drafter.draft(ROOT, features[-1:], gather, clock)
-    embedding = target.embed_tokens
-    tokens, parents = tree.token_ids.tolist(), tree.parents.tolist()
+    text, root, committed = PROMPT.tolist(), ROOT, features[-1:]
+    for _ in range(2):
+        tree = drafter.draft(root, committed, gather, clock)
+        paths = paths_of(tree)
+        for node in range(1, len(tree)):
+            states, above = features, paths[node][:-1]
+            for drafted in range(len(above) + 1):
+                ids = torch.tensor([*text[1:], root, *above[:drafted]])
+                predicted = plain.predict(target.embed_tokens(ids), states)[-1:]
+                states = torch.cat((states, predicted))
+            log_probs = target.output_head.logits(predicted)[0].log_softmax(-1)
+            torch.testing.assert_close(tree.log_probs[node], log_probs[paths[node][-1]], rtol=1e-3, atol=1e-3)
+        deepest = max(range(len(tree)), key=lambda node: len(paths[node]))
+        accepted = paths[deepest]
+        assert len(accepted) > 1
+        drafter.commit(Verdict(path_to(tree, deepest), tuple(accepted), 77, True))
+        text, root = [*text, root, *accepted], 77
+        committed = torch.randn(len(accepted) + 1, HIDDEN)
+        features = torch.cat((features, committed))
+
+
+def paths_of(tree: DraftTree) -> list[list[int]]:
+    """Return the tokens of each node's path, the root left out."""
     paths: list[list[int]] = [[]]
-    for node in range(1, len(tree)):
-        above = paths[parents[node]]
-        states = features
-        for drafted in range(len(above) + 1):
-            ids = torch.tensor([*PROMPT.tolist()[1:], ROOT, *above[:drafted]])
-            predicted = plain.predict(embedding(ids), states)[-1:]
-            states = torch.cat((states, predicted))
-        log_probs = target.output_head.logits(predicted)[0].log_softmax(-1)
-        torch.testing.assert_close(tree.log_probs[node], log_probs[tokens[node]], rtol=1e-3, atol=1e-3)
-        paths.append([*above, tokens[node]])
-    assert max(map(len, paths)) > 1
+    for token, parent in zip(tree.token_ids.tolist()[1:], tree.parents.tolist()[1:], strict=True):
+        paths.append([*paths[parent], token])
+    return paths
+
+
+def path_to(tree: DraftTree, node: int) -> tuple[int, ...]:
+    """Return the nodes from the root to one."""
+    parents, path = tree.parents.tolist(), [node]
+    while path[0]:
+        path.insert(0, parents[path[0]])
+    return tuple(path)
 
 
 @pytest.mark.parametrize("kind", KINDS)
