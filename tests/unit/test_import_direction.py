@@ -50,6 +50,7 @@ DRAFTERS = {
     "eagle3": "eagle lookup checkpoint_files hub probe public_config",
     "eagle": "lookup checkpoint_files hub probe public_config",
     "draft_model": "lookup probe",
+    "mtp": "checkpoint_files hub lookup probe",
     "lookup": "",
     "hub": "checkpoint_files",
     "public_config": "checkpoint_files",

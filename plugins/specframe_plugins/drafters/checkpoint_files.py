@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import attrs
 import torch
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
@@ -133,6 +133,26 @@ def read_settings(path: Path) -> dict[str, Any]:
     return settings
 
 
+def read_some(path: Path, wanted: Callable[[str], bool]) -> dict[str, Tensor]:
+    """Return the tensors of safetensors files whose names are wanted, on the CPU; nothing else is read.
+
+    Raises:
+        CheckpointError: a file is missing or corrupt.
+    """
+    if not path.is_dir():
+        raise CheckpointError(f"checkpoint {path} is not a directory")
+    tensors: dict[str, Tensor] = {}
+    for file in _files(path):
+        if file.suffix != ".safetensors":
+            raise CheckpointError(f"checkpoint {path} holds {file.name}; allowed: safetensors")
+        try:
+            with safe_open(file, framework="pt") as opened:
+                tensors |= {name: opened.get_tensor(name) for name in opened.keys() if wanted(name)}  # noqa: SIM118  # no dict
+        except (SafetensorError, OSError, ValueError) as error:
+            raise CheckpointError(f"{file} is corrupt: {first_line(error)}") from None
+    return tensors
+
+
 def read_tensors(path: Path) -> dict[str, Tensor]:
     """Return all tensors by name, on the CPU; buffers that follow from the config are left out.
 
@@ -175,9 +195,13 @@ def _read_file(file: Path) -> dict[str, Tensor]:
             tensors = torch.load(file, map_location="cpu", weights_only=True)
     except (SafetensorError, pickle.UnpicklingError, RuntimeError, EOFError, OSError, ValueError) as error:
         raise CheckpointError(f"{file} is corrupt: {first_line(error)}") from None
-    if not (isinstance(tensors, dict) and all(isinstance(tensor, Tensor) for tensor in tensors.values())):
+    if not (isinstance(tensors, dict) and all(map(_is_dense, tensors.values()))):
         raise CheckpointError(f"{file} is corrupt: it holds something else than named tensors")
     return tensors
+
+
+def _is_dense(found: Any) -> bool:
+    return isinstance(found, Tensor) and found.layout == torch.strided and not found.is_quantized
 
 
 def filled(make: Callable[[], Module], tensors: Mapping[str, Tensor], path: Path, target: Target) -> Module:
@@ -186,14 +210,18 @@ def filled(make: Callable[[], Module], tensors: Mapping[str, Tensor], path: Path
     Raises:
         CheckpointError: a tensor is missing, unexpected, of another shape or type, or not finite.
     """
-    with torch.device("meta"):
-        module = make()
-    _check_tensors({name: tuple(p.shape) for name, p in module.named_parameters()}, tensors, path)
+    try:
+        with torch.device("meta"):
+            module = make()
+    except (RuntimeError, ValueError, OverflowError) as error:  # sizes that no tensor can have
+        raise CheckpointError(f"{path / CONFIG} does not describe a head: {first_line(error)}") from None
+    check_tensors({name: tuple(p.shape) for name, p in module.named_parameters()}, tensors, path)
     module.load_state_dict(tensors, assign=True)
     return module.to(target.device, target.dtype).eval().requires_grad_(False)
 
 
-def _check_tensors(needed: Mapping[str, tuple[int, ...]], tensors: Mapping[str, Tensor], path: Path) -> None:
+def check_tensors(needed: Mapping[str, tuple[int, ...]], tensors: Mapping[str, Tensor], path: Path) -> None:
+    """Raise CheckpointError unless the tensors are those needed: names, shapes, floating, finite."""
     missing, unexpected = sorted(needed.keys() - tensors), sorted(tensors.keys() - needed)
     if missing:
         raise CheckpointError(f"{path} has no tensor {missing[0]} ({len(missing)} missing)")

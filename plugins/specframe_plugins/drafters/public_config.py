@@ -16,44 +16,74 @@ from specframe_plugins.drafters.checkpoint_files import CONFIG
 # What says where a checkpoint comes from, how it was trained, or how text is decoded with it.
 HARMLESS: Final = frozenset(
     {
+        "_attn_implementation",
+        "_attn_implementation_autoset",
         "_name_or_path",
         "architectures",
         "attention_dropout",
+        "attn_implementation",
         "auto_map",
+        "bad_words_ids",
+        "begin_suppress_tokens",
         "bos_token_id",
         "chunk_size_feed_forward",
         "cls_token_id",
         "decoder_start_token_id",
+        "diversity_penalty",
+        "do_sample",
         "dtype",
+        "early_stopping",
         "embd_pdrop",
         "embed_requires_grad",
         "enable_sp_ulysses",
+        "encoder_no_repeat_ngram_size",
         "eos_token_id",
+        "exponential_decay_length_penalty",
         "finetuning_task",
+        "forced_bos_token_id",
+        "forced_eos_token_id",
         "has_no_defaults_at_init",
         "hidden_dropout",
         "id2label",
         "initializer_range",
         "label2id",
+        "length_penalty",
         "mask_token_id",
+        "max_length",
+        "min_length",
+        "modal_type",
         "model_max_length",
+        "no_repeat_ngram_size",
+        "num_beam_groups",
+        "num_beams",
+        "num_return_sequences",
         "output_attentions",
         "output_hidden_states",
+        "output_scores",
         "pad_token_id",
         "prefix",
         "pretraining_tp",
         "problem_type",
+        "remove_invalid_values",
+        "repetition_penalty",
         "resid_pdrop",
         "return_dict",
+        "return_dict_in_generate",
         "sep_token_id",
         "speculators_config",
         "speculators_version",
+        "suppress_tokens",
         "target_model_type",
         "task_specific_params",
+        "temperature",
+        "tf_legacy_loss",
         "tokenizer_class",
+        "top_k",
+        "top_p",
         "torch_dtype",
         "torchscript",
         "transformers_version",
+        "typical_p",
         "unk_token_id",
         "use_bfloat16",
         "use_cache",
@@ -72,14 +102,17 @@ NEUTRAL: Final[Mapping[str, tuple[Any, ...]]] = {
     "num_hidden_layers": (1,),
     "parallel_draft_heads_num_layers": (0, 1),
     "parallel_draft_step": (0, 1),
+    "pruned_heads": ({},),
     "rope_interleave": (False,),
     "speculators_model_type": ("eagle", "eagle3"),
+    "tie_encoder_decoder": (False,),
     "use_input_layernorm_in_first_layer": (True,),
     "use_last_layernorm": (True,),
     "use_mtp_layernorm": (False,),
     "use_qk_norm": (False,),
 }
 
+_ENDLESS: Final = 2**31  # no size of a head
 _MISSING: Final = object()
 
 
@@ -136,7 +169,7 @@ class PublicConfig:
         value = self.get(name, default)
         if value is _MISSING:
             raise CheckpointError(f"{self.path / CONFIG} lacks {name!r}")
-        if name in self and not (type(value) is int and value > 0):
+        if name in self and not (type(value) is int and 0 < value < _ENDLESS):
             raise self.refusal(name, value, "a positive integer")
         return value
 

@@ -240,7 +240,7 @@ def check_sizes(config: EagleConfig, path: Path) -> None:
     """Raise CheckpointError unless a head can be built from the config."""
     for name in ("vocab_size", "hidden_size", "intermediate_size", "num_attention_heads", "head_dim"):
         value = getattr(config, name)
-        if not (type(value) is int and value > 0):
+        if not (type(value) is int and 0 < value < 2**31):
             raise CheckpointError(f"{path / CONFIG} has {name} {value!r}; allowed: a positive integer")
     if not (type(config.max_position_embeddings) is int and config.max_position_embeddings > 0):
         raise CheckpointError(

@@ -197,13 +197,22 @@ def _public_config(
 
 
 def _vocab_size(public: PublicConfig, tensors: Mapping[str, Tensor]) -> int:
-    """Return how many tokens there are: as many as ``t2d`` speaks of, or as the config says."""
+    """Return how many tokens there are, by ``t2d`` and by the config.
+
+    Raises:
+        CheckpointError: they contradict each other, or neither says it.
+    """
     has_row = tensors.get(_HAS_ROW)
     if has_row is None:
         return int(public.integer("vocab_size"))
     if has_row.dim() != 1:
         raise CheckpointError(f"{_HAS_ROW} is {list(has_row.shape)} in {public.path}; allowed: [vocabulary]")
-    public.integer("vocab_size", len(has_row))  # of a layer's config it may be that of another model
+    named = public.integer("vocab_size", len(has_row))
+    if named != len(has_row):
+        raise CheckpointError(
+            f"vocab_size is {len(has_row)} by {_HAS_ROW} of {public.path}, and {named} in its {CONFIG}; "
+            "allowed: one"
+        )
     return len(has_row)
 
 

@@ -19,6 +19,7 @@ from transformers.models.llama.modeling_llama import LlamaRotaryEmbedding
 
 from specframe.contracts.clock import PhaseClock
 from specframe.contracts.protocols import Drafter
+from specframe.contracts.tree import Verdict
 from specframe.errors import CheckpointError
 from specframe.model.target import Target
 from specframe.registry.components import BuildContext
@@ -108,7 +109,7 @@ def drafter_of(path: Path, target: Target) -> Drafter:
 def assert_drafts_as_in_plain_steps(
     path: Path, target: Target, parts: dict[str, Tensor], settings: dict[str, Any], embedding: Tensor
 ) -> None:
-    """Compare the log-probability of every node of a tree with that of its path in plain steps."""
+    """Compare every node of two trees, the second after an accepted path, with its path in plain steps."""
     drafter = drafter_of(path, target)
     row_map = drafter.output_head.row_map
     gather = DraftHead(ReferenceGather(), row_map)
@@ -120,18 +121,24 @@ def assert_drafts_as_in_plain_steps(
     clock.start()
     with torch.inference_mode():
         drafter.start(PROMPT, features)
-        tree = drafter.draft(ROOT, features[-1:], gather, clock)
-    tokens, parents = tree.token_ids.tolist(), tree.parents.tolist()
-    paths: list[list[int]] = [[]]
-    for node in range(1, len(tree)):
-        above = paths[parents[node]]
-        expected = plain_eagle3.log_probs(
-            parts, settings, embedding, [*PROMPT.tolist(), ROOT], features, above
-        )
-        row = int(row_map.rows(tree.token_ids[node : node + 1]))
-        torch.testing.assert_close(tree.log_probs[node], expected[row], rtol=1e-3, atol=1e-3)
-        paths.append([*above, tokens[node]])
-    assert max(map(len, paths)) > 2
+        text, root, committed = PROMPT.tolist(), ROOT, features[-1:]
+        for _ in range(2):
+            tree = drafter.draft(root, committed, gather, clock)
+            parents = tree.parents.tolist()
+            paths: list[list[int]] = [[]]
+            for node in range(1, len(tree)):
+                above = paths[parents[node]]
+                expected = plain_eagle3.log_probs(parts, settings, embedding, [*text, root], features, above)
+                row = int(row_map.rows(tree.token_ids[node : node + 1]))
+                torch.testing.assert_close(tree.log_probs[node], expected[row], rtol=1e-3, atol=1e-3)
+                paths.append([*above, int(tree.token_ids[node])])
+            accepted = max(paths, key=len)
+            assert len(accepted) > 1
+            nodes = tuple(paths.index(accepted[:depth]) for depth in range(len(accepted) + 1))
+            drafter.commit(Verdict(nodes, tuple(accepted), 77, True))
+            text, root = [*text, root, *accepted], 77
+            committed = torch.randn(len(accepted) + 1, width)
+            features = torch.cat((features, committed))
 
 
 LLAMA3 = {
@@ -432,3 +439,34 @@ def test_yarn_rotations_are_those_of_transformers() -> None:
     )
     for found, table in zip(rotary_tables(config, positions), expected, strict=True):
         torch.testing.assert_close(found, table[0])
+
+
+ODD: tuple[Any, ...] = ("x", "", [], [1], {}, {"a": 1}, 1.5, -1, 0, True, False, 10**30, float("nan"))
+ASKED = (
+    *("attention_bias", "bias", "draft_vocab_size", "eagle_aux_hidden_state_layer_ids", "eagle_config"),
+    *("fc_norm", "head_dim", "hidden_act", "hidden_size", "intermediate_size", "layer_types"),
+    *("max_position_embeddings", "norm_before_fc", "norm_before_residual", "norm_output"),
+    *("num_attention_heads", "num_aux_hidden_states", "num_hidden_layers", "num_key_value_heads"),
+    *("partial_rotary_factor", "rms_norm_eps", "rope_parameters", "rope_scaling", "rope_theta"),
+    *("sliding_window", "target_hidden_size", "tie_word_embeddings", "transformer_layer_config"),
+    *("use_aux_hidden_state", "use_sliding_window", "vocab_size", "architectures", "num_aux_layers"),
+)
+
+
+@pytest.mark.parametrize("name", ASKED)
+def test_an_odd_value_is_refused_in_one_line_or_taken(name: str, tmp_path: Path, target: Target) -> None:
+    path = write(tmp_path / "head", tensors(), CONFIG)
+    said = []
+    for value in ODD:
+        (path / "config.json").write_text(json.dumps({**CONFIG, name: value}))
+        said.append(refusal_of(path, target))
+    assert not [line for line in said if "\n" in line]
+
+
+def refusal_of(path: Path, target: Target) -> str:
+    """Return what is wrong with a head; nothing where it loads."""
+    try:
+        load_head(path, target)
+    except CheckpointError as error:
+        return str(error)
+    return ""
