@@ -39,13 +39,14 @@ def specframe_gather_backends() -> Iterable[Component]:
 
 @hookimpl
 def specframe_drafters() -> Iterable[Component]:
-    """Return the drafters ``draft-model``, ``eagle``, ``eagle3`` and ``lookup``."""
+    """Return the drafters ``draft-model``, ``eagle``, ``eagle3``, ``lookup`` and ``mtp``."""
     from specframe_plugins.drafters.draft_model import drafter as draft_model
     from specframe_plugins.drafters.eagle import drafter as eagle
     from specframe_plugins.drafters.eagle3 import drafter as eagle3
     from specframe_plugins.drafters.lookup import drafter as lookup
+    from specframe_plugins.drafters.mtp import drafter as mtp
 
-    return [draft_model.COMPONENT, eagle.COMPONENT, eagle3.COMPONENT, lookup.COMPONENT]
+    return [module.COMPONENT for module in (draft_model, eagle, eagle3, lookup, mtp)]
 
 
 @hookimpl

@@ -40,8 +40,8 @@ app.add_typer(export_app, name="export")
 app.add_typer(vocab_app, name="vocab")
 
 
-# A disk, or a share of it, that is full.
-_FULL = (errno.ENOSPC, errno.EDQUOT)
+# What a write can end in. Only standard output has no name to say with it.
+_DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
 
 
 def main() -> None:
@@ -51,7 +51,7 @@ def main() -> None:
         sys.stdout.reconfigure(errors="replace")
     try:
         code = app(standalone_mode=False)
-        sys.stdout.flush()  # what cannot be written is known here, not when everything is over
+        sys.stdout.flush()
     except SpecframeError as error:
         _fail(str(error), error.exit_code)
     except TyperException as error:
@@ -59,11 +59,11 @@ def main() -> None:
     except (Abort, KeyboardInterrupt):
         code = 130
     except OSError as error:
-        if error.errno not in _FULL:
+        if error.errno not in _DISK_ERRORS or error.filename is not None:
             raise
-        # What is left of the output goes nowhere: it could not be written at the end either.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-        _fail(f"cannot write {error.filename or 'the output'}: {error.strerror}", SpecframeError.exit_code)
+        # What is left in the buffer would fail once more at the end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _fail(f"cannot write to standard output: {error.strerror}", 1)
     sys.exit(code)
 
 

@@ -114,7 +114,7 @@ class GenerationRecorder:
         sampling: SamplingParams,
         generation_config: Mapping[str, Any],
         logprobs: list[TokenLogprob] | None = None,
-        target_head: TargetHeadName = "full",
+        head: tuple[TargetHeadName, str] = ("full", "the default"),
         lossy: bool = False,
     ) -> GenerationReport:
         """Return the report of a finished generation; a few host reads."""
@@ -167,7 +167,8 @@ class GenerationRecorder:
             costs=drafting.figures.costs,
             cost_error=drafting.figures.cost_error,
             fallback=self.fallback,
-            target_head=target_head,
+            target_head=head[0],
+            target_head_reason=head[1],
             logprobs=logprobs,
             peak_rss_bytes=peak_rss_bytes(),
             specframe_version=VERSION,

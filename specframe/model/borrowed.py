@@ -32,7 +32,8 @@ def state_of(model: nn.Module) -> Hashable:
         )
         for name, module in model.named_modules()
     )
-    tensors = list(chain(model.named_parameters(), model.named_buffers()))
+    named = chain(model.named_parameters(), model.named_buffers())
+    tensors = [(name, part) for name, tensor in named for part in _parts(tensor)]
     versions = tuple(
         (name, id(tensor), tensor.data_ptr(), _version(tensor), tensor.dtype, tuple(tensor.shape))
         for name, tensor in tensors
@@ -65,6 +66,15 @@ def _adapters(module: nn.Module) -> Hashable:
     """Return which adapters of a module are on: PEFT keeps them in these attributes."""
     names = ("disable_adapters", "merged_adapters", "active_adapters", "scaling")
     return tuple(repr(getattr(module, name)) for name in names if hasattr(module, name))
+
+
+def _parts(tensor: Tensor) -> Iterator[Tensor]:
+    """Yield the plain tensors that a tensor is made of: itself, or what a quantized one holds."""
+    if not hasattr(tensor, "__tensor_flatten__"):
+        yield tensor
+        return
+    for name in tensor.__tensor_flatten__()[0]:
+        yield from _parts(getattr(tensor, name))
 
 
 def _version(tensor: Tensor) -> int:

@@ -15,6 +15,7 @@ from specframe.contracts.lm_head import OutputHead
 from specframe.errors import SpecframeError, UsageError, one_line
 from specframe.model.answer import Answer, text_ids
 from specframe.model.candidates import build_forward, candidates
+from specframe.model.dense_head import dense_linear, why_not_row_by_row
 from specframe.model.forward import Forward, attention_windows
 from specframe.model.lean.parts import embedding_scale
 from specframe.model.loading import LoadedModel, open_pretrained
@@ -140,12 +141,14 @@ def _in_memory(model: PreTrainedModel, tokenizer: Any, name: str, chosen: Forwar
     embedding, linear = model.get_input_embeddings(), model.get_output_embeddings()
     if not isinstance(embedding, nn.Module):
         raise UsageError(f"{name} has no input embedding; allowed: decoder-only language models")
-    if not isinstance(linear, nn.Linear):
+    if not isinstance(linear, nn.Module):
         raise UsageError(f"{name} has no linear LM head; allowed: decoder-only language models")
     check_supported(model.config, name)
+    reason = why_not_row_by_row(model)
+    if reason is not None:
+        raise UsageError(f"{name} ({type(model).__name__}) {reason}")
     config = model.config.get_text_config()
-    bias = None if linear.bias is None else linear.bias.detach()
-    head = _output_head(linear.weight.detach(), bias, config)
+    head = _output_head(*dense_linear(linear, config.hidden_size, model.dtype, name), config)
     try:
         answer = Answer.of(model, text_ids(tokenizer, head.vocab_size, model.device), name)
     except SpecframeError:
@@ -173,7 +176,8 @@ def _in_memory(model: PreTrainedModel, tokenizer: Any, name: str, chosen: Forwar
     raise UsageError(
         f"{name} ({type(model).__name__}) computes its logits in a way this version cannot "
         "reproduce; allowed: decoder-only models with one linear LM head, scaled or soft-capped, that take "
-        "masks and position ids (ALiBi and other positions counted in the cache do not)"
+        "masks and position ids (ALiBi and other positions counted in the cache do not, nor do "
+        "inputs that are quantized as they come)"
     )
 
 
@@ -219,10 +223,11 @@ def load_output_head(name: str, dtype: torch.dtype) -> OutputHead:
     opened = open_pretrained(name, dtype)
     if isinstance(opened, StoredModel):
         return _output_head(opened.head_rows(), None, opened.config.get_text_config())
-    linear = opened.model.get_output_embeddings()
-    if not isinstance(linear, nn.Linear):
+    linear, config = opened.model.get_output_embeddings(), opened.model.config.get_text_config()
+    if not isinstance(linear, nn.Module):
         raise UsageError(f"{name} has no linear LM head; allowed: decoder-only language models")
-    return _output_head(linear.weight.detach(), linear.bias, opened.model.config.get_text_config())
+    with torch.inference_mode():
+        return _output_head(*dense_linear(linear, config.hidden_size, opened.model.dtype, name), config)
 
 
 def _reproduces(

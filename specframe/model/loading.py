@@ -10,18 +10,19 @@ import importlib.metadata
 import importlib.util
 import io
 import json
-import logging
 import os
 import re
+import shutil
 import sys
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import attrs
 
+from specframe.contracts.records import scratch_beside
 from specframe.errors import CheckpointError, SpecframeError, UsageError, unknown_name
-from specframe.model.conversions import scratch_folder, why_broken
 from specframe.model.quiet import quiet_transformers
 from specframe.model.supported import attention_of, check_supported
 
@@ -30,8 +31,6 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
     from specframe.model.stored import StoredModel
-
-_log = logging.getLogger(__name__)
 
 CACHE_VARIABLE = "SPECFRAME_CACHE"
 _CONVERTED = "models"  # below the cache directory
@@ -472,24 +471,53 @@ def _converted(name: str, key: str, locate: Callable[[Path], Path]) -> Path:
     """
     final = cache_directory() / _CONVERTED / key
     if final.is_dir():
-        broken = why_broken(final)
-        if broken is None:
+        damaged = _damaged_file(final)
+        if damaged is None:
             return final
-        _log.warning("the converted model %s is broken (%s) and is made again", final, broken)
+        print(f"{damaged} is damaged and is made again", file=sys.stderr, flush=True)
+        shutil.rmtree(final, ignore_errors=True)
     print(f"converting {name} once, into {final} ...", file=sys.stderr, flush=True)
     try:
-        with scratch_folder(final.parent, key) as scratch:
-            dense = scratch / "dense"
-            _dequantize(locate(scratch), dense, name)
-            if final.is_dir() and why_broken(final) is not None:
-                final.rename(scratch / "broken")
-            _rename(dense, final)
+        final.parent.mkdir(parents=True, exist_ok=True)
+        place = scratch_beside(final)
+        place.mkdir(exist_ok=True)
+        scratch = Path(tempfile.mkdtemp(dir=place))
     except OSError as error:
         raise SpecframeError(
-            f"cannot write to {final.parent}: {error.strerror or error}; set {CACHE_VARIABLE} to "
-            "another directory"
+            f"cannot write to {final.parent}: {error.strerror}; set {CACHE_VARIABLE} to another directory"
         ) from None
+    try:
+        dense = scratch / "dense"
+        _dequantize(locate(scratch), dense, name)
+        _rename(dense, final)
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+        with contextlib.suppress(OSError):  # another thread may convert there
+            place.rmdir()
     return final
+
+
+def _damaged_file(directory: Path) -> Path | None:
+    """Return a file of a converted model that is missing or cut off, or None; no weight is read."""
+    from safetensors import SafetensorError, safe_open
+
+    config = directory / "config.json"
+    for weights in sorted(directory.glob("*.safetensors")) or [directory / "model.safetensors"]:
+        try:
+            with safe_open(weights, framework="pt"):
+                pass
+        except (OSError, SafetensorError):
+            return weights
+    try:
+        json.loads(config.read_bytes())
+    except (OSError, ValueError):
+        return config
+    for tokenizer in directory.glob("tokenizer*.json"):
+        with tokenizer.open("rb") as file:
+            file.seek(max(0, tokenizer.stat().st_size - 16))
+            if not file.read().rstrip().endswith(b"}"):
+                return tokenizer
+    return None
 
 
 def _rename(source: Path, target: Path) -> None:
@@ -503,7 +531,6 @@ def _rename(source: Path, target: Path) -> None:
 
 def _dequantize(gguf: Path, directory: Path, name: str) -> None:
     import torch
-    from safetensors import SafetensorError
     from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
 
     # The reader of GGUF files has a progress bar of its own that only a redirection silences.
@@ -518,11 +545,22 @@ def _dequantize(gguf: Path, directory: Path, name: str) -> None:
             tokenizer = AutoTokenizer.from_pretrained(gguf.parent, gguf_file=gguf.name)
         except Exception as error:  # a GGUF file can be broken in any way
             raise CheckpointError(f"cannot convert {name!r}: {_first_line(error)}") from error
-        try:
-            model.save_pretrained(directory)
-            tokenizer.save_pretrained(directory)
-        except SafetensorError as error:  # what it calls a full disk
-            raise OSError(_first_line(error)) from None
+        _save(directory, model, tokenizer)
+
+
+def _save(directory: Path, *parts: Any) -> None:
+    """Write model and tokenizer into a directory.
+
+    Raises:
+        SpecframeError: they cannot be written.
+    """
+    try:
+        for part in parts:
+            part.save_pretrained(directory)
+    except Exception as error:  # each writer has errors of its own for a full disk
+        raise SpecframeError(
+            f"cannot write {directory}: {_first_line(error)}; set {CACHE_VARIABLE} to another directory"
+        ) from None
 
 
 def answer_directory() -> Path:

@@ -377,19 +377,6 @@ def test_an_interrupted_run_ends_quietly(tiny_directory: Path, interrupts: None)
     assert (process.returncode, out, err) == (130, b"", b"")
 
 
-@pytest.mark.skipif(not Path("/dev/full").exists(), reason="a file that is always full is a Linux thing")
-@pytest.mark.parametrize("form", [["--json"], []])
-def test_output_that_cannot_be_written_is_one_line(tiny_directory: Path, form: list[str]) -> None:
-    command = [*_SPECFRAME, "run", "--model", str(tiny_directory), "--strategy", "autoregressive"]
-    command += ["--max-new-tokens", "3", "--prompt", "w5", *form]
-    with Path("/dev/full").open("w") as full:
-        ended = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
-    assert (ended.returncode, ended.stderr) == (
-        1,
-        "specframe: cannot write the output: No space left on device\n",
-    )
-
-
 def test_an_interrupt_while_the_command_line_is_imported_is_quiet() -> None:
     code = (
         "import sys; from specframe.cli.entry import main\n"

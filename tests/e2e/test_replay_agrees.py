@@ -14,16 +14,20 @@ from traces import PROMPTS, autoregressive_engine, endless_target, record, scrip
 
 from specframe.config import RunConfig
 from specframe.contracts.report import StepStats
+from specframe.engine import draft_states
 from specframe.engine.assembly import build_engine
 from specframe.engine.engine import Engine
 from specframe.errors import UsageError
 from specframe.model.language_model import LanguageModel
-from specframe.model.loading import CACHE_VARIABLE
+from specframe.model.loading import CACHE_VARIABLE, cache_directory
 from specframe.model.target import Target
+from specframe.replay.costs import HeadCosts
 from specframe.replay.offline import OfflineStrategy
 from specframe.replay.recording import TraceRecorder
 from specframe.replay.trace_file import read_trace
+from specframe.replay.tuning import tune
 from specframe.request.prompts import encode_prompt
+from specframe.request.tasks import built_in_tasks
 from specframe_plugins.drafters.eagle.checkpoint import save_head
 from specframe_plugins.drafters.eagle.model import EagleConfig, EagleHead
 
@@ -86,6 +90,36 @@ def test_smollm2_agrees_step_by_step(smollm2_bfloat16: Target, tmp_path: Path) -
     assert any(step.accepted for steps in live for step in steps)
 
 
+@pytest.fixture
+def short_states(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Screens are fitted to drafts of a few tokens of two tasks, which takes a second."""
+    models, folder = cache_directory() / "models", tmp_path / "cache"
+    folder.mkdir()
+    (folder / "models").symlink_to(models, target_is_directory=True)
+    monkeypatch.setenv(CACHE_VARIABLE, str(folder))
+    tasks = [task for task in built_in_tasks() if task.task in ("code", "translation")]
+    chosen = [task for name in ("code", "translation") for task in tasks if task.task == name]
+    monkeypatch.setattr(draft_states, "built_in_tasks", lambda: chosen[:4] + chosen[-4:])
+    monkeypatch.setattr(draft_states, "_NEW_TOKENS", 12)
+
+
+def test_smollm2_with_a_screen_agrees_step_by_step(
+    smollm2_bfloat16: Target, tmp_path: Path, short_states: None
+) -> None:
+    screen = {"rank": 16, "candidates": 24}
+    config = RunConfig(strategy="lowrank", max_new_tokens=32, costs="off", options={"vocabulary": screen})
+    engine = build_engine(config, target=smollm2_bfloat16)
+    prompt_ids = encode_prompt(smollm2_bfloat16.tokenizer, SEVEN_PROMPTS["translation"])
+    with TraceRecorder(
+        engine, tmp_path / "t", topk=1, prompt_window=1, strategy="lowrank", hidden=True
+    ) as recorder:
+        engine.generate(prompt_ids, id="translation", task="translation")
+        recorder.add()
+    assert replayed_steps(tmp_path / "t", "lowrank", screen) == [engine.steps]
+    assert any(step.accepted for step in engine.steps)
+    assert any(step.covered < len(step.emitted_ids) for step in engine.steps)
+
+
 def test_a_trace_without_drafts_gives_coverage(target: Target, tmp_path: Path) -> None:
     record(autoregressive_engine(target), tmp_path / "t", PROMPTS)
     for steps in replayed_steps(tmp_path / "t", "nanospec", {}):
@@ -125,6 +159,17 @@ def recorded_on_disk(stored: Path, path: Path, strategy: str, **options: Any) ->
 
 
 SCREEN = {"rank": 8, "candidates": 12}
+A_ROW_A_MICROSECOND = HeadCosts(
+    hidden_size=64,
+    dtype="float32",
+    branching=4,
+    machine="none",
+    threads=1,
+    sizes=[1, 101],
+    head_s=[1e-6, 101e-6],
+    fetches=[1, 101],
+    fetch_s=[1e-6, 101e-6],
+)
 
 
 def test_a_screen_agrees_step_by_step_without_the_models_layers(
@@ -147,6 +192,17 @@ def test_what_was_recorded_over_everything_scores_any_screen(stored: Path, tmp_p
         shares.append(sum(step.covered for one in steps for step in one))
     emitted = sum(len(step.emitted_ids) for one in steps for step in one)
     assert shares[0] < shares[1] < shares[2] == emitted
+
+
+def test_a_search_counts_what_a_screen_reads(stored: Path, tmp_path: Path) -> None:
+    recorded_on_disk(stored, tmp_path / "t", "lowrank", **SCREEN)
+    fixed = {"rows": "101", "candidates": "20"}
+    found = tune(
+        read_trace(tmp_path / "t"), "lowrank", fixed, A_ROW_A_MICROSECOND, coverage_floor=0, trials=12
+    )
+    assert found.best is not None
+    assert found.best.options == {"rank": 16}
+    assert [one.options["rank"] for one in found.front] == sorted(one.options["rank"] for one in found.front)
 
 
 def test_a_trace_without_hidden_states_says_how_to_record_them(target: Target, tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ import attrs
 import pytest
 import torch
 from kernel_device import DEVICE
+from safetensors.torch import save_file
 from screens import RandomScreen, Screened, WholeScreen
 from tiny_models import tiny_target
 from torch import Generator, Tensor
@@ -34,6 +35,7 @@ from specframe_plugins.drafters.eagle.checkpoint import save_head
 from specframe_plugins.drafters.eagle.model import EagleConfig, EagleHead
 from specframe_plugins.drafters.eagle3.checkpoint import save_head as save_eagle3
 from specframe_plugins.drafters.eagle3.model import Eagle3Head, for_target
+from specframe_plugins.drafters.mtp.model import MtpHead
 from specframe_plugins.gathers.torch import TorchGather
 from specframe_plugins.verifiers.greedy import GreedyVerifier
 from specframe_plugins.vocabularies.nanospec import NanospecOptions, NanospecVocabulary
@@ -55,11 +57,31 @@ def files(target: Target, tmp_path_factory: pytest.TempPathFactory) -> dict[str,
     head = Eagle3Head(for_target(target.config, tokenizer_fingerprint=target.tokenizer_fingerprint))
     torch.nn.init.normal_(head.lm_head.weight)
     save_eagle3(head, None, folder / "head3")
+    (folder / "mtp").mkdir()
+    save_file(random_mtp_layer(target), folder / "mtp" / "model.safetensors")
     (folder / "ids.json").write_text("[50, 40, 30]")
     return {
         "eagle": str(folder / "head"),
         "eagle3": str(folder / "head3"),
+        "mtp": str(folder / "mtp"),
         "static": str(folder / "ids.json"),
+    }
+
+
+def random_mtp_layer(target: Target) -> dict[str, Tensor]:
+    layer = MtpHead(target.model.get_decoder(), target.config)
+    names = {
+        "enorm.": "mtp.pre_fc_norm_embedding.",
+        "hnorm.": "mtp.pre_fc_norm_hidden.",
+        "eh_proj.": "mtp.fc.",
+        "norm.": "mtp.norm.",
+        "block.": "mtp.layers.0.",
+    }
+    return {
+        new + name.removeprefix(old): tensor.detach()
+        for name, tensor in layer.state_dict().items()
+        for old, new in names.items()
+        if name.startswith(old)
     }
 
 

@@ -47,10 +47,13 @@ PLUGINS = {
 
 # Each drafter, and the files that they share.
 DRAFTERS = {
-    "eagle3": "eagle lookup checkpoint_files probe",
-    "eagle": "lookup checkpoint_files probe",
+    "eagle3": "eagle lookup checkpoint_files hub probe public_config",
+    "eagle": "lookup checkpoint_files hub probe public_config",
     "draft_model": "lookup probe",
+    "mtp": "checkpoint_files hub lookup probe",
     "lookup": "",
+    "hub": "checkpoint_files",
+    "public_config": "checkpoint_files",
     "checkpoint_files": "",
     "probe": "",
 }

@@ -11,11 +11,12 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import attrs
 import torch
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from specframe.errors import CheckpointError, UsageError
+from specframe.registry.placement import name_of
 
 if TYPE_CHECKING:
     from specframe.model.target import Target
@@ -24,7 +25,9 @@ Module = TypeVar("Module", bound=nn.Module)
 
 CONFIG: Final = "config.json"
 _SAFETENSORS, _BIN = "model.safetensors", "pytorch_model.bin"
-_INDICES = (f"{_SAFETENSORS}.index.json", f"{_BIN}.index.json")
+_FLOATS: Final = (torch.float32, torch.bfloat16, torch.float16, torch.float64)
+# Safetensors first: those of a hub are fetched, and what else lies there is of no concern.
+_WEIGHTS = (_SAFETENSORS, f"{_SAFETENSORS}.index.json", _BIN, f"{_BIN}.index.json")
 
 
 @attrs.frozen
@@ -134,6 +137,26 @@ def read_settings(path: Path) -> dict[str, Any]:
     return settings
 
 
+def read_some(path: Path, wanted: Callable[[str], bool]) -> dict[str, Tensor]:
+    """Return the tensors of safetensors files whose names are wanted, on the CPU; nothing else is read.
+
+    Raises:
+        CheckpointError: a file is missing or corrupt.
+    """
+    if not path.is_dir():
+        raise CheckpointError(f"checkpoint {path} is not a directory")
+    tensors: dict[str, Tensor] = {}
+    for file in _files(path):
+        if file.suffix != ".safetensors":
+            raise CheckpointError(f"checkpoint {path} holds {file.name}; allowed: safetensors")
+        try:
+            with safe_open(file, framework="pt") as opened:
+                tensors |= {name: opened.get_tensor(name) for name in opened.keys() if wanted(name)}  # noqa: SIM118  # no dict
+        except (SafetensorError, OSError, ValueError) as error:
+            raise CheckpointError(f"{file} is corrupt: {first_line(error)}") from None
+    return tensors
+
+
 def read_tensors(path: Path) -> dict[str, Tensor]:
     """Return all tensors by name, on the CPU; buffers that follow from the config are left out.
 
@@ -150,12 +173,14 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
 
 def _files(path: Path) -> list[Path]:
     """Return the files that hold the tensors, one or several shards."""
-    for name in (_SAFETENSORS, _BIN):
-        if (path / name).is_file():
-            return [path / name]
-    index = next((path / name for name in _INDICES if (path / name).is_file()), None)
-    if index is None:
+    found = next((path / name for name in _WEIGHTS if (path / name).is_file()), None)
+    if found is None:
         raise CheckpointError(f"EAGLE checkpoint {path} has neither {_SAFETENSORS} nor {_BIN}")
+    return _shards(path, found) if found.suffix == ".json" else [found]
+
+
+def _shards(path: Path, index: Path) -> list[Path]:
+    """Return the files that an index names, which lie beside it."""
     try:
         shards = sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
@@ -174,25 +199,33 @@ def _read_file(file: Path) -> dict[str, Tensor]:
             tensors = torch.load(file, map_location="cpu", weights_only=True)
     except (SafetensorError, pickle.UnpicklingError, RuntimeError, EOFError, OSError, ValueError) as error:
         raise CheckpointError(f"{file} is corrupt: {first_line(error)}") from None
-    if not (isinstance(tensors, dict) and all(isinstance(tensor, Tensor) for tensor in tensors.values())):
+    if not (isinstance(tensors, dict) and all(map(_is_dense, tensors.values()))):
         raise CheckpointError(f"{file} is corrupt: it holds something else than named tensors")
     return tensors
+
+
+def _is_dense(found: Any) -> bool:
+    return isinstance(found, Tensor) and found.layout == torch.strided and not found.is_quantized
 
 
 def filled(make: Callable[[], Module], tensors: Mapping[str, Tensor], path: Path, target: Target) -> Module:
     """Return a module with the tensors of a checkpoint, frozen, on a target's device and in its dtype.
 
     Raises:
-        CheckpointError: a tensor is missing, unexpected, of another shape, or not finite.
+        CheckpointError: a tensor is missing, unexpected, of another shape or type, or not finite.
     """
-    with torch.device("meta"):
-        module = make()
-    _check_tensors({name: tuple(p.shape) for name, p in module.named_parameters()}, tensors, path)
+    try:
+        with torch.device("meta"):
+            module = make()
+    except (RuntimeError, ValueError, OverflowError) as error:  # sizes that no tensor can have
+        raise CheckpointError(f"{path / CONFIG} does not describe a head: {first_line(error)}") from None
+    check_tensors({name: tuple(p.shape) for name, p in module.named_parameters()}, tensors, path)
     module.load_state_dict(tensors, assign=True)
     return module.to(target.device, target.dtype).eval().requires_grad_(False)
 
 
-def _check_tensors(needed: Mapping[str, tuple[int, ...]], tensors: Mapping[str, Tensor], path: Path) -> None:
+def check_tensors(needed: Mapping[str, tuple[int, ...]], tensors: Mapping[str, Tensor], path: Path) -> None:
+    """Raise CheckpointError unless the tensors are those needed: names, shapes, floating, finite."""
     missing, unexpected = sorted(needed.keys() - tensors), sorted(tensors.keys() - needed)
     if missing:
         raise CheckpointError(f"{path} has no tensor {missing[0]} ({len(missing)} missing)")
@@ -203,6 +236,9 @@ def _check_tensors(needed: Mapping[str, tuple[int, ...]], tensors: Mapping[str, 
             raise CheckpointError(
                 f"{name} is {list(tensors[name].shape)} in {path}; its {CONFIG} says {list(shape)}"
             )
+        if tensors[name].dtype not in _FLOATS:
+            allowed = ", ".join(map(name_of, _FLOATS))
+            raise CheckpointError(f"{name} is {name_of(tensors[name].dtype)} in {path}; allowed: {allowed}")
         if not torch.isfinite(tensors[name]).all():
             raise CheckpointError(f"{name} in {path} has values that are not finite")
 

@@ -50,12 +50,17 @@ def train(
     out: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Where the checkpoint goes; required.")
     ] = None,
+    push: Annotated[
+        str | None,
+        typer.Option(metavar="OWNER/NAME", help="Hub repository that gets the checkpoint and its card."),
+    ] = None,
     of: DrafterArguments,
     arguments: TrainArguments,
 ) -> None:
     """Train a drafter for a target.
 
-    The checkpoint is then used with `-o drafter.checkpoint=DIR`.
+    The checkpoint is then used with `-o drafter.checkpoint=DIR`, and a pushed one with
+    `-o drafter.checkpoint=OWNER/NAME`.
     """
     if context.invoked_subcommand is not None:
         return
@@ -65,7 +70,15 @@ def train(
 
     component = trainable(of.drafter)
     assert component.train is not None
-    component.train(train_request(component, arguments.model, out, arguments.assignments))
+    request = train_request(component, arguments.model, out, arguments.assignments)
+    if push is None:
+        component.train(request)
+        return
+    from specframe.cli import pushing
+
+    pushing.open_repository(push)
+    component.train(request)
+    print(f"pushed: {pushing.push(out, push)}")
 
 
 @data_app.command("list")

@@ -10,6 +10,7 @@ import attrs
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from specframe.model.dense_head import is_plain
 from specframe.model.lean.rotary import TABULATED_TYPES
 
 if TYPE_CHECKING:
@@ -84,6 +85,9 @@ def why_not(model: PreTrainedModel) -> str | None:
         return "its attention scores are soft-capped"
     if getattr(config, "use_bidirectional_attention", False):
         return "its attention is not causal"
+    odd = next((name for name, weight in decoder.named_parameters() if not is_plain(weight)), None)
+    if odd is not None:
+        return f"its weight {odd} is quantized"
     if len({parameter.device for parameter in decoder.parameters()}) > 1:
         return "its layers are on several devices"
     rope_type = decoder.rotary_emb.rope_type

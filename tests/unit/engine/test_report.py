@@ -58,6 +58,7 @@ KEYS = [
     "cost_error",
     "fallback",
     "target_head",
+    "target_head_reason",
     "logprobs",
     "peak_rss_bytes",
     "specframe_version",

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import errno
-import logging
+import os
 import shutil
+import socket
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
 import attrs
 import pytest
@@ -201,59 +201,50 @@ def test_a_process_that_converted_first_does_no_harm(
     assert [path.name[0] for path in (tmp_path / "cache" / "models").iterdir()] == ["m"]
 
 
-def _cut(file: Path) -> None:
-    file.write_bytes(file.read_bytes()[:-7])
-
-
-@pytest.mark.parametrize(
-    "spoil",
-    [
-        lambda folder: _cut(folder / "model.safetensors"),
-        lambda folder: (folder / "model.safetensors").write_bytes(b"\xff" * 400),
-        lambda folder: (folder / "model.safetensors").unlink(),
-        lambda folder: (folder / "config.json").write_text("{"),
-        lambda folder: _cut(folder / "tokenizer.json"),
-        lambda folder: (folder / "tokenizer_config.json").unlink(),
-    ],
-)
-def test_a_broken_conversion_is_named_and_made_again(
-    spoil: Any, tmp_path: Path, conversions: list[Path], caplog: pytest.LogCaptureFixture
+@pytest.mark.parametrize("name", ["model.safetensors", "config.json", "tokenizer.json"])
+def test_a_converted_file_that_is_cut_off_is_named_and_made_again(
+    tmp_path: Path, conversions: list[Path], capsys: pytest.CaptureFixture[str], name: str
 ) -> None:
     file = gguf_file(tmp_path / "model.gguf")
     load_pretrained(file, torch.float32)
-    (folder,) = (tmp_path / "cache" / "models").iterdir()
-    spoil(folder)
-    with caplog.at_level(logging.WARNING, "specframe"):
-        load_pretrained(file, torch.float32)
+    (damaged,) = (tmp_path / "cache" / "models").glob(f"*/{name}")
+    whole = damaged.read_bytes()
+    damaged.write_bytes(whole[:-20])
+    capsys.readouterr()
+    load_pretrained(file, torch.float32)
+    assert f"{damaged} is damaged and is made again" in capsys.readouterr().err
+    assert damaged.read_bytes() == whole
     assert len(conversions) == 2
-    assert caplog.messages[0].startswith(f"the converted model {folder} is broken (")
-    assert caplog.messages[0].endswith(") and is made again")
-    assert [path.name for path in folder.parent.iterdir()] == [folder.name]
 
 
-def test_what_a_killed_conversion_left_is_removed(tmp_path: Path, conversions: list[Path]) -> None:
-    folder = tmp_path / "cache" / "models"
-    killed = (
-        "import os, pathlib, sys; from specframe.model.conversions import scratch_folder\n"
-        "with scratch_folder(pathlib.Path(sys.argv[1]), 'other') as scratch:\n"
-        "    (scratch / 'dense').mkdir(); os.kill(os.getpid(), 9)"
-    )
-    subprocess.run([sys.executable, "-c", killed, str(folder)], check=False)
-    assert len(list(folder.glob(".other-*/dense"))) == 1
-    load_pretrained(gguf_file(tmp_path / "model.gguf"), torch.float32)
-    assert [path.name[0] for path in folder.iterdir()] == ["m"]
-
-
-def test_a_full_disk_is_one_line(
-    tmp_path: Path, conversions: list[Path], monkeypatch: pytest.MonkeyPatch
+def test_what_a_killed_conversion_left_is_removed_by_the_next(
+    tmp_path: Path, conversions: list[Path]
 ) -> None:
-    def full(gguf: Path, directory: Path, name: str) -> None:
-        raise OSError(errno.ENOSPC, "No space left on device")
+    file = gguf_file(tmp_path / "model.gguf")
+    load_pretrained(file, torch.float32)
+    folder = tmp_path / "cache" / "models"
+    (converted,) = folder.iterdir()
+    shutil.rmtree(converted)
+    with subprocess.Popen([sys.executable, "-c", ""]) as gone:
+        gone.wait()
+    left = folder / f".{converted.name}.{socket.gethostname()}.{gone.pid}"
+    others = [
+        left.with_name(f".{converted.name}.{name}")
+        for name in (f"elsewhere.{gone.pid}", f"{socket.gethostname()}.{os.getppid()}")
+    ]
+    for folder_of_one in (left, *others):
+        (folder_of_one / "dense").mkdir(parents=True)
+    load_pretrained(file, torch.float32)
+    assert sorted(folder.iterdir()) == sorted([converted, *others])
 
-    monkeypatch.setattr(models, "_dequantize", full)
-    with pytest.raises(SpecframeError, match=r"^cannot write to .*: No space left on device; set SPECFRAME_"):
-        load_pretrained(gguf_file(tmp_path / "model.gguf"), torch.float32)
-    assert not list((tmp_path / "cache" / "models").iterdir())
+
+def test_a_full_disk_ends_a_conversion_in_one_line(tmp_path: Path) -> None:
+    class Full:
+        def save_pretrained(self, directory: Path) -> None:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with pytest.raises(SpecframeError, match=r"^cannot write .*: .*No space left on device; set SPECFRAME_"):
+        models._save(tmp_path, Full())
 
 
 def test_a_cache_that_cannot_be_written_names_the_variable_that_moves_it(

@@ -11,6 +11,7 @@ import torch
 from attrs import frozen
 from torch import Tensor
 
+from specframe.errors import UsageError
 from specframe.model.target import Target
 from specframe.registry.components import TrainRequest
 from specframe_plugins import training
@@ -76,8 +77,18 @@ class EagleArchitecture(PairArchitecture[EagleHead]):
         return with_induction(head, self.groups)
 
     def load(self, checkpoint: Path, target: Target) -> EagleHead:
-        """See `Architecture`."""
-        head = load_head(checkpoint, target).to(target.device, torch.float32).requires_grad_()
+        """See `Architecture`.
+
+        Raises:
+            UsageError: the head has an embedding of its own.
+        """
+        loaded = load_head(checkpoint, target)
+        if loaded.config.own_embedding:
+            raise UsageError(
+                f"{checkpoint} has an embedding of its own; allowed to be trained further: heads with the "
+                "target's"
+            )
+        head = loaded.to(target.device, torch.float32).requires_grad_()
         return with_induction(head, self.groups)
 
     def is_at(self, folder: Path) -> bool:

@@ -74,6 +74,7 @@ class CachedLayer(ABC):
         self._activation = ACTIVATIONS[config.hidden_act]
         self._beams = beams
         self.front = beams * levels
+        self._level_starts: list[int] = []  # columns of the drafted levels
         self.length = 0
         self._cache = torch.zeros(
             2, self._groups, self.front + 1, config.head_dim, dtype=self.dtype, device=self.device
@@ -139,8 +140,8 @@ class CachedLayer(ABC):
         """
         self._span = span
         self._step_rotations = self._rotations.index_select(0, inputs.columns)
-        visible = self._columns[:span] >= inputs.committed
-        self._mask[:, :, self.front : self.front + span].copy_(self._floor(visible))
+        self._committed, self._level_starts = inputs.committed, []
+        self._hide_committed(level=0)
         rotations = self._step_rotations[: inputs.pairs]
         x, query, key, value = self._project(embeddings, self.fuse(features), rotations)
         columns = inputs.columns[: inputs.pairs]
@@ -176,8 +177,22 @@ class CachedLayer(ABC):
         if level > 1:
             ancestors = self._mask[:, 0, end : self.front].index_select(0, rows)
             self._mask[:beams, :, end : self.front] = ancestors[:, None]
+        if self._config.sliding_window is not None:
+            self._hide_committed(level)
+            too_old = level - self._config.sliding_window
+            if too_old > 0:
+                self._mask[:beams, :, self._level_starts[too_old - 1] : self.front] = -torch.inf
+        self._level_starts.append(first)
         self._mask[:beams, :, first:end] = self._eye[:beams, :, :beams]
         return self._predict(x, query, first, self._mask[:beams])
+
+    def _hide_committed(self, level: int) -> None:
+        """Mask the committed pairs that nodes of a level do not see: later ones, and those too long ago."""
+        columns = self._columns[: self._span]
+        hidden = columns >= self._committed
+        if self._config.sliding_window is not None:
+            hidden = hidden | (columns < self._committed + level - self._config.sliding_window)
+        self._mask[:, :, self.front : self.front + self._span].copy_(self._floor(hidden))
 
     def _project(
         self, embeddings: Tensor, features: Tensor, rotations: Tensor

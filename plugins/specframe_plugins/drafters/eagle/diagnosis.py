@@ -31,7 +31,8 @@ def diagnose(request: DoctorRequest) -> Iterator[Finding]:
         yield Finding(subject, None, str(error))
     else:
         yield Finding(subject, True, _describe(head, path))
-        yield probe(predictor(head, target.embed_tokens, target.output_head), target).finding(
+        embed_tokens = head.embed_tokens if head.config.own_embedding else target.embed_tokens
+        yield probe(predictor(head, embed_tokens, target.output_head), target).finding(
             "EAGLE head's predictions"
         )
 

@@ -45,7 +45,7 @@ class EagleOptions(TreeOptions, GraftOptions):
     """Options of the drafter ``eagle``."""
 
     checkpoint: Path | None = option(
-        None, help="directory of an EAGLE-2 head; none: the head that ships for the target"
+        None, help="directory or hub id of an EAGLE-2 head; none: the head that ships for the target"
     )
 
 
@@ -169,8 +169,9 @@ def create(options: EagleOptions, context: BuildContext) -> Drafter:
     """
     target = context.target
     head, _ = load_chosen(options.checkpoint, target, context.data)
-    warn_unless_it_predicts("EAGLE head", predictor(head, target.embed_tokens, target.output_head), target)
-    return assemble(partial(CachedHead, head), target.embed_tokens, target.output_head, options, context)
+    embed_tokens = head.embed_tokens if head.config.own_embedding else target.embed_tokens
+    warn_unless_it_predicts("EAGLE head", predictor(head, embed_tokens, target.output_head), target)
+    return assemble(partial(CachedHead, head), embed_tokens, target.output_head, options, context)
 
 
 def assemble(

@@ -17,17 +17,25 @@ from specframe.errors import CheckpointError
 from specframe.model.target import Target
 from specframe.registry.components import Export, ExportRequest
 from specframe_plugins.drafters.checkpoint_files import read_settings, read_tensors, write_checkpoint
-from specframe_plugins.drafters.eagle.checkpoint import LAYOUT, load_head
+from specframe_plugins.drafters.eagle.checkpoint import EMBEDDING, LAYOUT, load_head
 from specframe_plugins.drafters.eagle.model import EagleConfig
 
 MODEL_TYPE: Final = "specframe_eagle"
 ARCHITECTURE: Final = "EagleSpecframeForCausalLM"
 
-_EMBEDDING = "embed_tokens.weight"
 # Of the gated MLP of vLLM (vllm/model_executor/models/llama.py).
 _ACTIVATION = "silu"
 # vLLM asks for the rotary base in a form of its own.
 _RENAMED = ("rope_theta",)
+# What only published heads have, which vLLM loads as they are.
+_PUBLIC = (
+    "fc_norm",
+    "norm_before_fc",
+    "norm_output",
+    "partial_rotary_factor",
+    "rope_scaling",
+    "sliding_window",
+)
 
 
 def target_of(checkpoint: Path) -> str | None:
@@ -52,12 +60,17 @@ def write(request: ExportRequest) -> None:
     """Write an EAGLE-2 head, as in ``Export``; its embedding and LM head are the target's.
 
     Raises:
-        CheckpointError: the checkpoint is corrupt, or made for another target.
+        CheckpointError: the checkpoint is corrupt, made for another target, or has an embedding of its own.
         UsageError: ``request.out`` exists and holds something else.
     """
     config = load_head(request.checkpoint, request.target).config
     tensors = read_tensors(request.checkpoint)
-    tensors.pop(_EMBEDDING, None)
+    if config.own_embedding:
+        raise CheckpointError(
+            f"{request.checkpoint} has an embedding of its own; allowed to be exported: EAGLE-2 heads "
+            "with the target's"
+        )
+    tensors.pop(EMBEDDING, None)
     write_draft_model(request.out, ARCHITECTURE, config, request.target, tensors)
 
 
@@ -80,14 +93,22 @@ def write_draft_model(
         **more: fields that only this architecture has, or that it has otherwise.
 
     Raises:
-        CheckpointError: the activation is not one that vLLM computes.
+        CheckpointError: the head has something that only published heads have, or another activation than
+            vLLM computes.
         UsageError: ``out`` exists and holds something else.
     """
     if config.hidden_act != _ACTIVATION:
         raise CheckpointError(
             f"the head has hidden_act {config.hidden_act!r}; allowed for vLLM: {_ACTIVATION}"
         )
-    fields = {name: value for name, value in attrs.asdict(config).items() if name not in _RENAMED}
+    written = attrs.asdict(config)
+    for field in attrs.fields(type(config)):
+        if field.name in _PUBLIC and written[field.name] != field.default:
+            raise CheckpointError(
+                f"the head has {field.name} {written[field.name]!r}; allowed to be exported: heads without. "
+                "vLLM loads a published head as it is"
+            )
+    fields = {name: value for name, value in written.items() if name not in (*_RENAMED, *_PUBLIC)}
     settings = {
         "architectures": [architecture],
         "model_type": MODEL_TYPE,

@@ -36,7 +36,7 @@ class EagleConfig:
         head_dim: width of one attention head; even.
         rms_norm_eps: added to the mean square in every norm.
         rope_theta: base of the rotary frequencies.
-        max_position_embeddings: positions the target was trained for.
+        max_position_embeddings: positions it was trained for.
         fc_bias: ``fc`` has a bias.
         attention_bias: the q, k and v projections have a bias.
         input_norms: RMSNorm on the embedding and on the feature before ``fc``.
@@ -45,6 +45,12 @@ class EagleConfig:
         induction_groups: how many of the key and value heads, the last ones, are induction heads.
         target_name: the target it was trained for.
         tokenizer_fingerprint: fingerprint of the target's tokenizer; None when the checkpoint has none.
+        own_embedding: the checkpoint has an embedding of its own.
+        partial_rotary_factor: which part of every attention head is rotated. Its rows are stored so that what
+            is rotated together is half a head apart, as where all of it is rotated.
+        rope_scaling: ``rope_type`` and parameters of scaled rotations, as in ``transformers``; None for
+            plain ones.
+        sliding_window: how many positions a pair sees, its own included; None for all.
     """
 
     vocab_size: int
@@ -64,6 +70,15 @@ class EagleConfig:
     induction_groups: int = 0
     target_name: str = ""
     tokenizer_fingerprint: str | None = None
+    own_embedding: bool = False
+    partial_rotary_factor: float = 1.0
+    rope_scaling: dict[str, Any] | None = None
+    sliding_window: int | None = None
+
+    @property
+    def rotary_dim(self) -> int:
+        """How many dimensions of an attention head are rotated."""
+        return int(self.head_dim * self.partial_rotary_factor)
 
     @classmethod
     def for_target(cls, target_config: Any, **overrides: Any) -> EagleConfig:
@@ -99,12 +114,49 @@ def _rope_theta(config: Any) -> float:
 def rotary_tables(config: EagleConfig, positions: Tensor) -> tuple[Tensor, Tensor]:
     """Return cos and sin [..., head_dim] float32 for positions [...].
 
-    Source: RoFormer (arXiv 2104.09864), in the half-split layout of Llama.
+    Source: RoFormer (arXiv 2104.09864), in the half-split layout of Llama; scaled rotations are those of
+    ``transformers``. What is not rotated has an angle of zero.
     """
-    exponents = torch.arange(0, config.head_dim, 2, device=positions.device).float() / config.head_dim
-    angles = positions[..., None].float() * config.rope_theta**-exponents
-    angles = torch.cat((angles, angles), dim=-1)
-    return angles.cos(), angles.sin()
+    rotary_dim = config.rotary_dim
+    if config.rope_scaling is None:
+        exponents = torch.arange(0, rotary_dim, 2, device=positions.device).float() / rotary_dim
+        frequencies, scale = config.rope_theta**-exponents, 1.0
+    else:
+        frequencies, scale = _scaled_frequencies(config, positions.device)
+    angles = positions[..., None].float() * frequencies
+    still = angles.new_zeros(*positions.shape, (config.head_dim - rotary_dim) // 2)
+    cos = torch.cat((angles.cos() * scale, still + 1), dim=-1)
+    sin = torch.cat((angles.sin() * scale, still), dim=-1)
+    return torch.cat((cos, cos), dim=-1), torch.cat((sin, sin), dim=-1)
+
+
+def _scaled_frequencies(config: EagleConfig, device: torch.device) -> tuple[Tensor, float]:
+    """Return frequencies [rotary_dim / 2] and the factor on cosines and sines of scaled rotations."""
+    # Imported here since it takes long, and heads with scaled rotations are few.
+    from transformers import LlamaConfig
+    from transformers.modeling_rope_utils import ROPE_INIT_FUNCTIONS
+
+    assert config.rope_scaling is not None
+    rope = {"rope_theta": config.rope_theta, "partial_rotary_factor": config.partial_rotary_factor}
+    described = LlamaConfig(
+        hidden_size=config.hidden_size,
+        num_attention_heads=config.num_attention_heads,
+        head_dim=config.head_dim,
+        max_position_embeddings=config.max_position_embeddings,
+        rope_parameters={**rope, **config.rope_scaling},
+    )
+    frequencies, scale = ROPE_INIT_FUNCTIONS[config.rope_scaling["rope_type"]](described, device)
+    return frequencies.to(device), float(scale)
+
+
+def half_split_order(head_dim: int, rotary_dim: int) -> Tensor:
+    """Return in which order the dimensions of a partly rotated head stand half a head apart [head_dim].
+
+    As published, the first ``rotary_dim`` are rotated, each with the one half of ``rotary_dim`` behind it.
+    """
+    rotated, rest = torch.arange(rotary_dim), torch.arange(rotary_dim, head_dim)
+    halves = (*rotated.chunk(2), *rest.chunk(2)) if len(rest) else rotated.chunk(2)
+    return torch.cat(tuple(halves[::2]) + tuple(halves[1::2]))
 
 
 def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
@@ -150,10 +202,13 @@ class PairLayer(nn.Module, ABC):
             embeddings: of token t + 1 [B, T, H], scaled as the target scales it.
             features: of position t, as the layer reads them [B, T, H].
             positions: t [B, T].
-            attention_mask: who attends to whom [B, 1, T, T] bool; None for causal.
+            attention_mask: who attends to whom [B, 1, T, T] bool; None for causal, within the window.
         """
         residual, read = self.read(embeddings, features)
         cos, sin = rotary_tables(self.config, positions)
+        if attention_mask is None and self.config.sliding_window is not None:
+            distance = positions[:, :, None] - positions[:, None, :]
+            attention_mask = ((distance >= 0) & (distance < self.config.sliding_window))[:, None]
         table = cos.to(read.dtype)[:, None], sin.to(read.dtype)[:, None]
         return self.after_attention(residual + self.attention(read, *table, attention_mask))
 
@@ -167,7 +222,8 @@ class PairLayer(nn.Module, ABC):
 class EagleHead(PairLayer):
     """The EAGLE-2 head; parameter names follow the public checkpoints.
 
-    Embedding and LM head belong to the target. The layer has no input norm, as published.
+    The LM head belongs to the target, and so does the embedding unless the checkpoint has one. The layer has
+    no input norm, as published.
     """
 
     def __init__(self, config: EagleConfig) -> None:
@@ -180,6 +236,8 @@ class EagleHead(PairLayer):
         self.layers = nn.ModuleList([_Layer(config)])
         if config.output_norm:
             self.norm = nn.RMSNorm(hidden, eps)
+        if config.own_embedding:
+            self.embed_tokens = nn.Embedding(config.vocab_size, hidden)
 
     @property
     def attention(self) -> Attention:

@@ -61,6 +61,9 @@ def unroll(
         before = key
         values.append(value)
         seen = [distance >= step, *(distance == step - later for later in range(1, step + 1))]
+        if head.config.sliding_window is not None:
+            near = distance < head.config.sliding_window
+            seen = [part & near for part in seen]
         mixed = F.scaled_dot_product_attention(
             query,
             torch.cat(keys, dim=2),

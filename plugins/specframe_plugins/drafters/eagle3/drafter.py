@@ -34,7 +34,7 @@ class Eagle3Options(EagleOptions):
     """Options of the drafter ``eagle3``."""
 
     checkpoint: Path | None = option(
-        None, help="directory of an EAGLE-3 head, public layout or this project's; needed"
+        None, help="directory or hub id of an EAGLE-3 head, public layout or this project's; needed"
     )
 
 

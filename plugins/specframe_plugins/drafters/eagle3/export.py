@@ -8,8 +8,9 @@ from typing import Any, Final
 from specframe.errors import CheckpointError
 from specframe.registry.components import Export, ExportRequest
 from specframe_plugins.drafters.checkpoint_files import read_settings
+from specframe_plugins.drafters.eagle.checkpoint import EMBEDDING
 from specframe_plugins.drafters.eagle.export import is_eagle3, write_draft_model
-from specframe_plugins.drafters.eagle3.checkpoint import EMBEDDING, LAYOUT, load_head, named_tensors
+from specframe_plugins.drafters.eagle3.checkpoint import LAYOUT, load_head, named_tensors
 
 ARCHITECTURE: Final = "Eagle3SpecframeForCausalLM"
 
@@ -34,6 +35,10 @@ def write(request: ExportRequest) -> None:
     """
     loaded = load_head(request.checkpoint, request.target)
     config, tensors = loaded.head.config, named_tensors(request.checkpoint)
+    if not config.feature_layers:
+        raise CheckpointError(
+            f"{request.checkpoint} reads the target's output; allowed to be exported: heads that read layers"
+        )
     more: dict[str, Any] = {"eagle_aux_hidden_state_layer_ids": list(config.feature_layers)}
     if config.own_embedding:
         more["embedding_scale"] = 1.0

@@ -28,9 +28,12 @@ class Eagle3Config(EagleConfig):
         target_hidden_size: H of the target, which may differ from the head's ``hidden_size``.
         draft_vocab_size: rows of the head's LM head; V when it is not reduced.
         feature_layers: which hidden states of the target are the features: i stands for the input of layer i,
-            the number of layers for the output of the last one, before the final norm.
+            the number of layers for the output of the last one, before the final norm. With none, the
+            target's output after its final norm is the feature, and there is no ``fc``.
         norm_before_residual: the residual starts from the normed feature instead of the feature.
-        own_embedding: the checkpoint has an embedding of its own.
+        norm_before_fc: RMSNorm over the features side by side.
+        fc_norm: RMSNorm over the feature of each layer (EAGLE 3.1).
+        norm_output: the next depth reads the output after the final norm, as the LM head does.
         own_lm_head: the checkpoint has an LM head of its own; without one, the target's proposes.
     """
 
@@ -38,13 +41,15 @@ class Eagle3Config(EagleConfig):
     draft_vocab_size: int
     feature_layers: tuple[int, ...] = attrs.field(converter=_as_tuple)
     norm_before_residual: bool = False
-    own_embedding: bool = False
+    norm_before_fc: bool = False
+    fc_norm: bool = False
+    norm_output: bool = False
     own_lm_head: bool = True
 
     @property
     def feature_size(self) -> int:
         """F, the width of what the target hands over."""
-        return len(self.feature_layers) * self.target_hidden_size
+        return max(len(self.feature_layers), 1) * self.target_hidden_size
 
 
 def default_feature_layers(num_layers: int) -> tuple[int, ...]:
@@ -87,7 +92,15 @@ class Eagle3Head(PairLayer):
     def __init__(self, config: Eagle3Config) -> None:
         super().__init__(config)
         hidden = config.hidden_size
-        self.fc = nn.Linear(config.feature_size, hidden, bias=config.fc_bias)
+        if config.norm_before_fc:
+            self.input_norm = nn.RMSNorm(config.feature_size, config.rms_norm_eps)
+        if config.fc_norm:
+            norms = [
+                nn.RMSNorm(config.target_hidden_size, config.rms_norm_eps) for _ in config.feature_layers
+            ]
+            self.fc_norm = nn.ModuleList(norms)
+        if config.feature_layers:
+            self.fc = nn.Linear(config.feature_size, hidden, bias=config.fc_bias)
         self.midlayer = _MidLayer(config)
         self.norm = nn.RMSNorm(hidden, config.rms_norm_eps)
         if config.own_lm_head:
@@ -110,10 +123,19 @@ class Eagle3Head(PairLayer):
         """Return what the LM head reads, and the layer's output, which the next depth reads [..., H]."""
         layer = self.midlayer
         out = hidden + layer.mlp(layer.post_attention_layernorm(hidden)).to(hidden.dtype)
-        return self.norm(out), out
+        normed: Tensor = self.norm(out)
+        return normed, normed if self.config.norm_output else out
 
     def fuse(self, features: Tensor) -> Tensor:
         """Return the hidden states [..., H] of the target's features [..., F]."""
+        config = self.config
+        if not config.feature_layers:
+            return features
+        if config.norm_before_fc:
+            features = self.input_norm(features)
+        if config.fc_norm:
+            parts = features.chunk(len(self.fc_norm), dim=-1)
+            features = torch.cat([norm(part) for norm, part in zip(self.fc_norm, parts, strict=True)], dim=-1)
         fused: Tensor = self.fc(features)
         return fused
 

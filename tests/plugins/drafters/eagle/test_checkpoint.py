@@ -22,7 +22,7 @@ from specframe_plugins.drafters.eagle.checkpoint import (
     load_head,
     save_head,
 )
-from specframe_plugins.drafters.eagle.model import EagleConfig, EagleHead
+from specframe_plugins.drafters.eagle.model import EagleConfig, EagleHead, rotary_tables
 
 
 @pytest.fixture(scope="module")
@@ -62,7 +62,8 @@ PUBLIC_CONFIG = {
 
 def public_tensors(target: Target, **options: Any) -> dict[str, Tensor]:
     head = head_for(target, input_norms=False, output_norm=False, **options)
-    return {**head.state_dict(), "embed_tokens.weight": torch.zeros(target.vocab_size, target.hidden_size)}
+    embedding = target.model.get_input_embeddings().weight.detach().clone()
+    return {**head.state_dict(), "embed_tokens.weight": embedding}
 
 
 def write_public(
@@ -263,10 +264,37 @@ def test_a_whole_model_is_refused(tmp_path: Path, target: Target) -> None:
     assert "holds a model of 30 layers; allowed: EAGLE-2 heads" in message(path, target)
 
 
-def test_scaled_rotary_embeddings_are_refused(tmp_path: Path, target: Target) -> None:
+def test_rotations_that_depend_on_the_length_are_refused(tmp_path: Path, target: Target) -> None:
+    scaling = {"type": "dynamic", "factor": 2.0}
+    path = write_public(tmp_path / "public", public_tensors(target), rope_scaling=scaling)
+    assert "asks for rotary embeddings 'dynamic'; allowed: default, linear" in message(path, target)
+
+
+def test_linear_rotations_divide_the_positions(tmp_path: Path, target: Target) -> None:
     scaling = {"type": "linear", "factor": 2.0}
     path = write_public(tmp_path / "public", public_tensors(target), rope_scaling=scaling)
-    assert "asks for scaled rotary embeddings" in message(path, target)
+    scaled, plain = load_head(path, target).config, head_for(target, rope_theta=500.0).config
+    positions = torch.arange(8)
+    for found, expected in zip(
+        rotary_tables(scaled, 2 * positions), rotary_tables(plain, positions), strict=True
+    ):
+        torch.testing.assert_close(found, expected)
+
+
+def test_a_key_that_is_not_known_is_refused_by_name(tmp_path: Path, target: Target) -> None:
+    path = write_public(tmp_path / "public", public_tensors(target), frobnicate=3)
+    assert "has 'frobnicate', which is not known here" in message(path, target)
+
+
+def test_a_bias_that_the_config_denies_is_refused(tmp_path: Path, target: Target) -> None:
+    path = write_public(tmp_path / "public", public_tensors(target, fc_bias=True), bias=False)
+    assert "bias false, and the checkpoint has fc.bias" in message(path, target)
+
+
+def test_an_embedding_that_is_not_the_targets_is_used(tmp_path: Path, target: Target) -> None:
+    own = torch.randn(target.vocab_size, target.hidden_size)
+    path = write_public(tmp_path / "public", {**public_tensors(target), "embed_tokens.weight": own})
+    torch.testing.assert_close(load_head(path, target).embed_tokens.weight, own)
 
 
 def test_a_missing_tensor_is_named(own: Path, target: Target) -> None:
