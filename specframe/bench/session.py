@@ -40,7 +40,7 @@ from specframe.bench.resume import open_rows
 from specframe.bench.rows import BenchRow, Steps
 from specframe.bench.rows_file import RowsFile
 from specframe.config import AUTOREGRESSIVE, RunConfig
-from specframe.engine.assembly import build_engine
+from specframe.engine.assembly import build_engine, with_defaults
 from specframe.errors import UsageError, unknown_name
 from specframe.model.loading import load_pretrained
 from specframe.model.target import Target
@@ -158,7 +158,7 @@ def _check_configurations(
         if configuration.is_peer:
             peer_settings(configuration)
         else:
-            check_config(configuration.run_config(base), manager)
+            check_config(with_defaults(configuration.run_config(base))[0], manager)
 
 
 @contextmanager

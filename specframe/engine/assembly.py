@@ -67,7 +67,7 @@ def build_engine(
     manager = manager or create_plugin_manager()
     if target is not None:
         config = _placed_like(config, target)
-    config, defaults = _with_defaults(config, target)
+    config, defaults = with_defaults(config, target)
     config, chosen = check_config(config, manager)
 
     if target is None:
@@ -124,10 +124,17 @@ def build_engine(
     )
 
 
-def _with_defaults(config: RunConfig, target: Target | None) -> tuple[RunConfig, ModelDefaults]:
+def with_defaults(config: RunConfig, target: Target | None = None) -> tuple[RunConfig, ModelDefaults]:
     """Return a config with its sampling parameters settled, and what the model's generation config asks for.
 
     What verifies depends on the temperature, so this comes first, before a model is loaded.
+
+    Args:
+        config: what to run.
+        target: the model, if it is loaded; else the files of ``config.model`` are looked at.
+
+    Raises:
+        UsageError: the generation config asks for what cannot be had, or a parameter has no effect.
     """
     defaults = ModelDefaults()
     if config.generation_config == "model":

@@ -80,7 +80,10 @@ def logits_processors(
     if model is not None and situation is not None:
         own = model.processors(situation, custom)
     processors = LogitsProcessorList(own.get("first", ()))
-    if sampling.repetition_penalty != 1.0:
+    replaced = "repetition_penalty" not in sampling.given and any(
+        type(one) is logits_process.RepetitionPenaltyLogitsProcessor for one in custom or ()
+    )
+    if sampling.repetition_penalty != 1.0 and not replaced:
         penalty = float(sampling.repetition_penalty)
         processors.append(logits_process.RepetitionPenaltyLogitsProcessor(penalty))
     processors.extend(own.get("then", ()))

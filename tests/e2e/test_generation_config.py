@@ -11,7 +11,12 @@ import pytest
 import torch
 from command_line import CommandLine
 from tiny_models import EOS_ID, tiny_model, tiny_target, tiny_tokenizer
-from transformers import GenerationConfig
+from transformers import (
+    GenerationConfig,
+    LogitsProcessorList,
+    NoRepeatNGramLogitsProcessor,
+    RepetitionPenaltyLogitsProcessor,
+)
 
 from specframe.config import RunConfig
 from specframe.contracts.sampling import SamplingParams
@@ -125,6 +130,21 @@ def test_a_penalty_that_is_given_beats_the_models(tiny_head: Path) -> None:
     plain = engine_with(tiny_head, target_with()).generate(PROMPT).token_ids
     assert engine.generate(PROMPT).token_ids != plain
     assert engine.generate(PROMPT, sampling=SamplingParams(repetition_penalty=1.0)).token_ids == plain
+
+
+def test_a_processor_of_the_request_replaces_the_models_of_its_type(tiny_head: Path) -> None:
+    target = target_with(repetition_penalty=1.8, no_repeat_ngram_size=1)
+    own = LogitsProcessorList([RepetitionPenaltyLogitsProcessor(1.1), NoRepeatNGramLogitsProcessor(3)])
+    ids = torch.tensor([PROMPT])
+    expected = target.model.generate(
+        ids,
+        attention_mask=torch.ones_like(ids),
+        do_sample=False,
+        max_new_tokens=NEW_TOKENS,
+        logits_processor=own,
+    )
+    report = engine_with(tiny_head, target).generate(PROMPT, logits_processor=own)
+    assert report.token_ids == expected[0, len(PROMPT) :].tolist()
 
 
 @pytest.mark.parametrize("where", ["config", "request"])
