@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import glob
 import json
 import os
@@ -45,14 +46,18 @@ def check_file_place(path: Path) -> None:
     """See, before long work, that a file can be written.
 
     Raises:
-        UsageError: its folder is not there or cannot be written, or a folder is in its place.
+        SpecframeError: it cannot, for the reason that writing it would have.
     """
+    reason = None
     if path.is_dir():
-        raise UsageError(f"cannot write {path}: it is a folder; allowed: a file")
-    if not path.parent.is_dir():
-        raise UsageError(f"cannot write {path}: {path.parent} is no folder; allowed: a folder that exists")
-    if not os.access(path if path.exists() else path.parent, os.W_OK):
-        raise UsageError(f"cannot write {path}: Permission denied; allowed: a place that can be written")
+        reason = errno.EISDIR
+    elif not path.parent.is_dir():
+        inside_a_file = any(above.is_file() for above in path.absolute().parents)
+        reason = errno.ENOTDIR if inside_a_file else errno.ENOENT
+    elif not os.access(path if path.exists() else path.parent, os.W_OK):
+        reason = errno.EACCES
+    if reason is not None:
+        raise SpecframeError(f"cannot write {path}: {os.strerror(reason)}")
 
 
 def check_folder_place(path: Path) -> None:

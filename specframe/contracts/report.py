@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from importlib.metadata import version
 from typing import Any, Literal, get_args
 
@@ -104,7 +104,7 @@ class GenerationReport:
     ``fallback`` says which component failed where the rest was generated without drafting; None where none
     did. ``target_head`` is what the target's first choices came from: all logits, or a screen with a proof;
     ``target_head_reason`` says in a few words why. None in older rows and those of peers. ``logprobs`` has
-    one entry per token where they were asked for.
+    one entry per token; None where they were not asked for.
     """
 
     id: str
@@ -122,7 +122,7 @@ class GenerationReport:
     top_k: int = 0
     min_p: float = 0.0
     repetition_penalty: float = 1.0
-    generation_config: dict[str, Any] | None = None
+    generation_config: Mapping[str, Any] | None = None
     lossy: bool = False
     prompt_tokens: int
     kept_tokens: int

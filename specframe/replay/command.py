@@ -14,6 +14,7 @@ import pluggy
 from specframe.bench.configurations import Configuration, parse_configurations
 from specframe.bench.progress import progress_bar
 from specframe.config import COMPARED
+from specframe.contracts.records import check_file_place
 from specframe.errors import SpecframeError, UsageError
 from specframe.ops.tables import print_records, print_table
 from specframe.registry.manager import create_plugin_manager
@@ -39,6 +40,7 @@ def run_replay(arguments: ReplayArguments) -> None:
         return
     if arguments.plot is not None:
         _require("matplotlib", "report", "--plot")
+        check_file_place(arguments.plot)
     trace = load(arguments.trace, arguments.task, arguments.limit_per_task)
     strategies = offline_strategies(trace.header, arguments.strategies or COMPARED)
     scores = replay_all(trace, strategies)

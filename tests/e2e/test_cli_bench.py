@@ -155,6 +155,7 @@ def test_the_rows_say_what_happened(bench: CommandLine, tmp_path: Path) -> None:
         "costs",
         "cost_error",
         "fallback",
+        "logprobs",
     }
     assert ours.packed_bytes == 64 * 64 * 4
     assert ours.head_bytes == 2 * 101 * 64 * 4  # and the copy that the CPU multiplies by
