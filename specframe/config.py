@@ -81,8 +81,9 @@ class RunConfig:
     )
     target_head: TargetHeadName = option(
         "auto",
-        help="How the target's first choices are found at temperature 0: `full`, by all logits, which `auto` "
-        "takes; or `exact-screen`, the same ones from 8-bit rows and a proof, on a CPU.",
+        help="How the target's first choices are found at temperature 0: `full`, by all logits; or "
+        "`exact-screen`, the same ones from 8-bit rows and a proof, on a CPU, which `auto` takes where "
+        "`specframe doctor --costs` found it faster.",
         metavar="NAME",
     )
     cuda_graph: bool | None = option(

@@ -25,6 +25,19 @@ _LOOKUPS = {
     torch.ops.aten.gather.default,
 }
 
+# They take dtype and device of what they are given, and nothing else.
+_EMPTY = {
+    torch.ops.aten.new_empty.default,
+    torch.ops.aten.new_empty_strided.default,
+    torch.ops.aten.new_full.default,
+    torch.ops.aten.new_ones.default,
+    torch.ops.aten.new_zeros.default,
+    torch.ops.aten.empty_like.default,
+    torch.ops.aten.full_like.default,
+    torch.ops.aten.ones_like.default,
+    torch.ops.aten.zeros_like.default,
+}
+
 
 @attrs.frozen(slots=True)
 class HeadRead:
@@ -55,7 +68,7 @@ class _HeadReads(TorchDispatchMode):
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
         result = func(*args, **(kwargs or {}))
-        if func.is_view:
+        if func.is_view or func in _EMPTY:
             return result
         inputs = [leaf for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, Tensor)]
         if any(self._is_head(tensor) for tensor in inputs):
@@ -64,8 +77,9 @@ class _HeadReads(TorchDispatchMode):
         return result
 
     def _is_head(self, tensor: Tensor) -> bool:
-        # A copy of the whole head is found by its size; the transposed one too.
-        if tensor.dim() == 2 and set(tensor.shape) == self._size:
+        # A copy of the whole head is found by its size; the transposed one too. Integers are what a screen
+        # made of the rows, and its own affair.
+        if tensor.dim() == 2 and set(tensor.shape) == self._size and tensor.is_floating_point():
             return True
         return tensor.layout == torch.strided and tensor.untyped_storage().data_ptr() == self._storage
 

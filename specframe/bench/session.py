@@ -44,7 +44,7 @@ from specframe.engine.assembly import build_engine
 from specframe.errors import UsageError, unknown_name
 from specframe.model.loading import load_pretrained
 from specframe.model.target import Target
-from specframe.registry.choice import check_config
+from specframe.registry.choice import check_config, wanted_target_head
 from specframe.registry.manager import build_registry, create_plugin_manager
 from specframe.registry.placement import find_device, find_dtype
 from specframe.request.prompts import encode_prompt
@@ -101,7 +101,7 @@ def run_bench(
         torch.set_num_threads(options.arguments.threads)
     device = find_device(base.device)
     loaded = load_pretrained(base.model, find_dtype(base.dtype), device)
-    target = Target(loaded, base.target_forward, base.target_head)
+    target = Target(loaded, base.target_forward, wanted_target_head(base, device))
     prompts, skipped = _encode(options, target)
     manifest = _manifest(options, target, prompts, skipped)
     with ExitStack() as stack:

@@ -13,6 +13,7 @@ from specframe.engine.assembly import build_engine
 from specframe.engine.drafting.forecast import Forecast, forecast
 from specframe.engine.drafting.planned import PlannedDrafting
 from specframe.engine.forwards import ForwardTimes, compare_forwards
+from specframe.engine.heads import HeadTimes, compare_heads
 from specframe.model.loading import default_model
 from specframe.registry.placement import find_dtype, resolve_placement
 
@@ -56,20 +57,28 @@ def compared_forwards(options: DoctorOptions) -> ForwardTimes | None:
     return compare_forwards(model, find_dtype(config.dtype)) if config.device == "cpu" else None
 
 
-def to_tables(costs: CostModel, forwards: ForwardTimes | None = None) -> Iterator[Table]:
+def compared_heads(options: DoctorOptions) -> HeadTimes | None:
+    """Return how fast the target finds its first choices either way; None where that is not compared.
+
+    Raises:
+        UsageError: there is no such model.
+    """
+    model = options.model or default_model()
+    config = resolve_placement(RunConfig(model=model, device=options.device, dtype=options.dtype))
+    return compare_heads(model, find_dtype(config.dtype)) if config.device == "cpu" else None
+
+
+def to_tables(
+    costs: CostModel, forwards: ForwardTimes | None = None, heads: HeadTimes | None = None
+) -> Iterator[Table]:
     """Yield title, headers and rows of every table."""
     setup, machine = costs.setup, costs.machine
     if forwards is not None:
-        taken = f"--target-forward auto takes {forwards.taken} from now on"
-        busy = "other programs ran, so --target-forward auto stays as it is"
-        yield (
-            f"target pass by forward, ms; {taken if forwards.is_quiet else busy}",
-            ("nodes", *forwards.seconds),
-            [
-                (str(nodes), *(_ms(seconds) for seconds in row))
-                for nodes, *row in zip(forwards.nodes, *forwards.seconds.values(), strict=True)
-            ],
-        )
+        yield _compared("forward", forwards)
+    if heads is not None:
+        title, headers, rows = _compared("head", heads)
+        more = f"a screen takes {heads.extra_bytes / 1e6:,.0f} MB, and {heads.build_s:.1f} s at every start"
+        yield f"{title}; {more}", headers, rows
     where = f"{setup.model}, {setup.dtype} on {setup.device}, {setup.forward}, {machine.threads} threads"
     yield (
         f"target pass ({where}; {costs.context} tokens of context)",
@@ -121,13 +130,30 @@ def verdict(costs: CostModel) -> str:
     )
 
 
-def to_values(costs: CostModel, forwards: ForwardTimes | None = None) -> dict[str, object]:
+def to_values(
+    costs: CostModel, forwards: ForwardTimes | None = None, heads: HeadTimes | None = None
+) -> dict[str, object]:
     """Return the same as values of a JSON object."""
     return {
         **attrs.asdict(costs),
         "forecast": [attrs.asdict(one) for one in forecast(costs)],
         "forwards": None if forwards is None else attrs.asdict(forwards),
+        "heads": None if heads is None else attrs.asdict(heads),
     }
+
+
+def _compared(what: str, times: ForwardTimes | HeadTimes) -> Table:
+    """Return the table of passes that were measured in several ways, and which one ``auto`` takes."""
+    taken = f"--target-{what} auto takes {times.taken} from now on"
+    busy = f"other programs ran, so --target-{what} auto stays as it is"
+    return (
+        f"target pass by {what}, ms; {taken if times.is_quiet else busy}",
+        ("nodes", *times.seconds),
+        [
+            (str(nodes), *(_ms(seconds) for seconds in row))
+            for nodes, *row in zip(times.nodes, *times.seconds.values(), strict=True)
+        ],
+    )
 
 
 def _row(one: Forecast) -> tuple[str, ...]:

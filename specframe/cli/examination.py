@@ -29,6 +29,7 @@ from specframe.registry.registry import Registration, Registry
 if TYPE_CHECKING:
     from specframe.costs.model import CostModel
     from specframe.engine.forwards import ForwardTimes
+    from specframe.engine.heads import HeadTimes
     from specframe.model.target import Target
     from specframe.registry.components import Setting
 
@@ -42,8 +43,8 @@ class DoctorOptions:
 
     costs: bool = option(
         False,
-        help="Show what the parts of a step cost here, and the drafts that follow; measures the target, and "
-        "which forward runs it fastest.",
+        help="Show what the parts of a step cost here, and the drafts that follow; measures the target, "
+        "which forward runs it fastest, and whether an exact screen finds its first choices faster.",
     )
     device: str = same_option(RunConfig, "device", absent=RunConfig().device)
     dtype: str = same_option(RunConfig, "dtype", absent=RunConfig().dtype)
@@ -122,13 +123,16 @@ def to_rows(findings: Iterable[Finding]) -> list[tuple[str, str, str]]:
 
 
 def to_json(
-    findings: list[Finding], costs: CostModel | None = None, forwards: ForwardTimes | None = None
+    findings: list[Finding],
+    costs: CostModel | None = None,
+    forwards: ForwardTimes | None = None,
+    heads: HeadTimes | None = None,
 ) -> str:
     """Return the findings, and the costs if there are any, as one JSON object."""
     from specframe.cli.cost_tables import to_values
 
     found: dict[str, Any] = {"ok": not is_broken(findings), "findings": [attrs.asdict(f) for f in findings]}
-    return json.dumps(found if costs is None else {**found, "costs": to_values(costs, forwards)})
+    return json.dumps(found if costs is None else {**found, "costs": to_values(costs, forwards, heads)})
 
 
 def _packages() -> Iterator[Finding]:

@@ -86,7 +86,7 @@ class GenerationReport:
     how far they were from what a step took, as a share of it, in the median; None where no costs decide.
     ``fallback`` says which component failed where the rest was generated without drafting; None where none
     did. ``target_head`` is what the target's first choices came from: all logits, or a screen with a proof;
-    None in older rows and those of peers.
+    ``target_head_reason`` says in a few words why. None in older rows and those of peers.
     """
 
     id: str
@@ -134,6 +134,7 @@ class GenerationReport:
     cost_error: float | None = None
     fallback: str | None = None
     target_head: TargetHeadName | None = None
+    target_head_reason: str | None = None
     peak_rss_bytes: int
     specframe_version: str
 

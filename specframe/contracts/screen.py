@@ -34,7 +34,10 @@ class StateSource(Protocol):
 
     @property
     def key(self) -> str:
-        """Digits that tell these states and the LM head that they go to from others."""
+        """Digits that tell these states and the LM head that they go to from others.
+
+        Empty where nothing that is fitted to them is to be kept.
+        """
         ...
 
     def sample(self, count: int) -> Tensor:

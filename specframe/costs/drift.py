@@ -85,6 +85,7 @@ def refined(costs: CostModel, steps: Sequence[Observed]) -> CostModel | None:
         wide_head_s=costs.wide_head_s.scaled(drafts),
         whole_s=costs.whole_s.scaled(drafts),
         skip_s=costs.skip_s * skips,
+        followed=True,
     )
 
 

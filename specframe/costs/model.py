@@ -56,6 +56,7 @@ class CostModel:
         width: of the widest level.
         whole_s: one head call over the full vocabulary, by hidden states.
         skip_s: letting the drafter read what was emitted, without a draft.
+        followed: they followed what steps took; otherwise they are as measured.
     """
 
     setup: Setup
@@ -70,6 +71,7 @@ class CostModel:
     width: int
     whole_s: Curve
     skip_s: float
+    followed: bool = False
 
     def __attrs_post_init__(self) -> None:
         if not self.pass_s(1) >= _SHORTEST:

@@ -31,6 +31,7 @@ from specframe.registry.choice import (
     check_supported,
     common_tree,
     setting_for,
+    wanted_target_head,
     wants_costs,
     wants_cuda_graph,
 )
@@ -68,8 +69,9 @@ def build_engine(
     config, chosen = check_config(config, manager)
 
     if target is None:
-        opened = open_pretrained(config.model, find_dtype(config.dtype), find_device(config.device))
-        target = Target(opened, config.target_forward, config.target_head)
+        device = find_device(config.device)
+        opened = open_pretrained(config.model, find_dtype(config.dtype), device)
+        target = Target(opened, config.target_forward, wanted_target_head(config, device))
     context = BuildContext(
         target=target,
         required_ids=target.required_ids,

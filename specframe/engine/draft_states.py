@@ -43,6 +43,8 @@ _TRIED = 3
 # How many are kept, of a few ten thousand.
 _KEPT = 4096
 _ROWS_LOOKED_AT = 256
+# States that are held out together.
+_STRETCH = 150
 # What a file of states calls the digest of the LM head.
 _HEAD = "head"
 # Nodes below which a drafter within a budget drafts: their log-probability, and how many of a level.
@@ -214,6 +216,32 @@ def _head_of(path: Path) -> str | None:
     except Exception:  # a file of a cache can be broken in any way
         return None
     return metadata.get(_HEAD)
+
+
+@attrs.frozen
+class SomeStates:
+    """The ``StateSource`` of given states.
+
+    Attributes:
+        states: [n, H] float32.
+        key: as in ``StateSource``; by default nothing that is fitted to them is kept.
+    """
+
+    states: Tensor
+    key: str = ""
+
+    def sample(self, count: int) -> Tensor:
+        """Return hidden states, as in ``StateSource``."""
+        return evenly(self.states, count)
+
+
+def held_out(states: Tensor) -> tuple[Tensor, Tensor]:
+    """Return three quarters of states [n, H] to fit to, and the rest, stretch by stretch.
+
+    What follows each other in a text is alike, so single states are not told apart.
+    """
+    apart = torch.arange(len(states)) // _STRETCH % 4 == 3
+    return states[~apart], states[apart]
 
 
 def evenly(states: Tensor, count: int) -> Tensor:

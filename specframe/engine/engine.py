@@ -12,6 +12,7 @@ from torch import Tensor
 from specframe.config import RunConfig
 from specframe.contracts.clock import PhaseClock, TimedEvent
 from specframe.contracts.faults import ComponentError, blaming
+from specframe.contracts.kinds import TargetHeadName
 from specframe.contracts.protocols import Verifier
 from specframe.contracts.report import GenerationReport, StepStats
 from specframe.contracts.sampling import SamplingParams
@@ -142,7 +143,7 @@ class Engine:
                 model=self.target.name,
                 prompt_tokens=len(generation.prompt_ids),
                 drafting=self.drafting,
-                target_head="full" if generation.needs_all_logits else self.target.head_name,
+                head=self._head_of(generation),
                 lossy=self.lossy,
             )
             self._observers.generation_finished(self.report)
@@ -183,6 +184,13 @@ class Engine:
             yield chunk
             self._learn(drafting, verdict, tree, target_pass)
             self._observers.step_finished(generation.recorder.last_step)
+
+    def _head_of(self, generation: Generation) -> tuple[TargetHeadName, str]:
+        """Return what the target's first choices come from, and why."""
+        if generation.needs_all_logits:
+            return "full", "all logits are needed"
+        name = self.target.head_name
+        return name, "asked for" if self.config.target_head == name else self.target.head_reason
 
     def _prefill(self, generation: Generation, ids: list[int], conversation: object) -> tuple[int, Prefill]:
         """Let the target read the prompt; return how many first positions are kept from the turn before."""

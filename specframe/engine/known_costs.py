@@ -19,6 +19,7 @@ from specframe.contracts.protocols import Drafter, GatherBackend
 from specframe.costs.curve import Curve
 from specframe.costs.file import cached_path, check_writable, read_cached, read_pinned, write_costs
 from specframe.costs.model import CostModel, Setup
+from specframe.engine.drafting.step_budget import StepBudget
 from specframe.engine.measuring import measure_costs, measure_head
 from specframe.errors import SpecframeError, UsageError
 from specframe.model.loading import cache_directory
@@ -96,7 +97,8 @@ class KnownCosts:
                 write_costs(path, costs)
 
         known = read_cached(path)
-        if known is not None:
+        # Costs that keep the head from drafting can be shown wrong by no step, so they are measured again.
+        if known is not None and (not known.followed or _drafts(known, drafter)):
             return cls(known, keep)
         measured = _measured(target, drafter, make_backend, setup)
         if measured.is_quiet:
@@ -119,6 +121,11 @@ class KnownCosts:
         )
         keep = None if self.keep is None else _keep_nothing
         return attrs.evolve(self, model=model, keep=keep)
+
+
+def _drafts(costs: CostModel, drafter: Drafter) -> bool:
+    """Return whether a request with these costs begins with drafts of the head."""
+    return StepBudget(costs, costs.context, drafter.max_depth).wants_head()
 
 
 def _keep_nothing(costs: CostModel) -> None:

@@ -107,7 +107,7 @@ class GenerationRecorder:
         model: str,
         prompt_tokens: int,
         drafting: Drafting,
-        target_head: TargetHeadName = "full",
+        head: tuple[TargetHeadName, str] = ("full", "the default"),
         lossy: bool = False,
     ) -> GenerationReport:
         """Return the report of a finished generation; a few host reads."""
@@ -159,7 +159,8 @@ class GenerationRecorder:
             costs=drafting.figures.costs,
             cost_error=drafting.figures.cost_error,
             fallback=self.fallback,
-            target_head=target_head,
+            target_head=head[0],
+            target_head_reason=head[1],
             peak_rss_bytes=peak_rss_bytes(),
             specframe_version=VERSION,
         )

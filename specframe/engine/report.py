@@ -26,7 +26,9 @@ def to_rows(report: GenerationReport, vocab_size: int) -> list[tuple[str, str]]:
     verifier = f"{report.verifier} (lossy)" if report.lossy else report.verifier
     chosen = [report.drafter, verifier, report.gather] if drafted else [verifier]
     kept = f", {report.kept_tokens:,} of them kept" if report.kept_tokens else ""
-    head = "" if report.target_head in (None, "full") else f", LM head by {report.target_head}"
+    head = ""
+    if report.target_head not in (None, "full"):
+        head = f", LM head by {report.target_head} ({report.target_head_reason})"
     rows = [
         ("strategy", " + ".join([report.strategy, *filter(None, chosen)])),
         ("target", f"{report.model}, {report.dtype} on {report.device}{head}"),

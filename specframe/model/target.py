@@ -14,6 +14,7 @@ from specframe.contracts.kinds import ForwardName, TargetHeadName
 from specframe.contracts.target_logits import AllLogits, HeadOutput
 from specframe.contracts.tree import DraftTree
 from specframe.errors import UsageError
+from specframe.model.fastest import remembered_head
 from specframe.model.forward import append
 from specframe.model.language_model import LanguageModel
 from specframe.model.loading import LoadedModel
@@ -21,6 +22,7 @@ from specframe.model.request_lock import RequestLock
 from specframe.model.stored import StoredModel
 from specframe.model.target_head import ScreenedTargetHead
 from specframe.ops.cpu import why_slow
+from specframe.ops.free_memory import free_bytes
 from specframe.ops.row_maxima import row_topk
 
 # Rows of the LM head's input per product when harvesting a prompt: bounds memory to 32 x V logits, and as
@@ -29,6 +31,10 @@ _HARVEST_ROWS = 32
 
 # Tokens that chat templates close a turn with; generation configs often leave them out.
 _END_OF_TURN = ("<|im_end|>", "<end_of_turn>", "<|eot_id|>", "<|end|>")
+
+# Of what a screen of the LM head holds, as much memory must be free: it is made from a copy, and other work
+# wants memory too.
+ROOM = 3
 
 _log = logging.getLogger(__name__)
 
@@ -67,13 +73,15 @@ class Target(LanguageModel):
     Arguments and errors are those of ``LanguageModel``, and:
 
     Args:
-        head: how first choices are found; ``auto`` is ``full``, the product with all rows.
+        head: how first choices are found: ``full``, the product with all rows; ``exact-screen``; or ``auto``,
+            which takes the screen where it was measured to be faster here and there is memory for it.
 
     Raises:
         UsageError: ``exact-screen`` is asked for on another device than a CPU.
 
     Attributes:
         head_name: how first choices are found.
+        head_reason: why so, a few words.
         stop_ids: ids that end a generation: EOS, and the end of a turn where the chat template has one.
         request_lock: keeps requests from running into each other, those of several engines included.
         begun: how often ``begin`` was called; what the KV cache held before is gone.
@@ -83,7 +91,7 @@ class Target(LanguageModel):
         self,
         loaded: LoadedModel | StoredModel,
         forward: ForwardName = "auto",
-        head: TargetHeadName = "auto",
+        head: TargetHeadName = "full",
     ) -> None:
         # First, since for a large vocabulary this takes memory that the weights then get.
         self.tokenizer_fingerprint = tokenizer_fingerprint(loaded.tokenizer)
@@ -97,16 +105,46 @@ class Target(LanguageModel):
         self.begun = 0
         if self.forward_name != "transformers" and self.output_head.product is None:
             self.output_head = self.output_head.packed()
-        self.head_name: TargetHeadName = "full" if head == "auto" else head
+        self.head_name: TargetHeadName = "full"
+        self.head_reason = "the default"
         self._screened: ScreenedTargetHead | None = None
-        if self.head_name == "exact-screen":
-            if self.device.type != "cpu":
-                raise UsageError(
-                    f"target head 'exact-screen' runs on CPUs, and the model is on {self.device}; allowed: "
-                    "full"
-                )
-            with torch.inference_mode():
-                self._screened = ScreenedTargetHead(self.output_head)
+        if head == "auto":
+            head, self.head_reason = self._fastest_head()
+            if head == "exact-screen":
+                self.screen_head(self.head_reason)
+        elif head == "exact-screen":
+            self.screen_head()
+
+    @torch.inference_mode()
+    def screen_head(self, reason: str = "asked for") -> None:
+        """Find first choices by an exact screen from now on.
+
+        Args:
+            reason: why so, for reports.
+
+        Raises:
+            UsageError: it is on another device than a CPU.
+        """
+        if self.device.type != "cpu":
+            raise UsageError(
+                f"target head 'exact-screen' runs on CPUs, and the model is on {self.device}; allowed: full"
+            )
+        self._screened = ScreenedTargetHead(self.output_head)
+        self.head_name, self.head_reason = "exact-screen", reason
+
+    def _fastest_head(self) -> tuple[TargetHeadName, str]:
+        """Return what ``auto`` takes as the head, and why."""
+        if self.device.type != "cpu":
+            return "full", "screens run on CPUs"
+        known = remembered_head(self.config, self.dtype, self.forward_name)
+        if known is None:
+            return "full", "nothing was measured"
+        if known == "full":
+            return "full", "measured to be about as fast"
+        free, extra = free_bytes(), ScreenedTargetHead.extra_bytes(self.output_head)
+        if free is None or free < ROOM * extra:
+            return "full", f"a screen takes {extra / 1e6:,.0f} MB more, and there is no room for it"
+        return "exact-screen", "measured to be faster"
 
     @property
     def required_ids(self) -> Tensor:

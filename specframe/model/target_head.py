@@ -35,6 +35,11 @@ class ScreenedTargetHead:
         self._rows = BoundedRows(head.rows, head.vocab_size, head.hidden_size, head.bias)
         self._width = min(_CANDIDATES, head.vocab_size)
 
+    @staticmethod
+    def extra_bytes(head: OutputHead) -> int:
+        """Return what it holds besides a head: about a byte for each weight."""
+        return BoundedRows.bytes_for(head.vocab_size, head.hidden_size)
+
     @property
     def tensors(self) -> tuple[Tensor, ...]:
         """What it holds besides the head."""

@@ -34,6 +34,8 @@ _LEAST_SCALE = 1e-30
 _SEED = 0
 _TURNED_TOGETHER = 64
 _ROWS_AT_ONCE = 8192
+# Rows that are coded together: what is computed of them stays in the CPU's caches.
+_CODED_AT_ONCE = 256
 _ROWS_TRIED = 64
 
 
@@ -72,19 +74,24 @@ class BoundedRows:
         self._rotation = _rotation()
         self._bias = None if bias is None else bias.detach().float()
         self.scales = torch.empty(count)
-        padded = math.ceil(width / _TURNED_TOGETHER) * _TURNED_TOGETHER
-        codes = torch.empty(count, padded, dtype=torch.int8)
+        codes = torch.empty(count, _padded(width), dtype=torch.int8)
         lost = norm = 0.0
-        for part in torch.arange(count).split(_ROWS_AT_ONCE):
-            turned = self._turned(rows(part).detach())
-            scale, codes[part] = _coded(turned)
-            self.scales[part] = scale
-            scale, code = scale.double()[:, None], codes[part].double()
-            off = (turned - scale * code).norm(dim=1, keepdim=True) / scale.clamp(min=_LEAST_SCALE)
-            lost, norm = max(lost, float(off.max())), max(norm, float(code.norm(dim=1).max()))
+        for begin in range(0, count, _CODED_AT_ONCE):
+            some = slice(begin, min(begin + _CODED_AT_ONCE, count))
+            turned = self._turned(rows(torch.arange(some.start, some.stop)).detach())
+            self.scales[some], whole = _coded(turned)
+            codes[some] = whole
+            scale = self.scales[some].double()[:, None]
+            off = turned.sub_(scale * whole).norm(dim=1, keepdim=True) / scale.clamp(min=_LEAST_SCALE)
+            lost, norm = max(lost, float(off.max())), max(norm, float(whole.norm(dim=1).max()))
         self._lost, self._norm = lost, norm
         self._most_bias = 0.0 if self._bias is None else float(self._bias.abs().max())
         self._product = _IntegerProduct(codes, self.scales)
+
+    @staticmethod
+    def bytes_for(count: int, width: int) -> int:
+        """Return the bytes that a matrix of so many rows and columns takes here."""
+        return count * (_padded(width) + torch.float32.itemsize)
 
     @property
     def tensors(self) -> tuple[Tensor, ...]:
@@ -226,11 +233,16 @@ def _packed(codes: Tensor) -> Tensor | None:
 
 
 def _coded(rows: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the scales [n] float32 and codes [n, H] int8 of rows [n, H] float64; zero for a row of zeros."""
-    most = rows.abs().amax(dim=1)
+    """Return the scales [n] float32 and codes [n, H] of rows [n, H], both float64; 0 for a row of zeros."""
+    most = torch.linalg.vector_norm(rows, torch.inf, dim=1)
     scale = torch.where(most > 0, (most / _CODES).clamp(min=_LEAST_SCALE), 0.0).float()
-    codes = (rows / scale.double().clamp(min=_LEAST_SCALE)[:, None]).round().clamp(-_CODES, _CODES)
-    return scale, codes.nan_to_num().to(torch.int8)
+    codes = rows / scale.double().clamp(min=_LEAST_SCALE)[:, None]
+    return scale, codes.round_().clamp_(-_CODES, _CODES).nan_to_num_()
+
+
+def _padded(width: int) -> int:
+    """Return the columns of codes for so many columns."""
+    return math.ceil(width / _TURNED_TOGETHER) * _TURNED_TOGETHER
 
 
 def _rotation() -> Tensor:

@@ -11,8 +11,9 @@ import pluggy
 import torch
 
 from specframe.config import AUTO, AUTOREGRESSIVE, OFF, RunConfig
-from specframe.contracts.kinds import KINDS, TREE_KINDS, Kind, TreeKind
+from specframe.contracts.kinds import KINDS, TREE_KINDS, Kind, TargetHeadName, TreeKind
 from specframe.contracts.options import build_options
+from specframe.contracts.sampling import NEUTRAL
 from specframe.errors import UsageError, unknown_name
 from specframe.registry.components import Component, Setting
 from specframe.registry.manager import build_registry
@@ -94,6 +95,18 @@ def wants_costs(config: RunConfig, device: torch.device) -> bool:
             "fixed shapes; allowed: --no-cuda-graph, or --costs off"
         )
     return not captured
+
+
+def wanted_target_head(config: RunConfig, device: torch.device) -> TargetHeadName:
+    """Return how a run wants the target's first choices found.
+
+    ``auto`` stays where measured costs decide and the target's logits are left as they are; elsewhere it is
+    ``full``.
+    """
+    if config.target_head != AUTO:
+        return config.target_head
+    as_they_are = all(getattr(config.sampling, name) == value for name, value in NEUTRAL.items())
+    return "auto" if as_they_are and wants_costs(config, device) else "full"
 
 
 def setting_for(config: RunConfig, device: torch.device, dtype: torch.dtype) -> Setting:

@@ -63,6 +63,15 @@ class HeadCosts:
         """Return the seconds of one head call over ``size`` rows."""
         return _interpolate(self.sizes, self.head_s, size)
 
+    def screen(self, rows: float, candidates: int) -> float:
+        """Return the seconds that one head call takes for a screen.
+
+        Args:
+            rows: what the screen reads, in rows of the LM head.
+            candidates: rows of each hidden state; picking them out is what fetching them is.
+        """
+        return self.head(rows) + self.fetch(self.branching * candidates)
+
     def fetch(self, rows: float) -> float:
         """Return the seconds of fetching ``rows`` rows."""
         return _interpolate(self.fetches, self.fetch_s, rows) if rows > 0 else 0.0

@@ -17,6 +17,7 @@ from specframe.contracts.options import build_options
 from specframe.contracts.protocols import Drafter, GatherBackend, VocabularyBuilder
 from specframe.contracts.report import StepStats
 from specframe.contracts.row_map import RowMap
+from specframe.contracts.screen import Screen
 from specframe.contracts.tree import DraftTree, Verdict
 from specframe.engine.assembly import bind_drafting
 from specframe.engine.draft_states import evenly, head_digest, kept_states
@@ -148,6 +149,19 @@ class ReplayedRequest:
     steps: list[ReplayedStep]
 
 
+@attrs.frozen(slots=True)
+class ScreenReads:
+    """What a head call reads because of a screen.
+
+    Attributes:
+        rows: what the screen itself reads for all states together, in rows of the LM head.
+        candidates: rows that are read for each state.
+    """
+
+    rows: float
+    candidates: int
+
+
 class OfflineStrategy:
     """A strategy as the engine would bind it, to be run over the requests of a trace.
 
@@ -159,6 +173,9 @@ class OfflineStrategy:
 
     Raises:
         UsageError: the strategy or an option is unknown, does not fit, or needs more than was recorded.
+
+    Attributes:
+        screen: what its head calls read of its screen; None for a strategy without one.
     """
 
     def __init__(
@@ -199,6 +216,7 @@ class OfflineStrategy:
             assert isinstance(drafting, ActiveDrafting)  # there are no costs to plan by
             self._drafting = drafting
         self._pinned = int(self._drafting.figures.active_size)
+        self.screen = None if strategy.screen is None or not screens else _reads(strategy.screen, drafter)
 
     @torch.inference_mode()
     def replay(self, request: TracedRequest) -> ReplayedRequest:
@@ -243,6 +261,13 @@ class OfflineStrategy:
             evicted = max(stats.rows_fetched - grown, 0)
             replayed.append(ReplayedStep(stats, min(reachable, stats.accepted), reachable, evicted))
         return replayed
+
+
+def _reads(screen: Screen, drafter: TracedDrafter) -> ScreenReads:
+    """Return what a head call reads of a bound screen, which is all that it keeps."""
+    head = drafter.output_head
+    held = sum(tensor.nbytes for tensor in screen.held())
+    return ScreenReads(held / (head.hidden_size * head.dtype.itemsize), screen.width)
 
 
 def _head_of(header: TraceHeader, name: str) -> OutputHead:

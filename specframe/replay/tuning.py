@@ -2,8 +2,8 @@
 
 Source: "Balancing Coverage and Draft Latency in Vocabulary Trimming" (2026): a constrained search of
 coverage against draft latency with the Tree-structured Parzen Estimator. Here the latency is that of the
-packed head and of fetching rows, from costs measured on this machine, and the options of any strategy are
-searched.
+packed head, of screens and of fetching rows, from costs measured on this machine, and the options of any
+strategy are searched.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from specframe.contracts.options import search_space
 from specframe.errors import SpecframeError, UsageError
 from specframe.registry.manager import build_registry, create_plugin_manager
 from specframe.replay.costs import HeadCosts
-from specframe.replay.offline import OfflineStrategy, ReplayedRequest
+from specframe.replay.offline import OfflineStrategy, ReplayedRequest, ScreenReads
 from specframe.replay.scores import pareto_front, score
 from specframe.replay.trace_file import Trace
 
@@ -42,7 +42,7 @@ class Trial:
         options: those that were searched.
         coverage: share of the emitted tokens that were active.
         active_mean: K, mean over target passes.
-        latency_s: head calls and fetched rows per target pass, seconds.
+        latency_s: head calls, those of a screen included, and fetched rows per target pass, seconds.
     """
 
     options: dict[str, Any]
@@ -152,7 +152,7 @@ def tune(
         trial.set_constraint("coverage floor", coverage_floor - overall.coverage)
         trial.set_user_attr(_COVERAGE, overall.coverage)
         trial.set_user_attr(_ACTIVE, overall.active_mean)
-        return latency(requests, costs, trace.header.max_depth)
+        return latency(requests, costs, trace.header.max_depth, strategy.screen)
 
     study.sampler = _sampler(seed + len(study.trials))
     done = len([one for one in study.trials if one.state.is_finished()])
@@ -173,16 +173,26 @@ def tune(
     )
 
 
-def latency(requests: Sequence[ReplayedRequest], costs: HeadCosts, max_depth: int) -> float:
+def latency(
+    requests: Sequence[ReplayedRequest], costs: HeadCosts, max_depth: int, screen: ScreenReads | None = None
+) -> float:
     """Return the seconds per target pass of the head calls of one draft, and of fetching new rows.
 
     Args:
         requests: replayed.
         costs: measured.
         max_depth: head calls per draft; a trace without drafts counts one.
+        screen: what each head call reads besides the active set; None for a strategy without a screen.
     """
+    screened, candidates = 0.0, 0
+    if screen is not None:
+        screened, candidates = costs.screen(screen.rows, screen.candidates), screen.candidates
+
+    def call(active: float) -> float:
+        return screened + (costs.head(active) if active else 0.0)
+
     return fmean(
-        max(max_depth, 1) * costs.head(step.stats.active_size) + costs.fetch(step.stats.rows_fetched)
+        max(max_depth, 1) * call(step.stats.active_size - candidates) + costs.fetch(step.stats.rows_fetched)
         for request in requests
         for step in request.steps
     )

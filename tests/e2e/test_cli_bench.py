@@ -284,8 +284,9 @@ def test_a_strategy_that_claims_what_it_does_not_do_is_exposed(
 
 
 @pytest.mark.usefixtures("doubles")
-def test_an_honest_strategy_passes_all_checks(bench: CommandLine) -> None:
-    outcome = bench("-s", "strategy")
+@pytest.mark.parametrize("strategy", ["strategy", "exact-screen", "lowrank:candidates=16,rank=8"])
+def test_an_honest_strategy_passes_all_checks(bench: CommandLine, strategy: str) -> None:
+    outcome = bench("-s", strategy)
     assert outcome.exit_code == 0, outcome.err
     assert "4 checks passed (head reads, lossless, rows fetched, isolation)" in outcome.out
 

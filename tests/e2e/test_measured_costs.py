@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import random
 from pathlib import Path
 from time import perf_counter
@@ -39,6 +40,12 @@ def head(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("heads") / "head"
     save_head(EagleHead(EagleConfig.for_target(endless_target().config)), folder)
     return folder
+
+
+@pytest.fixture(autouse=True)
+def quiet(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No other program is seen, whatever runs beside the tests."""
+    monkeypatch.setattr(contention, "QUIET", math.inf)
 
 
 def engine_for(head: Path, target: Target | None = None, **settings: Any) -> Engine:
@@ -95,16 +102,54 @@ def test_a_head_that_was_misjudged_grossly_is_found_out(head: Path, factor: floa
     engine = engine_for(head, endless_target())
     drafting = planned(engine)
     truth = drafting.costs
-    wrong = attrs.evolve(
-        truth, draft_s=truth.draft_s * factor, level_s=truth.level_s.scaled(factor),
-        head_s=truth.head_s.scaled(factor), wide_head_s=truth.wide_head_s.scaled(factor),
-        whole_s=truth.whole_s.scaled(factor),
-    )  # fmt: skip
-    drafting.costs, drafting._keep = wrong, lambda costs: None
+    drafting.costs, drafting._keep = dearer(truth, factor), lambda costs: None
     engine.clock = Truth(drafting, truth)  # type: ignore[assignment]
     for _ in range(30):
         engine.generate(PROMPT, 100)
     assert drafting.costs.draft_s == pytest.approx(truth.draft_s, rel=0.5)
+
+
+def dearer(costs: CostModel, factor: float) -> CostModel:
+    """The same costs but for drafts of the head, which take so many times as long."""
+    return attrs.evolve(
+        costs, draft_s=costs.draft_s * factor, level_s=costs.level_s.scaled(factor),
+        head_s=costs.head_s.scaled(factor), wide_head_s=costs.wide_head_s.scaled(factor),
+        whole_s=costs.whole_s.scaled(factor),
+    )  # fmt: skip
+
+
+def test_what_other_programs_cost_is_forgotten_when_they_are_over(
+    head: Path, measured: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine_for(head, endless_target())
+    (path,) = measured.iterdir()
+    alone = attrs.evolve(paper_costs(FLAT), setup=read_costs(path).setup)
+    write_costs(path, alone)
+    engine = engine_for(head, endless_target())
+    drafting = planned(engine)
+    monkeypatch.setattr(contention, "QUIET", -1.0)
+    engine.clock = Truth(drafting, dearer(alone, 30.0))  # type: ignore[assignment]
+    for _ in range(6):
+        engine.generate(PROMPT, 100)
+    assert drafting.costs.draft_s > 5 * alone.draft_s
+    monkeypatch.setattr(contention, "QUIET", math.inf)
+    engine.clock = Truth(drafting, alone)  # type: ignore[assignment]
+    engine.generate(PROMPT, 100)
+    assert drafting.costs == alone
+    assert read_costs(path) == alone
+
+
+@pytest.mark.parametrize(
+    ("followed", "factor", "again"), [(True, 1e4, True), (True, 1e-4, False), (False, 1e4, False)]
+)
+def test_kept_costs_that_followed_steps_and_stop_the_head_are_measured_again(
+    head: Path, measured: Path, followed: bool, factor: float, again: bool
+) -> None:
+    first = planned(engine_for(head)).costs
+    (path,) = measured.iterdir()
+    kept = attrs.evolve(dearer(first, factor), followed=followed)
+    write_costs(path, kept)
+    assert (planned(engine_for(head)).costs != kept) == again
 
 
 def test_by_default_measured_costs_decide_and_the_output_is_the_targets(head: Path, measured: Path) -> None:

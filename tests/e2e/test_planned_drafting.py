@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 from collections.abc import Callable
 from itertools import pairwise
@@ -31,6 +32,7 @@ from specframe.engine.drafting.protocol import Drafting
 from specframe.engine.drafting.step_budget import StepBudget
 from specframe.engine.engine import Engine
 from specframe.model.target import Prefill, Target
+from specframe.ops import contention
 from specframe.vocabulary.store import VocabularyStore
 from specframe.vocabulary.whole import WholeVocabulary
 from specframe_plugins.drafters.eagle.checkpoint import save_head
@@ -213,11 +215,12 @@ def test_a_request_goes_by_the_costs_that_its_report_names(llama: Target) -> Non
 
 
 def test_drafts_that_had_to_catch_up_are_told_from_others(
-    llama: Target, decide: Callable[[Any], None]
+    llama: Target, decide: Callable[[Any], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     decide(forced(["active", "none", "none", "active"]))
     drafting = planned_drafting(llama)
     drafting._keep = lambda costs: None
+    monkeypatch.setattr(contention, "QUIET", math.inf)
     engine = planned_engine(llama)
     engine.drafting = drafting
     engine.generate(PROMPT, 9)

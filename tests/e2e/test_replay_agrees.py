@@ -14,16 +14,18 @@ from traces import PROMPTS, autoregressive_engine, endless_target, record, scrip
 
 from specframe.config import RunConfig
 from specframe.contracts.report import StepStats
+from specframe.engine import draft_states
 from specframe.engine.assembly import build_engine
 from specframe.engine.engine import Engine
 from specframe.errors import UsageError
 from specframe.model.language_model import LanguageModel
-from specframe.model.loading import CACHE_VARIABLE
+from specframe.model.loading import CACHE_VARIABLE, cache_directory
 from specframe.model.target import Target
 from specframe.replay.offline import OfflineStrategy
 from specframe.replay.recording import TraceRecorder
 from specframe.replay.trace_file import read_trace
 from specframe.request.prompts import encode_prompt
+from specframe.request.tasks import built_in_tasks
 from specframe_plugins.drafters.eagle.checkpoint import save_head
 from specframe_plugins.drafters.eagle.model import EagleConfig, EagleHead
 
@@ -84,6 +86,36 @@ def test_smollm2_agrees_step_by_step(smollm2_bfloat16: Target, tmp_path: Path) -
     replayed = replayed_steps(tmp_path / "t", "nanospec", {"capacity": "150", "eviction": "lru"})
     assert replayed == live
     assert any(step.accepted for steps in live for step in steps)
+
+
+@pytest.fixture
+def short_states(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Screens are fitted to drafts of a few tokens of two tasks, which takes a second."""
+    models, folder = cache_directory() / "models", tmp_path / "cache"
+    folder.mkdir()
+    (folder / "models").symlink_to(models, target_is_directory=True)
+    monkeypatch.setenv(CACHE_VARIABLE, str(folder))
+    tasks = [task for task in built_in_tasks() if task.task in ("code", "translation")]
+    chosen = [task for name in ("code", "translation") for task in tasks if task.task == name]
+    monkeypatch.setattr(draft_states, "built_in_tasks", lambda: chosen[:4] + chosen[-4:])
+    monkeypatch.setattr(draft_states, "_NEW_TOKENS", 12)
+
+
+def test_smollm2_with_a_screen_agrees_step_by_step(
+    smollm2_bfloat16: Target, tmp_path: Path, short_states: None
+) -> None:
+    screen = {"rank": 16, "candidates": 24}
+    config = RunConfig(strategy="lowrank", max_new_tokens=32, costs="off", options={"vocabulary": screen})
+    engine = build_engine(config, target=smollm2_bfloat16)
+    prompt_ids = encode_prompt(smollm2_bfloat16.tokenizer, SEVEN_PROMPTS["translation"])
+    with TraceRecorder(
+        engine, tmp_path / "t", topk=1, prompt_window=1, strategy="lowrank", hidden=True
+    ) as recorder:
+        engine.generate(prompt_ids, id="translation", task="translation")
+        recorder.add()
+    assert replayed_steps(tmp_path / "t", "lowrank", screen) == [engine.steps]
+    assert any(step.accepted for step in engine.steps)
+    assert any(step.covered < len(step.emitted_ids) for step in engine.steps)
 
 
 def test_a_trace_without_drafts_gives_coverage(target: Target, tmp_path: Path) -> None:

@@ -14,16 +14,16 @@ from time import perf_counter
 import attrs
 import torch
 from safetensors import safe_open
-from safetensors.torch import save as to_bytes
 from torch import Tensor
 
 from specframe.contracts.lm_head import OutputHead
-from specframe.contracts.records import keep_whole
 from specframe.contracts.screen import StateSource
+from specframe.engine.screen_files import is_made_for, keep_screen, screen_path
 from specframe.errors import UsageError
-from specframe.model.loading import cache_directory
 from specframe.ops.progress_line import show_progress
 
+# What a decomposition is called among the files of screens.
+_KIND = "metric"
 # How many of the likeliest rows are screened where nobody says (docs/strategies.md).
 SCREENED_ROWS = 16_384
 _STATES = 4096
@@ -59,12 +59,12 @@ class StateMetric:
             head: the drafter's.
             states: give the metric, and know what the file is called.
         """
-        path = cache_directory() / "screens" / f"metric-{states.key}.safetensors"
-        known = _read(path, head.vocab_size, head.hidden_size)
+        known = _read(screen_path(_KIND, states), head)
         if known is not None:
             return known
         made = _made(head, states.sample(_STATES))
-        keep_whole(path, made._to_bytes())
+        order = made.order.int()
+        keep_screen(_KIND, head, states, attrs.asdict(made, recurse=False) | {"order": order})
         return made
 
     def factors(self, head: OutputHead, rank: int, rows: Tensor | None = None) -> tuple[Tensor, Tensor]:
@@ -82,11 +82,6 @@ class StateMetric:
             part = head.weight.detach()[begin:end] if rows is None else head.rows(rows[begin:end])
             parts.append((part.float() @ lift).to(head.dtype))
         return self.down[:, :rank].to(head.device, head.dtype), torch.cat(parts)
-
-    def _to_bytes(self) -> bytes:
-        tensors = {"down": self.down, "lift": self.lift, "shares": self.shares, "order": self.order.int()}
-        about = {"what": "LM head in the metric of hidden states", "rows": str(len(self.order))}
-        return to_bytes({name: tensor.contiguous() for name, tensor in tensors.items()}, about)
 
 
 def screened_rows(wanted: int | None, width: int, head: OutputHead) -> int:
@@ -139,12 +134,15 @@ def _made(head: OutputHead, states: Tensor) -> StateMetric:
         likely += head.finish(estimates.float()).softmax(dim=-1).sum(dim=0)
     show_progress("")
     spent = perf_counter() - began
-    print(f"specframe: decomposed an LM head of {vocab_size:,} rows ({spent:.0f} s, once)", file=sys.stderr)
+    print(f"specframe: decomposed an LM head of {vocab_size:,} rows ({spent:.0f} s)", file=sys.stderr)
     return attrs.evolve(metric, order=likely.cpu().argsort(descending=True, stable=True))
 
 
-def _read(path: Path, vocab_size: int, hidden_size: int) -> StateMetric | None:
-    """Return what is kept, or None where nothing of use is."""
+def _read(path: Path, head: OutputHead) -> StateMetric | None:
+    """Return what is kept for a head, or None where nothing of use is."""
+    if not is_made_for(path, head):
+        return None
+    vocab_size, hidden_size = head.vocab_size, head.hidden_size
     try:
         with safe_open(path, framework="pt") as file:
             tensors = {field.name: file.get_tensor(field.name) for field in attrs.fields(StateMetric)}

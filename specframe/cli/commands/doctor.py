@@ -16,18 +16,25 @@ def doctor(options: DoctorOptions, json: JsonOption = False) -> None:
     """
     from specframe.ops.tables import print_table
 
-    findings, costs, forwards = examine(options), None, None
+    findings, costs, forwards, heads = examine(options), None, None, None
     if options.costs and not is_broken(findings):
-        from specframe.cli.cost_tables import compared_forwards, known_costs, to_tables, verdict
+        from specframe.cli.cost_tables import (
+            compared_forwards,
+            compared_heads,
+            known_costs,
+            to_tables,
+            verdict,
+        )
 
         forwards = compared_forwards(options)
+        heads = compared_heads(options)
         costs = known_costs(options)
     if json:
-        print(to_json(findings, costs, forwards))
+        print(to_json(findings, costs, forwards, heads))
     else:
         print_table(to_rows(findings), headers=("", "what", "finding"))
     if costs is not None and not json:
-        for title, headers, rows in to_tables(costs, forwards):
+        for title, headers, rows in to_tables(costs, forwards, heads):
             print()
             print_table(rows, headers, title)
         print(f"\n{verdict(costs)}")

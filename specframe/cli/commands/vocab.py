@@ -1,7 +1,8 @@
-"""``specframe vocab``: maps of frequent tokens, this project's and others'."""
+"""``specframe vocab``: maps of frequent tokens, this project's and others', and screens."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -9,11 +10,13 @@ import attrs
 import typer
 
 from specframe.bench.command import BenchArguments
-from specframe.cli.options import takes_options
-from specframe.config import RunConfig
+from specframe.cli.options import resolve_config, takes_options
+from specframe.config import OFF, RunConfig
 from specframe.contracts.options import option, same_option
 
-vocab_app = typer.Typer(help="Build, convert, inspect and cut maps of tokens.", rich_markup_mode=None)
+vocab_app = typer.Typer(
+    help="Build, convert, inspect and cut maps of tokens; make and inspect screens.", rich_markup_mode=None
+)
 
 In = Annotated[
     Path,
@@ -84,6 +87,21 @@ class CountArguments:
     )
 
 
+@attrs.frozen(slots=True, kw_only=True)
+class ScreenArguments:
+    """Which screen is made."""
+
+    strategy: str = same_option(RunConfig, "strategy", default="lowrank", help="Strategy with the screen.")
+    drafter: str = same_option(RunConfig, "drafter")
+    device: str = same_option(RunConfig, "device", absent=RunConfig().device)
+    assignments: Sequence[str] = option(
+        (),
+        help="Option of a component, for example vocabulary.rank=64. Repeatable.",
+        flags=("-o", "--option"),
+        metavar="KIND.NAME=VALUE",
+    )
+
+
 @vocab_app.callback(invoke_without_command=True)
 def _root(context: typer.Context) -> None:
     if context.invoked_subcommand is None:
@@ -119,11 +137,19 @@ def vocab_convert(
 @vocab_app.command("inspect")
 @takes_options
 def vocab_inspect(file: In, *, of: ModelArguments, read: InArguments, on: TextArguments) -> None:
-    """Say what a map holds, what it lacks, and how much of a text it covers."""
+    """Say what a map holds, what it lacks, and how much of a text it covers; or what a screen is of."""
+    from specframe.cli.screens import inspect_screen
     from specframe.cli.token_maps import MapFile, inspect
+    from specframe.errors import UsageError
     from specframe.ops.tables import print_table
 
-    print_table(inspect(MapFile(file, of.model, read.holds), on.text))
+    screen = inspect_screen(file, of.model)
+    if screen is None:
+        print_table(inspect(MapFile(file, of.model, read.holds), on.text))
+        return
+    if on.text is not None or read.holds is not None:
+        raise UsageError(f"{file} is a screen and no map; allowed: no --text and no --holds")
+    print_table(screen)
 
 
 @vocab_app.command("slice")
@@ -149,3 +175,19 @@ def vocab_slice(
     from specframe.cli.token_maps import MapFile, NewFile, cut
 
     print(cut(MapFile(file, of.model, read.holds), NewFile(out, written.form), size, on.text))
+
+
+@vocab_app.command("screen")
+@takes_options
+def vocab_screen(made: ScreenArguments, of: ModelArguments) -> None:
+    """Make what a strategy's screen needs before a run does, and say what the screen finds.
+
+    Hidden states come from drafting built-in prompts; they and what is fitted to them are kept in the cache
+    folder.
+    """
+    from specframe.cli.screens import build_screen
+    from specframe.ops.tables import print_table
+
+    settings = {"model": of.model, "strategy": made.strategy, "drafter": made.drafter, "device": made.device}
+    alone = {"dtype": "float32", "costs": OFF, "cuda_graph": False}
+    print_table(build_screen(resolve_config(None, settings | alone, made.assignments)))

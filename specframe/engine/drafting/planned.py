@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from statistics import median
 
 import attrs
@@ -78,7 +78,8 @@ class PlannedDrafting:
         keep: Callable[[CostModel], None] | None = None,
     ) -> None:
         self.drafter, self.demands, self.figures = inner.drafter, inner.demands, inner.figures
-        self.costs = costs
+        self.costs = self._quiet = costs
+        self._disturbed = False  # the costs hold while other programs run
         self._inner, self._whole, self._keep = inner, whole, keep
         self._filled = inner.figures.filled
         inner.figures.others = () if whole is None else (whole,)
@@ -170,13 +171,31 @@ class PlannedDrafting:
         self._begun = False
         self.figures.cost_error = median(step.error for step in observed) if observed else None
         if self._keep is not None:
-            self._seen += observed
-            better = refined(self.costs, self._seen)
-            if better is not None:
-                self.costs = better
-                self._seen.clear()
-                if not self._watch.found:
-                    self._keep(better)
+            self._fit(observed, self._keep, disturbed=self._watch.found)
+
+    def _fit(
+        self, observed: Sequence[Observed], keep: Callable[[CostModel], None], *, disturbed: bool
+    ) -> None:
+        """Let the costs follow what steps took; those beside other programs hold as long as these run.
+
+        They may say that the head is too dear to be asked again, so nothing would ever show that it no longer
+        is. That is why the costs from before come back.
+        """
+        if disturbed != self._disturbed:
+            self._disturbed = disturbed
+            self._seen.clear()
+            if self.costs is not self._quiet:  # by which these steps were not expected
+                self.costs = self._quiet
+                return
+        self._seen += observed
+        better = refined(self.costs, self._seen)
+        if better is None:
+            return
+        self.costs = better
+        self._seen.clear()
+        if not disturbed:
+            self._quiet = better
+            keep(better)
 
     def _active(self, verdict: Verdict) -> list[bool]:
         active: list[bool] = self._filled.covered(verdict.emitted_ids).tolist()

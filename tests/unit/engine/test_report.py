@@ -57,6 +57,7 @@ KEYS = [
     "cost_error",
     "fallback",
     "target_head",
+    "target_head_reason",
     "peak_rss_bytes",
     "specframe_version",
 ]

@@ -9,8 +9,9 @@ from traces import PROMPTS, endless_target, record, scripted_engine
 
 from specframe.errors import SpecframeError, UsageError
 from specframe.replay.costs import HeadCosts, measured_costs
+from specframe.replay.offline import OfflineStrategy, ScreenReads
 from specframe.replay.trace_file import Trace
-from specframe.replay.tuning import TuningResult, tune, tuning_headers, tuning_rows
+from specframe.replay.tuning import TuningResult, latency, tune, tuning_headers, tuning_rows
 
 # One microsecond a row, so that the least latency is the smallest active set.
 COSTS = HeadCosts(
@@ -93,6 +94,21 @@ def test_costs_lie_on_the_line_between_what_was_measured() -> None:
     assert COSTS.head(51) == pytest.approx(51e-6)
     assert COSTS.head(201) == pytest.approx(201e-6)
     assert COSTS.fetch(0) == 0
+
+
+def test_a_screen_costs_what_it_reads_and_the_candidates_of_every_state() -> None:
+    costs = attrs.evolve(COSTS, branching=3, fetches=[1, 101], fetch_s=[1e-6, 101e-6])
+    assert costs.screen(40, 10) == pytest.approx(40e-6 + 30e-6)
+
+
+def test_a_screen_is_paid_for_at_every_level_and_an_active_set_beside_it(trace: Trace) -> None:
+    replayed = OfflineStrategy(trace.header, "nanospec", {"core": "0"}).replay(trace.requests[0])
+    (beside,) = [one for one in [replayed.steps[-1].stats.active_size] if one > 10]
+    alone = attrs.evolve(replayed, steps=replayed.steps[-1:])
+    costs = attrs.evolve(COSTS, fetches=[1, 101], fetch_s=[1e-6, 101e-6])
+    with_screen = latency([alone], costs, 3, ScreenReads(40.0, 10))
+    fetched = costs.fetch(alone.steps[0].stats.rows_fetched)
+    assert with_screen == pytest.approx(3 * (40e-6 + 10e-6 + (beside - 10) * 1e-6) + fetched)
 
 
 def test_costs_are_measured_once_and_kept(trace: Trace, tmp_path: Path) -> None:

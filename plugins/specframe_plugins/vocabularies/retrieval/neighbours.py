@@ -35,16 +35,14 @@ class Neighbours:
     ) -> None:
         self._embed, self._count = embed, min(count, vocab_size - 1)
         self._nearest = torch.full((vocab_size, self._count), -1, dtype=torch.int32, device=device)
-        self._rows: Tensor | None = None
+        self._rows = self._whitened()
 
     def of(self, ids: Tensor) -> Tensor:
         """Return the neighbours of distinct ``ids`` [n], each one's m nearest [n * m] int64."""
         unknown = ids[self._nearest[ids, 0] < 0]
         if len(unknown):
-            rows = self._whitened() if self._rows is None else self._rows
-            self._rows = rows
             for part in unknown.split(_AT_ONCE):
-                near = row_topk(rows[part] @ rows.T, self._count + 1)[1]
+                near = row_topk(self._rows[part] @ self._rows.T, self._count + 1)[1]
                 # A token is its own nearest, but where others have its very row.
                 itself = near == part[:, None]
                 itself[:, -1] |= ~itself.any(dim=1)
