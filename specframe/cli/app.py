@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import sys
 from typing import Annotated, NoReturn
 
@@ -38,6 +40,10 @@ app.add_typer(export_app, name="export")
 app.add_typer(vocab_app, name="vocab")
 
 
+# What a write can end in. Only standard output has no name to say with it.
+_DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
+
+
 def main() -> None:
     """Run the command line; what the user got wrong becomes one line on standard error."""
     if hasattr(sys.stdout, "reconfigure"):
@@ -45,12 +51,19 @@ def main() -> None:
         sys.stdout.reconfigure(errors="replace")
     try:
         code = app(standalone_mode=False)
+        sys.stdout.flush()
     except SpecframeError as error:
         _fail(str(error), error.exit_code)
     except TyperException as error:
         _fail(error.format_message(), error.exit_code)
     except (Abort, KeyboardInterrupt):
         code = 130
+    except OSError as error:
+        if error.errno not in _DISK_ERRORS or error.filename is not None:
+            raise
+        # What is left in the buffer would fail once more at the end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _fail(f"cannot write to standard output: {error.strerror}", 1)
     sys.exit(code)
 
 

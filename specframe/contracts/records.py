@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import glob
 import json
 import os
+import shutil
+import socket
 import typing
 from collections.abc import Mapping
 from pathlib import Path
@@ -38,13 +41,38 @@ def structure(cls: type[Record], values: object) -> Record:
     return cls(**{name: _value(hints[name], value, name) for name, value in values.items()})
 
 
+def scratch_beside(path: Path) -> Path:
+    """Return where to write what then takes the place of ``path``; leftovers of killed processes are removed.
+
+    The name says whose it is, so that nobody removes what another process or machine still writes.
+    """
+    mine = f".{path.name}.{socket.gethostname()}."
+    for left in path.parent.glob(f"{glob.escape(mine)}*"):
+        owner = left.name.removeprefix(mine)
+        if owner.isdecimal() and not _runs(int(owner)):
+            with contextlib.suppress(OSError):
+                shutil.rmtree(left) if left.is_dir() else left.unlink()
+    return path.with_name(f"{mine}{os.getpid()}")
+
+
+def _runs(process: int) -> bool:
+    """Return whether a process of this machine is still there."""
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except (OSError, OverflowError):  # somebody else's, or no way to know
+        return True
+    return True
+
+
 def write_whole(path: Path, content: bytes) -> None:
     """Write a file: to a temporary one beside it, which then takes its place.
 
     Raises:
         SpecframeError: it cannot be written; what was there before stays.
     """
-    scratch = path.with_name(f".{path.name}.{os.getpid()}")
+    scratch = scratch_beside(path)
     try:
         scratch.write_bytes(content)
         scratch.replace(path)

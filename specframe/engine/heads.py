@@ -26,8 +26,10 @@ _log = logging.getLogger(__name__)
 # Weights of an LM head below which a screen has little to win.
 _WORTH = 2**24
 _NODES, _CONTEXT, _RUNS = (1, 4, 8), 32, 9
-# Of the time of a pass with all logits: what is not faster by more is not worth its memory and its start.
+# Of the time of a pass with all logits: what is not faster by more is not worth its memory.
 _FASTER = 0.9
+# Target passes, about two hundred tokens, within which the start that it delays is paid back.
+_PAYS_WITHIN = 100
 # How many of the target's first choices strategies learn from, as a rule.
 _HARVESTED = 3
 
@@ -39,7 +41,7 @@ class HeadTimes:
     Attributes:
         nodes: of the passes.
         seconds: by head, one for each number of nodes: the median of several, all heads in turn.
-        taken: what `auto` takes: exact-screen where it is faster by a tenth.
+        taken: what `auto` takes: exact-screen where it is faster by a tenth, and soon pays for its start.
         extra_bytes: of memory that a screen takes.
         build_s: seconds that making one adds to a start.
         is_quiet: nothing else ran; otherwise nothing is remembered.
@@ -73,10 +75,11 @@ def compare_heads(spec: str, dtype: torch.dtype) -> HeadTimes | None:
     target.screen_head()
     build_s, watch = perf_counter() - began, ContentionWatch()
     found = _measured(target, _text(target))
-    ratio = fmean(
-        screened / full for screened, full in zip(found["exact-screen"], found["full"], strict=True)
-    )
-    taken: TargetHeadName = "exact-screen" if ratio < _FASTER else "full"
+    pairs = list(zip(found["exact-screen"], found["full"], strict=True))
+    ratio = fmean(screened / full for screened, full in pairs)
+    saved = fmean(full - screened for screened, full in pairs)
+    pays = ratio < _FASTER and build_s < _PAYS_WITHIN * saved
+    taken: TargetHeadName = "exact-screen" if pays else "full"
     times = HeadTimes(_NODES, found, taken, extra, build_s, not watch.found)
     if times.is_quiet:
         remember_head(target.config, dtype, target.forward_name, taken)

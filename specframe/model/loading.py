@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
+from specframe.contracts.records import scratch_beside
 from specframe.errors import CheckpointError, SpecframeError, UsageError, unknown_name
 from specframe.model.quiet import quiet_transformers
 from specframe.model.supported import attention_of, check_supported
@@ -430,11 +431,17 @@ def _converted(name: str, key: str, locate: Callable[[Path], Path]) -> Path:
     """
     final = cache_directory() / _CONVERTED / key
     if final.is_dir():
-        return final
+        damaged = _damaged_file(final)
+        if damaged is None:
+            return final
+        print(f"{damaged} is damaged and is made again", file=sys.stderr, flush=True)
+        shutil.rmtree(final, ignore_errors=True)
     print(f"converting {name} once, into {final} ...", file=sys.stderr, flush=True)
     try:
         final.parent.mkdir(parents=True, exist_ok=True)
-        scratch = Path(tempfile.mkdtemp(prefix=f".{key}-", dir=final.parent))
+        place = scratch_beside(final)
+        place.mkdir(exist_ok=True)
+        scratch = Path(tempfile.mkdtemp(dir=place))
     except OSError as error:
         raise SpecframeError(
             f"cannot write to {final.parent}: {error.strerror}; set {CACHE_VARIABLE} to another directory"
@@ -445,7 +452,32 @@ def _converted(name: str, key: str, locate: Callable[[Path], Path]) -> Path:
         _rename(dense, final)
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
+        with contextlib.suppress(OSError):  # another thread may convert there
+            place.rmdir()
     return final
+
+
+def _damaged_file(directory: Path) -> Path | None:
+    """Return a file of a converted model that is missing or cut off, or None; no weight is read."""
+    from safetensors import SafetensorError, safe_open
+
+    config = directory / "config.json"
+    for weights in sorted(directory.glob("*.safetensors")) or [directory / "model.safetensors"]:
+        try:
+            with safe_open(weights, framework="pt"):
+                pass
+        except (OSError, SafetensorError):
+            return weights
+    try:
+        json.loads(config.read_bytes())
+    except (OSError, ValueError):
+        return config
+    for tokenizer in directory.glob("tokenizer*.json"):
+        with tokenizer.open("rb") as file:
+            file.seek(max(0, tokenizer.stat().st_size - 16))
+            if not file.read().rstrip().endswith(b"}"):
+                return tokenizer
+    return None
 
 
 def _rename(source: Path, target: Path) -> None:
@@ -473,8 +505,22 @@ def _dequantize(gguf: Path, directory: Path, name: str) -> None:
             tokenizer = AutoTokenizer.from_pretrained(gguf.parent, gguf_file=gguf.name)
         except Exception as error:  # a GGUF file can be broken in any way
             raise CheckpointError(f"cannot convert {name!r}: {_first_line(error)}") from error
-        model.save_pretrained(directory)
-        tokenizer.save_pretrained(directory)
+        _save(directory, model, tokenizer)
+
+
+def _save(directory: Path, *parts: Any) -> None:
+    """Write model and tokenizer into a directory.
+
+    Raises:
+        SpecframeError: they cannot be written.
+    """
+    try:
+        for part in parts:
+            part.save_pretrained(directory)
+    except Exception as error:  # each writer has errors of its own for a full disk
+        raise SpecframeError(
+            f"cannot write {directory}: {_first_line(error)}; set {CACHE_VARIABLE} to another directory"
+        ) from None
 
 
 def answer_directory() -> Path:

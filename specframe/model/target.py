@@ -140,7 +140,7 @@ class Target(LanguageModel):
         if known is None:
             return "full", "nothing was measured"
         if known == "full":
-            return "full", "measured to be about as fast"
+            return "full", "measured not to pay"
         free, extra = free_bytes(), ScreenedTargetHead.extra_bytes(self.output_head)
         if free is None or free < ROOM * extra:
             return "full", f"a screen takes {extra / 1e6:,.0f} MB more, and there is no room for it"

@@ -21,9 +21,11 @@ from specframe.errors import UsageError
 from specframe.model.language_model import LanguageModel
 from specframe.model.loading import CACHE_VARIABLE, cache_directory
 from specframe.model.target import Target
+from specframe.replay.costs import HeadCosts
 from specframe.replay.offline import OfflineStrategy
 from specframe.replay.recording import TraceRecorder
 from specframe.replay.trace_file import read_trace
+from specframe.replay.tuning import tune
 from specframe.request.prompts import encode_prompt
 from specframe.request.tasks import built_in_tasks
 from specframe_plugins.drafters.eagle.checkpoint import save_head
@@ -157,6 +159,17 @@ def recorded_on_disk(stored: Path, path: Path, strategy: str, **options: Any) ->
 
 
 SCREEN = {"rank": 8, "candidates": 12}
+A_ROW_A_MICROSECOND = HeadCosts(
+    hidden_size=64,
+    dtype="float32",
+    branching=4,
+    machine="none",
+    threads=1,
+    sizes=[1, 101],
+    head_s=[1e-6, 101e-6],
+    fetches=[1, 101],
+    fetch_s=[1e-6, 101e-6],
+)
 
 
 def test_a_screen_agrees_step_by_step_without_the_models_layers(
@@ -179,6 +192,17 @@ def test_what_was_recorded_over_everything_scores_any_screen(stored: Path, tmp_p
         shares.append(sum(step.covered for one in steps for step in one))
     emitted = sum(len(step.emitted_ids) for one in steps for step in one)
     assert shares[0] < shares[1] < shares[2] == emitted
+
+
+def test_a_search_counts_what_a_screen_reads(stored: Path, tmp_path: Path) -> None:
+    recorded_on_disk(stored, tmp_path / "t", "lowrank", **SCREEN)
+    fixed = {"rows": "101", "candidates": "20"}
+    found = tune(
+        read_trace(tmp_path / "t"), "lowrank", fixed, A_ROW_A_MICROSECOND, coverage_floor=0, trials=12
+    )
+    assert found.best is not None
+    assert found.best.options == {"rank": 16}
+    assert [one.options["rank"] for one in found.front] == sorted(one.options["rank"] for one in found.front)
 
 
 def test_a_trace_without_hidden_states_says_how_to_record_them(target: Target, tmp_path: Path) -> None:

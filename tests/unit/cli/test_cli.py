@@ -163,3 +163,18 @@ def test_an_interrupt_is_quiet(cli: CommandLine, monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr("specframe.ops.tables.print_table", interrupted)
     outcome = cli("models")
     assert (outcome.exit_code, outcome.out, outcome.err) == (130, "", "")
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="only Linux has a device that is always full")
+@pytest.mark.parametrize("arguments", [["models"], ["run", "--help"]])
+def test_an_output_that_takes_nothing_is_one_line(arguments: list[str]) -> None:
+    code = "from specframe.cli.app import main; main()"
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            [sys.executable, "-P", "-c", code, *arguments],
+            stdout=full, stderr=subprocess.PIPE, text=True, check=False,
+        )  # fmt: skip
+    assert (done.returncode, done.stderr) == (
+        1,
+        "specframe: cannot write to standard output: No space left on device\n",
+    )

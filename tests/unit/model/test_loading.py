@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import shutil
+import socket
+import subprocess
+import sys
 from pathlib import Path
 
 import attrs
@@ -194,6 +199,52 @@ def test_a_process_that_converted_first_does_no_harm(
     load_pretrained(gguf_file(tmp_path / "model.gguf"), torch.float32)
     assert len(conversions) == 2
     assert [path.name[0] for path in (tmp_path / "cache" / "models").iterdir()] == ["m"]
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "config.json", "tokenizer.json"])
+def test_a_converted_file_that_is_cut_off_is_named_and_made_again(
+    tmp_path: Path, conversions: list[Path], capsys: pytest.CaptureFixture[str], name: str
+) -> None:
+    file = gguf_file(tmp_path / "model.gguf")
+    load_pretrained(file, torch.float32)
+    (damaged,) = (tmp_path / "cache" / "models").glob(f"*/{name}")
+    whole = damaged.read_bytes()
+    damaged.write_bytes(whole[:-20])
+    capsys.readouterr()
+    load_pretrained(file, torch.float32)
+    assert f"{damaged} is damaged and is made again" in capsys.readouterr().err
+    assert damaged.read_bytes() == whole
+    assert len(conversions) == 2
+
+
+def test_what_a_killed_conversion_left_is_removed_by_the_next(
+    tmp_path: Path, conversions: list[Path]
+) -> None:
+    file = gguf_file(tmp_path / "model.gguf")
+    load_pretrained(file, torch.float32)
+    folder = tmp_path / "cache" / "models"
+    (converted,) = folder.iterdir()
+    shutil.rmtree(converted)
+    with subprocess.Popen([sys.executable, "-c", ""]) as gone:
+        gone.wait()
+    left = folder / f".{converted.name}.{socket.gethostname()}.{gone.pid}"
+    others = [
+        left.with_name(f".{converted.name}.{name}")
+        for name in (f"elsewhere.{gone.pid}", f"{socket.gethostname()}.{os.getppid()}")
+    ]
+    for folder_of_one in (left, *others):
+        (folder_of_one / "dense").mkdir(parents=True)
+    load_pretrained(file, torch.float32)
+    assert sorted(folder.iterdir()) == sorted([converted, *others])
+
+
+def test_a_full_disk_ends_a_conversion_in_one_line(tmp_path: Path) -> None:
+    class Full:
+        def save_pretrained(self, directory: Path) -> None:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with pytest.raises(SpecframeError, match=r"^cannot write .*: .*No space left on device; set SPECFRAME_"):
+        models._save(tmp_path, Full())
 
 
 def test_a_cache_that_cannot_be_written_names_the_variable_that_moves_it(
