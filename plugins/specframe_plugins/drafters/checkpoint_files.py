@@ -158,7 +158,7 @@ def read_some(path: Path, wanted: Callable[[str], bool]) -> dict[str, Tensor]:
 
 
 def read_tensors(path: Path) -> dict[str, Tensor]:
-    """Return all tensors by name, on the CPU; buffers that follow from the config are left out.
+    """Return all tensors by name, on the CPU.
 
     Reads one safetensors or ``.bin`` file, or the shards that an index names; never runs pickled code.
 
@@ -168,7 +168,7 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
     tensors: dict[str, Tensor] = {}
     for file in _files(path):
         tensors.update(_read_file(file))
-    return {name: tensor for name, tensor in tensors.items() if not name.endswith("rotary_emb.inv_freq")}
+    return tensors
 
 
 def _files(path: Path) -> list[Path]:

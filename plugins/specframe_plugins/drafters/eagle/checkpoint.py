@@ -25,7 +25,13 @@ from specframe_plugins.drafters.checkpoint_files import (
     read_settings,
     read_tensors,
 )
-from specframe_plugins.drafters.eagle.model import ACTIVATIONS, EagleConfig, EagleHead, half_split_order
+from specframe_plugins.drafters.eagle.model import (
+    ACTIVATIONS,
+    EagleConfig,
+    EagleHead,
+    half_split_order,
+    rotary_frequencies,
+)
 from specframe_plugins.drafters.hub import local_folder
 from specframe_plugins.drafters.public_config import PublicConfig, rope_fields, window_of
 
@@ -69,7 +75,8 @@ def load_head(path: Path, target: Target) -> EagleHead:
         config = take_embedding(config, tensors, path, target)
         in_half_split_order(config, tensors, "layers.0.")
         warn_of_positions("EAGLE head", config, target)
-    return filled(lambda: EagleHead(config), tensors, path, target)
+    left = without_frequencies(config, tensors, path)
+    return filled(lambda: EagleHead(config), left, path, target)
 
 
 def load_chosen(checkpoint: Path | None, target: Target, data: ShippedData) -> tuple[EagleHead, Path]:
@@ -222,6 +229,23 @@ def take_embedding(config: Head, tensors: dict[str, Tensor], path: Path, target:
             return config
     del tensors[EMBEDDING]
     return attrs.evolve(config, own_embedding=False)
+
+
+def without_frequencies(config: EagleConfig, tensors: dict[str, Tensor], path: Path) -> dict[str, Tensor]:
+    """Return the tensors without the frequencies that old checkpoints store beside what they follow from.
+
+    Raises:
+        CheckpointError: they are not those of the config.
+    """
+    left = dict(tensors)
+    for name in [name for name in tensors if name.endswith("rotary_emb.inv_freq")]:
+        stored, (expected, _) = left.pop(name), rotary_frequencies(config, torch.device("cpu"))
+        # As precise as bfloat16.
+        if stored.shape != expected.shape or not torch.allclose(stored.float(), expected, rtol=1e-2):
+            raise CheckpointError(
+                f"{name} in {path} are not the frequencies that its {CONFIG} says; allowed: those, or none"
+            )
+    return left
 
 
 def warn_of_positions(subject: str, config: EagleConfig, target: Target) -> None:

@@ -17,7 +17,7 @@ from specframe.errors import CheckpointError
 from specframe.model.target import Target
 from specframe.registry.components import Export, ExportRequest
 from specframe_plugins.drafters.checkpoint_files import read_settings, read_tensors, write_checkpoint
-from specframe_plugins.drafters.eagle.checkpoint import EMBEDDING, LAYOUT, load_head
+from specframe_plugins.drafters.eagle.checkpoint import EMBEDDING, LAYOUT, load_head, without_frequencies
 from specframe_plugins.drafters.eagle.model import EagleConfig
 
 MODEL_TYPE: Final = "specframe_eagle"
@@ -71,7 +71,13 @@ def write(request: ExportRequest) -> None:
             "with the target's"
         )
     tensors.pop(EMBEDDING, None)
-    write_draft_model(request.out, ARCHITECTURE, config, request.target, tensors)
+    write_draft_model(
+        request.out,
+        ARCHITECTURE,
+        config,
+        request.target,
+        without_frequencies(config, tensors, request.checkpoint),
+    )
 
 
 def write_draft_model(

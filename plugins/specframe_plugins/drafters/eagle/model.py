@@ -117,26 +117,23 @@ def rotary_tables(config: EagleConfig, positions: Tensor) -> tuple[Tensor, Tenso
     Source: RoFormer (arXiv 2104.09864), in the half-split layout of Llama; scaled rotations are those of
     ``transformers``. What is not rotated has an angle of zero.
     """
-    rotary_dim = config.rotary_dim
-    if config.rope_scaling is None:
-        exponents = torch.arange(0, rotary_dim, 2, device=positions.device).float() / rotary_dim
-        frequencies, scale = config.rope_theta**-exponents, 1.0
-    else:
-        frequencies, scale = _scaled_frequencies(config, positions.device)
+    frequencies, scale = rotary_frequencies(config, positions.device)
     angles = positions[..., None].float() * frequencies
-    still = angles.new_zeros(*positions.shape, (config.head_dim - rotary_dim) // 2)
+    still = angles.new_zeros(*positions.shape, (config.head_dim - config.rotary_dim) // 2)
     cos = torch.cat((angles.cos() * scale, still + 1), dim=-1)
     sin = torch.cat((angles.sin() * scale, still), dim=-1)
     return torch.cat((cos, cos), dim=-1), torch.cat((sin, sin), dim=-1)
 
 
-def _scaled_frequencies(config: EagleConfig, device: torch.device) -> tuple[Tensor, float]:
-    """Return frequencies [rotary_dim / 2] and the factor on cosines and sines of scaled rotations."""
+def rotary_frequencies(config: EagleConfig, device: torch.device) -> tuple[Tensor, float]:
+    """Return inverse frequencies [rotary_dim / 2] float32, and the factor on cosines and sines."""
+    if config.rope_scaling is None:
+        exponents = torch.arange(0, config.rotary_dim, 2, device=device).float() / config.rotary_dim
+        return config.rope_theta**-exponents, 1.0
     # Imported here since it takes long, and heads with scaled rotations are few.
     from transformers import LlamaConfig
     from transformers.modeling_rope_utils import ROPE_INIT_FUNCTIONS
 
-    assert config.rope_scaling is not None
     rope = {"rope_theta": config.rope_theta, "partial_rotary_factor": config.partial_rotary_factor}
     described = LlamaConfig(
         hidden_size=config.hidden_size,

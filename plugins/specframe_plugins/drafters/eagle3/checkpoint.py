@@ -36,6 +36,7 @@ from specframe_plugins.drafters.eagle.checkpoint import (
     layer_fields,
     take_embedding,
     warn_of_positions,
+    without_frequencies,
 )
 from specframe_plugins.drafters.eagle3.model import Eagle3Config, Eagle3Head, default_feature_layers
 from specframe_plugins.drafters.hub import local_folder
@@ -120,7 +121,8 @@ def load_head(path: Path, target: Target) -> LoadedHead:
         warn_of_positions("EAGLE-3 head", config, target)
     offsets, has_row = tensors.pop(_OFFSETS, None), tensors.pop(_HAS_ROW, None)
     token_ids = _token_ids(config, offsets, has_row, path)
-    head = filled(lambda: Eagle3Head(config), tensors, path, target)
+    left = without_frequencies(config, tensors, path)
+    head = filled(lambda: Eagle3Head(config), left, path, target)
     if token_ids is None:
         return LoadedHead(head, RowMap(target.vocab_size))
     return LoadedHead(head, RowMap.of(token_ids.to(target.device), target.vocab_size))

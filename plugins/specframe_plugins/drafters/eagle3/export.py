@@ -8,7 +8,7 @@ from typing import Any, Final
 from specframe.errors import CheckpointError
 from specframe.registry.components import Export, ExportRequest
 from specframe_plugins.drafters.checkpoint_files import read_settings
-from specframe_plugins.drafters.eagle.checkpoint import EMBEDDING
+from specframe_plugins.drafters.eagle.checkpoint import EMBEDDING, without_frequencies
 from specframe_plugins.drafters.eagle.export import is_eagle3, write_draft_model
 from specframe_plugins.drafters.eagle3.checkpoint import LAYOUT, load_head, named_tensors
 
@@ -46,7 +46,8 @@ def write(request: ExportRequest) -> None:
         tensors.pop(EMBEDDING, None)
     if config.own_lm_head:
         more |= {"logit_scale": 1.0, "final_logit_softcapping": None}
-    write_draft_model(request.out, ARCHITECTURE, config, request.target, tensors, **more)
+    left = without_frequencies(config, tensors, request.checkpoint)
+    write_draft_model(request.out, ARCHITECTURE, config, request.target, left, **more)
 
 
 EXPORT = Export("eagle3", target_of, write)

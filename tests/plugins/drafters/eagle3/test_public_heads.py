@@ -333,6 +333,12 @@ def broken() -> dict[str, tuple[Callable[[dict[str, Tensor]], Any], str]]:
             "which are one tensor",
         ),
         "a tensor of nothing": (lambda t: t.update({"gate.weight": torch.ones(2)}), "tensor gate.weight"),
+        "frequencies of another base": (
+            lambda t: t.update(
+                {"midlayer.self_attn.rotary_emb.inv_freq": 10_000.0 ** -(torch.arange(0, 16, 2) / 16)}
+            ),
+            "inv_freq in",
+        ),
         "integers": (lambda t: t.update({name: t[name].long()}), f"{name} is int64"),
         "eight bits": (
             lambda t: t.update({name: t[name].to(torch.float8_e4m3fn)}),
@@ -362,6 +368,11 @@ def test_a_tensor_that_fits_nothing_is_refused_by_name(case: str, tmp_path: Path
     parts = tensors()
     change(parts)
     assert expected in message(write(tmp_path / "head", parts, CONFIG), target)
+
+
+def test_frequencies_that_follow_from_the_config_may_be_stored_too(tmp_path: Path, target: Target) -> None:
+    name, frequencies = "midlayer.self_attn.rotary_emb.inv_freq", 500.0 ** -(torch.arange(0, 16, 2) / 16)
+    load_head(write(tmp_path / "head", tensors(**{name: frequencies}), CONFIG), target)
 
 
 def test_a_draft_vocabulary_needs_an_lm_head(tmp_path: Path, target: Target) -> None:

@@ -167,6 +167,37 @@ def test_the_output_is_the_one_of_transformers(
     assert engine.generate(PROMPT, 30).token_ids == expected  # nothing is left of the request before
 
 
+def as_a_map_of_tokens(parts: dict[str, Tensor]) -> None:
+    """Have the next token depend on the last one alone, for the target and for its MTP layer alike."""
+    for name in parts:
+        if name.endswith(("o_proj.weight", "down_proj.weight")):
+            parts[name] = torch.zeros_like(parts[name])
+    parts["mtp.fc.weight"] = torch.eye(HIDDEN, 2 * HIDDEN)
+    parts["mtp.pre_fc_norm_embedding.weight"] = torch.ones(HIDDEN)
+    parts["mtp.norm.weight"] = parts["model.norm.weight"].clone()
+
+
+def test_what_is_accepted_is_read_and_drafted_from(
+    tmp_path: Path, checkpoints: Callable[[str], tuple[Path, PlainMtp]]
+) -> None:
+    folder = changed(checkpoints("qwen3")[0], tmp_path / "map", as_a_map_of_tokens)
+    config = RunConfig(
+        model=str(folder),
+        strategy="full",
+        drafter="mtp",
+        dtype="float32",
+        gather="torch",
+        options={"drafter": {"lookup": 0, "depth": 3, "branching": 2, "nodes": 7}},
+        costs="off",
+    )
+    engine = build_engine(config)
+    report = engine.generate(PROMPT, 30, ignore_eos=True)
+    assert report.tau > 3
+    model = load_pretrained_anyway(folder).model
+    model.generation_config.eos_token_id = None
+    assert report.token_ids == reference_greedy(model, PROMPT, 30)
+
+
 def test_the_drafter_keeps_its_promises(checkpoints: Callable[[str], tuple[Path, PlainMtp]]) -> None:
     folder, _ = checkpoints("qwen3")
     check_drafter(drafter_for(target_of(folder)), HIDDEN)
