@@ -24,6 +24,8 @@ _LOOKUPS = {
     torch.ops.aten.index_select.default,
     torch.ops.aten.gather.default,
 }
+# They take a tensor for its dtype and device alone.
+_LIKE = {torch.ops.aten.new_empty.default, torch.ops.aten.new_zeros.default}
 
 
 @attrs.frozen(slots=True)
@@ -55,7 +57,7 @@ class _HeadReads(TorchDispatchMode):
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
         result = func(*args, **(kwargs or {}))
-        if func.is_view:
+        if func.is_view or func in _LIKE:
             return result
         inputs = [leaf for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, Tensor)]
         if any(self._is_head(tensor) for tensor in inputs):
