@@ -86,7 +86,9 @@ def _check_on(screen: Screen, head: OutputHead, states: RandomStates, source: to
         given = asked.clone()
         found = screen.screen(given)
         require(torch.equal(given, asked), "screen() changed hidden; its inputs belong to the drafter")
-        _check_candidates(found, n, screen.width, head.vocab_size)
+        _check_candidates(found, asked, screen.width, head)
+        for k in (1, min(3, screen.width)):
+            _check_candidates(screen.screen_topk(asked, k), asked, screen.width, head, "screen_topk")
         kept = found.rows.clone()
         screen.screen(hidden(n))
         require(
@@ -111,12 +113,15 @@ def _check_on(screen: Screen, head: OutputHead, states: RandomStates, source: to
     )
 
 
-def _check_candidates(found: Candidates, n: int, width: int, vocab_size: int) -> None:
-    """Check what was found for n states."""
+def _check_candidates(
+    found: Candidates, hidden: Tensor, width: int, head: OutputHead, method: str = "screen"
+) -> None:
+    """Check what was found for states [N, H]."""
     require(
-        isinstance(found, Candidates), f"screen() returned a {type(found).__name__}; it must be Candidates"
+        isinstance(found, Candidates),
+        f"{method}() returned a {type(found).__name__}; it must be Candidates",
     )
-    rows = found.rows
+    rows, n, vocab_size = found.rows, len(hidden), head.vocab_size
     require(isinstance(rows, Tensor), f"rows is a {type(rows).__name__}; it must be a tensor")
     require(rows.dtype == torch.int64, f"rows has dtype {rows.dtype}; it must be int64")
     require(
@@ -137,6 +142,22 @@ def _check_candidates(found: Candidates, n: int, width: int, vocab_size: int) ->
         f"log_total must be [{n}] float32, or None",
     )
     require(total is None or bool(total.isfinite().all()), "log_total is not finite")
+    exact = head.candidate_logits(hidden, rows)
+    # What half precision rounds away of logits, and an estimate of a sum may be off by.
+    near = 0.05 * (1 + exact.masked_fill(rows < 0, 0.0).abs().amax(dim=1))
+    require(
+        total is None or (total >= exact.logsumexp(dim=1) - near).all(),
+        "log_total is below the log-sum-exp of the candidates alone: it is that of all rows",
+    )
+    logits = found.logits
+    require(
+        logits is None or (logits.shape == rows.shape and logits.dtype == torch.float32),
+        f"logits must be {list(rows.shape)} float32, or None",
+    )
+    require(
+        logits is None or ((logits - exact).abs() <= near[:, None])[rows >= 0].all(),
+        "logits are not those of the rows: estimates are for choosing rows",
+    )
 
 
 def _sorted(found: Candidates) -> Tensor:

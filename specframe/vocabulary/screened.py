@@ -83,7 +83,8 @@ class ScreenedHead(GatherBackend):
         """Return the candidates of each state [N, H], of which the k best are drafted, and note them.
 
         Raises:
-            ComponentError: they are no rows [N, C] int64.
+            ComponentError: they are no rows [N, C] int64, rows beyond the LM head where nothing waits for the
+                answer, or what comes with them is of another shape.
         """
         with blaming("vocabulary"):
             found = self._screen.screen(hidden) if k is None else self._screen.screen_topk(hidden, k)
@@ -92,12 +93,30 @@ class ScreenedHead(GatherBackend):
         if not isinstance(rows, Tensor) or rows.shape != shape or rows.dtype != torch.int64:
             what = f"{list(rows.shape)} {rows.dtype}" if isinstance(rows, Tensor) else type(found).__name__
             raise ComponentError("vocabulary", f"screens {what}; allowed: rows {list(shape)} torch.int64")
+        vocab_size = self._output_head.vocab_size
+        # On a device the answer would be a host read.
+        if rows.is_cpu and rows.numel() and int(rows.max()) >= vocab_size:
+            raise ComponentError(
+                "vocabulary", f"screens row {int(rows.max())}; allowed: -1 for none, 0 to {vocab_size - 1}"
+            )
+        _require_numbers("log_total", found.log_total, shape[:1])
+        _require_numbers("logits", found.logits, shape)
         self.levels.append(rows)
         return found
 
     def _beside_active(self, rows: Tensor) -> Tensor:
         """Return rows [N, C] with -1 for those that are active."""
         return rows.masked_fill(self._active.slot_of[rows.clamp(min=0)] >= 0, -1)
+
+
+def _require_numbers(name: str, given: Tensor | None, shape: tuple[int, ...]) -> None:
+    """Raise a ComponentError unless what comes with the rows is missing, or a tensor of this shape."""
+    if given is None or (isinstance(given, Tensor) and given.shape == shape and given.dtype == torch.float32):
+        return
+    what = f"{list(given.shape)} {given.dtype}" if isinstance(given, Tensor) else type(given).__name__
+    raise ComponentError(
+        "vocabulary", f"screens {name} {what}; allowed: {list(shape)} torch.float32, or None"
+    )
 
 
 class ScreenedVocabulary:

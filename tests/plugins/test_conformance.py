@@ -312,6 +312,29 @@ class SumsInFloat64(WholeScreen):
         return Candidates(super().screen(hidden).rows, self._head.logits(hidden).double().logsumexp(1))
 
 
+class SumsTooLittle(WholeScreen):
+    def screen(self, hidden: Tensor) -> Candidates:
+        found = super().screen(hidden)
+        return Candidates(found.rows, self._head.logits(hidden).float().amax(1) - 1)
+
+
+class EstimatesLogits(WholeScreen):
+    def screen(self, hidden: Tensor) -> Candidates:
+        best = self._head.logits(hidden).float().topk(self.width)
+        return Candidates(best.indices, None, best.values * 0.8)
+
+
+class KnowsTooFewLogits(WholeScreen):
+    def screen(self, hidden: Tensor) -> Candidates:
+        best = self._head.logits(hidden).float().topk(self.width)
+        return Candidates(best.indices, None, best.values[:, :-1])
+
+
+class NarrowsToTheDrafted(WholeScreen):
+    def screen_topk(self, hidden: Tensor, k: int) -> Candidates:
+        return Candidates(self.screen(hidden).rows[:, :k])
+
+
 class AsksForMoreThanThereIs(WholeScreen):
     def __init__(self, width: int) -> None:
         super().__init__(1000)
@@ -337,6 +360,10 @@ class HasNoWidth(WholeScreen):
         (WritesOverItsRows, "wrote into the rows that it returned before"),
         (CentresTheHead, "changed the LM head"),
         (SumsInFloat64, r"log_total must be \[1\] float32"),
+        (SumsTooLittle, "log_total is below the log-sum-exp of the candidates"),
+        (EstimatesLogits, "logits are not those of the rows"),
+        (KnowsTooFewLogits, r"logits must be \[1, 9\] float32"),
+        (NarrowsToTheDrafted, r"rows has shape \[1, 1\] for 1 states; it must be \[1, 9\]"),
         (AsksForMoreThanThereIs, "width is 1000; allowed: 1 to the 509 rows"),
         (HasNoWidth, "it lacks width"),
     ],

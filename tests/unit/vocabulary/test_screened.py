@@ -144,6 +144,31 @@ def test_what_is_no_candidates_is_the_strategys_fault(found: Any, what: str) -> 
         vocabulary_of(screen).head.topk(torch.randn(1, 8), 1)
 
 
+@pytest.mark.parametrize("method", ["topk", "logits"])
+@pytest.mark.parametrize("active", [(), (2, 9)])
+def test_a_row_beyond_the_head_is_the_strategys_fault(active: tuple[int, ...], method: str) -> None:
+    head = vocabulary_of(Says([[1, VOCAB_SIZE]]), *active).head
+    with pytest.raises(ComponentError, match=r"vocabulary screens row 30; allowed: -1 for none, 0 to 29$"):
+        head.topk(torch.randn(1, 8), 1) if method == "topk" else head.logits(torch.randn(1, 8))
+
+
+@pytest.mark.parametrize(
+    ("given", "what"),
+    [
+        ({"log_total": torch.zeros(1, 1)}, r"log_total \[1, 1\] torch.float32; allowed: \[1\]"),
+        ({"log_total": 3.0}, r"log_total float; allowed: \[1\]"),
+        ({"logits": torch.zeros(1, 3)}, r"logits \[1, 3\] torch.float32; allowed: \[1, 2\]"),
+        ({"logits": torch.zeros(1, 2).half()}, r"logits \[1, 2\] torch.float16; allowed: \[1, 2\]"),
+    ],
+)
+def test_what_comes_with_the_rows_has_their_shape(given: dict[str, Any], what: str) -> None:
+    screen = Says([[1, 2]])
+    found = Candidates(torch.tensor([[1, 2]]), **given)
+    screen.screen = lambda hidden: found  # type: ignore[method-assign]  # breaks it on purpose
+    with pytest.raises(ComponentError, match=rf"vocabulary screens {what} torch.float32, or None"):
+        vocabulary_of(screen).head.topk(torch.randn(1, 8), 1)
+
+
 def test_an_exception_while_binding_is_the_strategys_fault() -> None:
     class Fails(RandomScreen):
         def bind(self, head: OutputHead, states: StateSource) -> None:
