@@ -116,11 +116,18 @@ def write_whole(path: Path, content: bytes) -> None:
         raise SpecframeError(f"cannot write {path}: {error.strerror}") from None
 
 
-def keep_whole(path: Path, content: bytes) -> None:
-    """Write a file of a cache, and its folder, where that is possible: a cache is no reason to fail."""
-    with contextlib.suppress(OSError, SpecframeError):
+def keep_whole(path: Path, content: bytes) -> bool:
+    """Write a file of a cache, and its folder, where that is possible: a cache is no reason to fail.
+
+    Returns:
+        Whether it is there.
+    """
+    try:
         path.parent.mkdir(parents=True, exist_ok=True)
         write_whole(path, content)
+    except (OSError, SpecframeError):
+        return False
+    return True
 
 
 def _value(hint: Any, value: object, name: str) -> Any:

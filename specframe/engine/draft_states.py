@@ -109,15 +109,21 @@ class DraftStates:
         if kept is not None:
             return kept
         path = _path(self.key)
+        began = perf_counter()
         states = self._made().clamp(-_LARGEST, _LARGEST)
         head = head_digest(self.drafter.output_head)
-        keep_whole(path, to_bytes({"states": states.half()}, {_HEAD: head}))
+        is_kept = keep_whole(path, to_bytes({"states": states.half()}, {_HEAD: head}))
+        how = "once" if is_kept else f"and in every run, since {path} cannot be written"
+        print(
+            f"specframe: {len(states)} hidden states of drafts of {self.target.name} "
+            f"({perf_counter() - began:.0f} s, {how})",
+            file=sys.stderr,
+        )
         return states.half().float()
 
     def _made(self) -> Tensor:
         """Return the states of drafting the built-in prompts [at most _KEPT, H]."""
-        began = perf_counter()
-        print(f"specframe: drafting built-in prompts for {self.target.name}, once", file=sys.stderr)
+        print(f"specframe: drafting built-in prompts for {self.target.name}", file=sys.stderr)
         if self.budgeted:
             self.drafter.draft_within(_AnyLikely())
         vocabulary = WholeVocabulary(self.drafter.output_head, self.make_backend())
@@ -142,13 +148,7 @@ class DraftStates:
                 f"drafter {self.config.drafter!r} asked its LM head nothing on {min(len(requests), _TRIED)} "
                 f"built-in prompts that fit {self.target.name}, so no screen can be fitted to it"
             )
-        found = torch.cat(states)
-        spent = perf_counter() - began
-        print(
-            f"specframe: {len(found)} hidden states of drafts of {self.target.name} ({spent:.0f} s, once)",
-            file=sys.stderr,
-        )
-        return evenly(found, _KEPT)
+        return evenly(torch.cat(states), _KEPT)
 
     def _requests(self) -> Iterator[Request]:
         for task in choose(built_in_tasks(), skip=_MEASURED_WITH):

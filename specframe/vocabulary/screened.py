@@ -42,7 +42,12 @@ class ScreenedHead(GatherBackend):
 
     def topk(self, hidden: Tensor, k: int) -> tuple[Tensor, Tensor]:
         """Return log-probabilities [N, k] float32 and token ids [N, k] int64 of the k best."""
-        return self._head.candidate_topk(hidden, k, self.candidates(hidden, k))
+        found = self.candidates(hidden, k)
+        try:
+            return self._head.candidate_topk(hidden, k, found)
+        except Exception as error:
+            self._blame_for_rows(found.rows, error)
+            raise
 
     def logits(self, hidden: Tensor) -> Tensor:
         """Return the logits of whatever any of the states drafts from [N, columns] float32; a host read.
@@ -52,7 +57,9 @@ class ScreenedHead(GatherBackend):
         column's token has -inf there.
         """
         own = self._head.logits(hidden)
-        rows = self._beside_active(self.candidates(hidden).rows)
+        found_rows = self.candidates(hidden).rows
+        self._blame_for_rows(found_rows)
+        rows = self._beside_active(found_rows)
         there = rows >= 0
         new = torch.unique(rows[there])
         self._found = found = torch.cat([self._found, new[~torch.isin(new, self._found)]])
@@ -83,8 +90,7 @@ class ScreenedHead(GatherBackend):
         """Return the candidates of each state [N, H], of which the k best are drafted, and note them.
 
         Raises:
-            ComponentError: they are no rows [N, C] int64, rows beyond the LM head where nothing waits for the
-                answer, or what comes with them is of another shape.
+            ComponentError: they are no rows [N, C] int64, or what comes with them is of another shape.
         """
         with blaming("vocabulary"):
             found = self._screen.screen(hidden) if k is None else self._screen.screen_topk(hidden, k)
@@ -93,16 +99,18 @@ class ScreenedHead(GatherBackend):
         if not isinstance(rows, Tensor) or rows.shape != shape or rows.dtype != torch.int64:
             what = f"{list(rows.shape)} {rows.dtype}" if isinstance(rows, Tensor) else type(found).__name__
             raise ComponentError("vocabulary", f"screens {what}; allowed: rows {list(shape)} torch.int64")
-        vocab_size = self._output_head.vocab_size
-        # On a device the answer would be a host read.
-        if rows.is_cpu and rows.numel() and int(rows.max()) >= vocab_size:
-            raise ComponentError(
-                "vocabulary", f"screens row {int(rows.max())}; allowed: -1 for none, 0 to {vocab_size - 1}"
-            )
         _require_numbers("log_total", found.log_total, shape[:1])
         _require_numbers("logits", found.logits, shape)
         self.levels.append(rows)
         return found
+
+    def _blame_for_rows(self, rows: Tensor, cause: Exception | None = None) -> None:
+        """Raise a ComponentError if a row [N, C] is beyond the LM head; it is a host read."""
+        vocab_size = self._output_head.vocab_size
+        if rows.numel() and int(rows.max()) >= vocab_size:
+            raise ComponentError(
+                "vocabulary", f"screens row {int(rows.max())}; allowed: -1 for none, 0 to {vocab_size - 1}"
+            ) from cause
 
     def _beside_active(self, rows: Tensor) -> Tensor:
         """Return rows [N, C] with -1 for those that are active."""

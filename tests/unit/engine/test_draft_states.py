@@ -89,9 +89,12 @@ def test_states_beyond_half_precision_stay_finite(target: Target, monkeypatch: p
     assert states_of(target).sample(3).isfinite().all()
 
 
-def test_a_cache_that_cannot_be_written_is_no_reason_to_fail(target: Target, cache: Path) -> None:
+def test_a_cache_that_cannot_be_written_is_no_reason_to_fail_and_said(
+    target: Target, cache: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     cache.write_text("a file where the folder would be")
     assert len(states_of(target).sample(5)) == 5
+    assert "in every run, since" in capsys.readouterr().err
 
 
 def test_another_checkpoint_of_the_drafter_has_states_of_its_own(target: Target) -> None:
