@@ -173,16 +173,14 @@ def _engine(
         given = name in config.sampling.given and name != "temperature"
         if given and getattr(config.sampling, name) != neutral:
             raise UsageError(f"the config sets {name}; allowed: that as an argument of generate()")
-    if isinstance(specframe, Engine):
-        engine = specframe
-    else:
+    if not isinstance(specframe, Engine):
         sampling = config.sampling.changed(temperature=temperature)
-        engine = engine_for(model, attrs.evolve(config, sampling=sampling, generation_config="none"))
-    if engine.target.model is not model:
+        return engine_for(model, attrs.evolve(config, sampling=sampling, generation_config="none"))
+    if specframe.target.model is not model:
         raise UsageError("the engine is of another model; allowed: one of engine_for(model, ...)")
-    if _built_for.get(engine, state := state_of(model)) != state:
+    if _built_for.get(specframe) != state_of(model):
         raise UsageError("the model has changed since the engine was built; allowed: a new engine_for(model)")
-    return engine
+    return specframe
 
 
 def _refuse_what_is_not_done(

@@ -234,6 +234,10 @@ def _edit_the_data(model: PreTrainedModel) -> None:
         parameter.data.mul_(1.5)
 
 
+def _edit_a_number_of_the_data(model: PreTrainedModel) -> None:
+    model.get_output_embeddings().weight.data[40, 33] = 50.0
+
+
 def _hook(model: PreTrainedModel) -> None:
     mlp = model.get_decoder().layers[1].mlp
     mlp.register_forward_hook(lambda module, inputs, output: output * -2.0)
@@ -255,7 +259,15 @@ def _replace_a_forward(model: PreTrainedModel) -> None:
 
 @pytest.mark.parametrize(
     "change",
-    [_load_another, _edit_in_place, _edit_the_data, _hook, _replace_a_module, _replace_a_forward],
+    [
+        _load_another,
+        _edit_in_place,
+        _edit_the_data,
+        _edit_a_number_of_the_data,
+        _hook,
+        _replace_a_module,
+        _replace_a_forward,
+    ],
 )
 def test_a_model_that_changes_is_decoded_as_it_is_now(
     change: Any, directory: Path, config: RunConfig
@@ -263,6 +275,18 @@ def test_a_model_that_changes_is_decoded_as_it_is_now(
     model = of_a_head(directory, config)
     before = greedy(model)
     change(model)
+    assert greedy(model) != before
+    assert greedy(model, custom_generate=generate, specframe=config) == greedy(model)
+
+
+def test_another_forward_of_a_module_s_class_counts(
+    directory: Path, config: RunConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = of_a_head(directory, config)
+    before = greedy(model)
+    norm = type(model.get_decoder().norm)
+    original = norm.forward
+    monkeypatch.setattr(norm, "forward", lambda self, hidden: original(self, hidden).roll(1, dims=-1))
     assert greedy(model) != before
     assert greedy(model, custom_generate=generate, specframe=config) == greedy(model)
 
