@@ -10,6 +10,8 @@ import torch
 from tiny_models import tiny_model, tiny_tokenizer
 from transformers import (
     AutoModelForCausalLM,
+    GPT2Config,
+    GPT2LMHeadModel,
     LogitsProcessor,
     LogitsProcessorList,
     MaxTimeCriteria,
@@ -163,6 +165,8 @@ def test_one_engine_serves_every_call_with_its_config(model: PreTrainedModel, co
     [
         ({"num_beams": 2}, "does not do "),
         ({"guidance_scale": 1.5}, "does not do guidance_scale"),
+        ({"penalty_alpha": 0.6, "top_k": 4}, "does not do penalty_alpha"),
+        ({"position_ids": torch.arange(8)[None] + 3}, "position_ids count otherwise than from 0"),
         ({"attention_mask": torch.tensor([[1, 1, 1, 1, 1, 1, 1, 0]])}, "prompt 0 .* padded on the right"),
         ({"attention_mask": torch.tensor([[1, 1, 0, 1, 1, 1, 1, 1]])}, "prompt 0 .* padding inside"),
         ({"return_dict_in_generate": True, "output_hidden_states": True}, "does not do attentions or hidden"),
@@ -205,6 +209,24 @@ def test_a_model_without_a_tokenizer_names_the_way_to_give_one() -> None:
     model = tiny_model()
     with pytest.raises(UsageError, match=r"no tokenizer was found for 'LlamaForCausalLM'.*engine_for"):
         model.generate(PROMPT, do_sample=False, max_new_tokens=2, custom_generate=generate)
+
+
+def test_positions_of_a_padded_batch_that_are_those_of_its_tokens_are_no_other_input(
+    model: PreTrainedModel, config: RunConfig
+) -> None:
+    ids = torch.cat([torch.zeros(1, 2, dtype=torch.int64), PROMPT], dim=1)
+    given = {"attention_mask": (ids != 0).long(), "position_ids": torch.tensor([[1, 1, *range(8)]])}
+    expected = model.generate(ids, do_sample=False, **given)
+    output = model.generate(ids, do_sample=False, custom_generate=generate, specframe=config, **given)
+    assert output.tolist() == expected.tolist()
+
+
+def test_token_types_that_a_model_would_embed_are_refused() -> None:
+    sizes = {"n_embd": 32, "n_layer": 1, "n_head": 2, "n_positions": 64, "vocab_size": 101}
+    model = GPT2LMHeadModel(GPT2Config(**sizes, eos_token_id=1, bos_token_id=1, pad_token_id=0)).eval()
+    types = torch.zeros_like(PROMPT)
+    with pytest.raises(UsageError, match=r"does not give a model token_type_ids; allowed: input_ids and att"):
+        model.generate(PROMPT, token_type_ids=types, max_new_tokens=4, custom_generate=generate)
 
 
 def greedy(model: PreTrainedModel, **arguments: Any) -> list[int]:
