@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import attrs
@@ -277,7 +277,7 @@ class ModelDefaults:
         Args:
             vocab_size: of the target; ids that are only suppressed may be beyond.
         """
-        ids: dict[str, Callable[[Any], list[Any]]] = {
+        ids: dict[str, Callable[[Any], Sequence[Any]]] = {
             "sequence_bias": lambda value: [id for words, _ in _biases(value) for id in words],
             "bad_words_ids": lambda value: [id for words in value for id in words],
             "forced_bos_token_id": lambda value: [value],
