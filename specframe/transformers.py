@@ -43,6 +43,10 @@ _engines: WeakKeyDictionary[PreTrainedModel, tuple[RunConfig, Engine]] = WeakKey
 # Of each engine, what its model was like when it was built.
 _built_for: WeakKeyDictionary[Engine, Hashable] = WeakKeyDictionary()
 
+# Inputs of a model that are looked at here, and what says that a token is text.
+_READ = ("attention_mask", "position_ids", "inputs_embeds", "cache_position")
+_TOKEN_TYPES = ("token_type_ids", "mm_token_type_ids")
+
 
 def engine_for(
     model: PreTrainedModel, config: RunConfig, tokenizer: PreTrainedTokenizerBase | None = None
@@ -118,6 +122,7 @@ def generate(
         UsageError: something was asked for that this loop does not do.
     """
     _refuse_what_is_not_done(generation_config, logits_processor, model_kwargs)
+    _refuse_other_inputs(model, input_ids, model_kwargs)
     # transformers hands a loop that is a function only arguments that its own loop has not, and `streamer` is
     # one of those; no argument, config or criterion leads to it, so that it is taken from where it is.
     streamer = streamer or sys._getframe(1).f_locals.get("streamer")
@@ -173,16 +178,14 @@ def _engine(
         given = name in config.sampling.given and name != "temperature"
         if given and getattr(config.sampling, name) != neutral:
             raise UsageError(f"the config sets {name}; allowed: that as an argument of generate()")
-    if isinstance(specframe, Engine):
-        engine = specframe
-    else:
+    if not isinstance(specframe, Engine):
         sampling = config.sampling.changed(temperature=temperature)
-        engine = engine_for(model, attrs.evolve(config, sampling=sampling, generation_config="none"))
-    if engine.target.model is not model:
+        return engine_for(model, attrs.evolve(config, sampling=sampling, generation_config="none"))
+    if specframe.target.model is not model:
         raise UsageError("the engine is of another model; allowed: one of engine_for(model, ...)")
-    if _built_for.get(engine, state := state_of(model)) != state:
+    if _built_for.get(specframe) != state_of(model):
         raise UsageError("the model has changed since the engine was built; allowed: a new engine_for(model)")
-    return engine
+    return specframe
 
 
 def _refuse_what_is_not_done(
@@ -191,6 +194,9 @@ def _refuse_what_is_not_done(
     cache, mask = model_kwargs.get("past_key_values"), model_kwargs.get("attention_mask")
     refused = {
         "num_beams above 1": (generation_config.num_beams or 1) != 1,
+        "penalty_alpha or dola_layers": any(
+            getattr(generation_config, name, None) for name in ("penalty_alpha", "dola_layers")
+        ),
         "a mask of other than two dimensions": mask is not None and mask.dim() != 2,
         "inputs_embeds": model_kwargs.get("inputs_embeds") is not None,
         "past_key_values that hold something": cache is not None and cache.get_seq_length() > 0,
@@ -205,6 +211,30 @@ def _refuse_what_is_not_done(
     for what, asked in refused.items():
         if asked:
             raise UsageError(f"specframe does not do {what}; allowed: prompts of ids, one sequence each")
+
+
+def _refuse_other_inputs(model: PreTrainedModel, input_ids: Tensor, model_kwargs: dict[str, Any]) -> None:
+    """Raise ``UsageError`` for inputs besides ids and mask [B, T] that would change the model's output."""
+    mask = model_kwargs.get("attention_mask")
+    real = torch.ones_like(input_ids) if mask is None else (mask != 0).long()
+    positions = model_kwargs.get("position_ids")
+    if positions is not None and not _count_tokens(positions, real):
+        raise UsageError("position_ids count otherwise than from 0; allowed: those of the prompts' tokens")
+    several_inputs = model.config.get_text_config() is not model.config
+    for name, value in model_kwargs.items():
+        of_images = name == "mm_encoder_outputs" and any(part is not None for part in (value or {}).values())
+        if name in _READ or not (of_images or isinstance(value, Tensor)):
+            continue
+        # Of a model that also reads images, 0 is text; others embed what they are given.
+        if of_images or not (name in _TOKEN_TYPES and several_inputs and not value.any()):
+            raise UsageError(f"specframe does not give a model {name}; allowed: input_ids and attention_mask")
+
+
+def _count_tokens(positions: Tensor, real: Tensor) -> bool:
+    """Return whether positions [..., B, T] are those of the tokens [B, T] that are no padding."""
+    if positions.shape[-1] != real.shape[-1]:
+        return False
+    return not bool(((positions != real.cumsum(-1) - 1) & (real != 0)).any())
 
 
 def _limit(criteria: StoppingCriteriaList, width: int, engine: Engine, prompt: int) -> int:

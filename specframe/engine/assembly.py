@@ -74,6 +74,7 @@ def build_engine(
         device = find_device(config.device)
         opened = open_pretrained(config.model, find_dtype(config.dtype), device)
         target = Target(opened, config.target_forward, wanted_target_head(config, device))
+    defaults.check_ids(target.vocab_size)
     context = BuildContext(
         target=target,
         required_ids=target.required_ids,

@@ -9,23 +9,25 @@ from itertools import chain
 import torch
 from torch import Tensor, nn
 
-# Numbers of each tensor that are looked at: `.data` is edited without a trace.
+# Numbers of each tensor that are looked at where they are: sums alone do not show rows that changed places.
 _LOOKED_AT = 8
+_WORDS = ((8, torch.int64), (4, torch.int32), (2, torch.int16), (1, torch.uint8))
 
 
 @torch.no_grad()
 def state_of(model: nn.Module) -> Hashable:
-    """Return what changes when the model does, in a few milliseconds.
+    """Return what changes when the model does; its weights are read once, as for a token.
 
     That is its modules, their hooks and forwards, which adapters are on, and of each parameter and buffer
-    where it is, how often it was changed in place, and a few numbers. What changes other numbers through
-    ``.data`` alone is not seen.
+    where it is, how often it was changed in place, the sum of its bits and a few numbers: ``.data`` is edited
+    without a trace.
     """
     modules = tuple(
         (
             name,
             id(module),
             module.__dict__.get("forward"),
+            type(module).forward,
             tuple(module._forward_hooks),
             tuple(module._forward_pre_hooks),
             _adapters(module),
@@ -82,11 +84,19 @@ def _version(tensor: Tensor) -> int:
 
 
 def _numbers(tensors: list[Tensor]) -> Hashable:
-    """Return a few numbers of each tensor, in one read per device and dtype."""
-    found: dict[tuple[torch.device, torch.dtype], list[Tensor]] = {}
+    """Return of each tensor the sum of its bits and a few numbers, in one read per device."""
+    found: dict[torch.device, list[Tensor]] = {}
     for tensor in tensors:
-        if tensor.layout == torch.strided and tensor.device.type != "meta" and tensor.is_floating_point():
-            flat = tensor.detach().reshape(-1) if tensor.is_contiguous() else tensor.detach().flatten()[:1]
-            step = max(len(flat) // _LOOKED_AT, 1)
-            found.setdefault((tensor.device, tensor.dtype), []).append(flat[::step][:_LOOKED_AT])
-    return tuple(tuple(torch.cat(parts).float().tolist()) for parts in found.values())
+        if tensor.layout == torch.strided and tensor.device.type != "meta":
+            words = _as_words(tensor.detach())
+            some = words[:: max(len(words) // _LOOKED_AT, 1)][:_LOOKED_AT].to(torch.int64)
+            found.setdefault(tensor.device, []).extend((words.sum(dtype=torch.int64).reshape(1), some))
+    return tuple(tuple(torch.cat(parts).tolist()) for parts in found.values())
+
+
+def _as_words(tensor: Tensor) -> Tensor:
+    """Return the bits of a tensor as whole numbers [n], in as few of them as there can be."""
+    flat = tensor.reshape(-1)
+    start, size = flat.storage_offset() * flat.element_size(), flat.nbytes
+    dtype = next(dtype for width, dtype in _WORDS if not (start % width or size % width))
+    return flat.view(dtype)

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from specframe.contracts.kinds import ForwardName
 from specframe.contracts.lm_head import OutputHead
+from specframe.contracts.numbers import is_whole
 from specframe.errors import SpecframeError, UsageError, one_line
 from specframe.model.answer import Answer, text_ids
 from specframe.model.candidates import build_forward, candidates
@@ -171,7 +172,7 @@ def _in_memory(model: PreTrainedModel, tokenizer: Any, name: str, chosen: Forwar
                 forward_name=forward_name,
                 forward=forward,
                 parameters=sum(parameter.numel() for parameter in model.parameters()),
-                declared_eos=_ids(declared) | _ids(config.eos_token_id),
+                declared_eos=_ids(declared, name) | _ids(config.eos_token_id, name),
             )
     raise UsageError(
         f"{name} ({type(model).__name__}) computes its logits in a way this version cannot "
@@ -206,7 +207,8 @@ def _from_disk(stored: StoredModel, chosen: ForwardName) -> _Running | None:
         forward_name=forward_name,
         forward=forward,
         parameters=stored.files.elements,
-        declared_eos=_ids(stored.generation_config.get("eos_token_id")) | _ids(record.config.eos_token_id),
+        declared_eos=_ids(stored.generation_config.get("eos_token_id"), stored.name)
+        | _ids(record.config.eos_token_id, stored.name),
     )
 
 
@@ -273,5 +275,9 @@ def _output_head(weight: Any, bias: Tensor | None, config: Any, product: Any = N
     return OutputHead(weight, bias, scale, float(softcap) if softcap else None, product=product)
 
 
-def _ids(declared: int | list[int] | None) -> frozenset[int]:
-    return frozenset(declared if isinstance(declared, list) else [] if declared is None else [declared])
+def _ids(declared: Any, name: str) -> frozenset[int]:
+    """Return the ids that a config of a model ends a text with: an id, several, or None."""
+    ids = declared if isinstance(declared, list | tuple) else [] if declared is None else [declared]
+    if not all(is_whole(id) for id in ids):
+        raise UsageError(f"{name} has the eos_token_id {declared!r}; allowed: a token id, or a list of them")
+    return frozenset(map(int, ids))

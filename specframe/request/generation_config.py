@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import attrs
@@ -12,6 +12,7 @@ from torch import Tensor
 from transformers import LogitsProcessorList
 from transformers.generation import logits_process as hf
 
+from specframe.contracts.numbers import is_whole
 from specframe.contracts.sampling import NEUTRAL, SamplingParams
 from specframe.errors import UsageError
 
@@ -204,7 +205,7 @@ class ModelDefaults:
                 )
         known = {*applied, *_LENGTHS, *_NOT_TAKEN, *_HARMLESS}
         left_out = [key for key in asked if key not in known or key in _NOT_TAKEN]
-        left_out += [key for key in _LENGTHS if key in asked and limit is not None and asked[key] < limit]
+        left_out += [key for key in _LENGTHS if key in asked and _shortens(asked[key], limit)]
         if left_out:
             _log.warning("not taken from the generation config of %s: %s", name, ", ".join(sorted(left_out)))
         kept = {key: asked[key] for key in applied if key in asked}
@@ -215,7 +216,7 @@ class ModelDefaults:
         if "min_new_tokens" in kept:
             kept.pop("min_length", None)
         stop = asked.get("stop_strings", ())
-        defaults = cls(name, kept, (stop,) if isinstance(stop, str) else tuple(stop))
+        defaults = cls(name, kept, tuple(stop) if isinstance(stop, list | tuple) else (stop,))
         defaults._try_out()
         return defaults
 
@@ -270,6 +271,27 @@ class ModelDefaults:
             return _begin(value, situation, forced="forced_bos_token_id" in self.entries)
         return make(value, situation)
 
+    def check_ids(self, vocab_size: int) -> None:
+        """Raise ``UsageError`` for an entry with a token id that the target has not.
+
+        Args:
+            vocab_size: of the target; ids that are only suppressed may be beyond.
+        """
+        ids: dict[str, Callable[[Any], Sequence[Any]]] = {
+            "sequence_bias": lambda value: [id for words, _ in _biases(value) for id in words],
+            "bad_words_ids": lambda value: [id for words in value for id in words],
+            "forced_bos_token_id": lambda value: [value],
+            "forced_eos_token_id": lambda value: value if isinstance(value, list | tuple) else [value],
+        }
+        for name, found in ids.items():
+            if name in self.entries:
+                for id in found(self.entries[name]):
+                    if not is_whole(id) or not 0 <= id < vocab_size:
+                        raise self._cannot_be(
+                            name,
+                            f"it has the token id {id!r}, and those of this model are 0 to {vocab_size - 1}",
+                        )
+
     def _try_out(self) -> None:
         """Raise ``UsageError`` for an entry with a value that cannot be."""
         ids = torch.ones(1, dtype=torch.int64)
@@ -314,6 +336,10 @@ class NoRepeatOfPrompt(hf.EncoderNoRepeatNGramLogitsProcessor):
 def _asks(key: str, value: Any) -> bool:
     """Return whether an entry asks for anything."""
     return not (value is None or key.startswith("_") or value in _NOTHING.get(key, ()))
+
+
+def _shortens(length: Any, limit: int | None) -> bool:
+    return limit is not None and not (is_whole(length) and length >= limit)
 
 
 def _prompt(at: Situation) -> Any:

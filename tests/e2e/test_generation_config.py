@@ -244,3 +244,52 @@ def test_the_config_of_an_older_checkpoint_counts_too(directory: Path, cli: Comm
     typed = ["run", "--strategy", "autoregressive", "--model", str(directory), "--max-new-tokens", "8"]
     report = json.loads(cli(*typed, "--dtype", "float32", "--prompt", "w5 w17", "--json").out)
     assert (report["repetition_penalty"], report["generation_config"]) == (1.5, {"repetition_penalty": 1.5})
+
+
+def stated(**entries: Any) -> Target:
+    """Return a target whose generation config says what transformers may not take."""
+    target = tiny_target()
+    vars(target)["_loaded"] = Stated(target, entries)
+    return target
+
+
+@pytest.mark.parametrize(
+    "entries",
+    [
+        {"bad_words_ids": [[4, 101]]},
+        {"sequence_bias": [[[101], 2.0]]},
+        {"forced_eos_token_id": 101},
+        {"forced_eos_token_id": [1, 101]},
+        {"forced_bos_token_id": 101},
+    ],
+    ids=str,
+)
+def test_an_id_that_the_model_has_not_is_refused_before_a_request(
+    entries: dict[str, Any], tiny_head: Path
+) -> None:
+    with pytest.raises(
+        UsageError, match=r"tiny sets .*: it has the token id 101, and those .* 0 to 100; all"
+    ):
+        engine_with(tiny_head, stated(**entries))
+
+
+@pytest.mark.parametrize("length", ["20", [1]], ids=str)
+def test_a_length_that_is_no_number_is_not_taken(
+    length: Any, tiny_head: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.WARNING, "specframe"):
+        engine_with(tiny_head, stated(max_length=length))
+    assert caplog.messages[0] == "not taken from the generation config of tiny: max_length"
+
+
+def test_stop_strings_that_are_no_texts_are_refused(tiny_head: Path) -> None:
+    with pytest.raises(UsageError, match=r"sets stop_strings = \(5,\): stop strings are texts"):
+        engine_with(tiny_head, stated(stop_strings=5))
+
+
+@pytest.mark.parametrize("ends", ["x", [[1]]], ids=str)
+def test_an_id_that_ends_a_text_and_is_none_is_refused(ends: Any, directory: Path, cli: CommandLine) -> None:
+    (directory / "generation_config.json").write_text(json.dumps({"eos_token_id": ends}), encoding="utf-8")
+    result = cli("run", "--strategy", "autoregressive", "--model", str(directory), "--prompt", "w5")
+    assert result.exit_code == 2
+    assert result.complaint.endswith("allowed: a token id, or a list of them")

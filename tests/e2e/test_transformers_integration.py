@@ -10,6 +10,8 @@ import torch
 from tiny_models import tiny_model, tiny_tokenizer
 from transformers import (
     AutoModelForCausalLM,
+    GPT2Config,
+    GPT2LMHeadModel,
     LogitsProcessor,
     LogitsProcessorList,
     MaxTimeCriteria,
@@ -163,6 +165,8 @@ def test_one_engine_serves_every_call_with_its_config(model: PreTrainedModel, co
     [
         ({"num_beams": 2}, "does not do "),
         ({"guidance_scale": 1.5}, "does not do guidance_scale"),
+        ({"penalty_alpha": 0.6, "top_k": 4}, "does not do penalty_alpha"),
+        ({"position_ids": torch.arange(8)[None] + 3}, "position_ids count otherwise than from 0"),
         ({"attention_mask": torch.tensor([[1, 1, 1, 1, 1, 1, 1, 0]])}, "prompt 0 .* padded on the right"),
         ({"attention_mask": torch.tensor([[1, 1, 0, 1, 1, 1, 1, 1]])}, "prompt 0 .* padding inside"),
         ({"return_dict_in_generate": True, "output_hidden_states": True}, "does not do attentions or hidden"),
@@ -207,6 +211,24 @@ def test_a_model_without_a_tokenizer_names_the_way_to_give_one() -> None:
         model.generate(PROMPT, do_sample=False, max_new_tokens=2, custom_generate=generate)
 
 
+def test_positions_of_a_padded_batch_that_are_those_of_its_tokens_are_no_other_input(
+    model: PreTrainedModel, config: RunConfig
+) -> None:
+    ids = torch.cat([torch.zeros(1, 2, dtype=torch.int64), PROMPT], dim=1)
+    given = {"attention_mask": (ids != 0).long(), "position_ids": torch.tensor([[1, 1, *range(8)]])}
+    expected = model.generate(ids, do_sample=False, **given)
+    output = model.generate(ids, do_sample=False, custom_generate=generate, specframe=config, **given)
+    assert output.tolist() == expected.tolist()
+
+
+def test_token_types_that_a_model_would_embed_are_refused() -> None:
+    sizes = {"n_embd": 32, "n_layer": 1, "n_head": 2, "n_positions": 64, "vocab_size": 101}
+    model = GPT2LMHeadModel(GPT2Config(**sizes, eos_token_id=1, bos_token_id=1, pad_token_id=0)).eval()
+    types = torch.zeros_like(PROMPT)
+    with pytest.raises(UsageError, match=r"does not give a model token_type_ids; allowed: input_ids and att"):
+        model.generate(PROMPT, token_type_ids=types, max_new_tokens=4, custom_generate=generate)
+
+
 def greedy(model: PreTrainedModel, **arguments: Any) -> list[int]:
     ids: list[list[int]] = model.generate(PROMPT, do_sample=False, max_new_tokens=24, **arguments).tolist()
     return ids[0]
@@ -234,6 +256,10 @@ def _edit_the_data(model: PreTrainedModel) -> None:
         parameter.data.mul_(1.5)
 
 
+def _edit_a_number_of_the_data(model: PreTrainedModel) -> None:
+    model.get_output_embeddings().weight.data[40, 33] = 50.0
+
+
 def _hook(model: PreTrainedModel) -> None:
     mlp = model.get_decoder().layers[1].mlp
     mlp.register_forward_hook(lambda module, inputs, output: output * -2.0)
@@ -255,7 +281,15 @@ def _replace_a_forward(model: PreTrainedModel) -> None:
 
 @pytest.mark.parametrize(
     "change",
-    [_load_another, _edit_in_place, _edit_the_data, _hook, _replace_a_module, _replace_a_forward],
+    [
+        _load_another,
+        _edit_in_place,
+        _edit_the_data,
+        _edit_a_number_of_the_data,
+        _hook,
+        _replace_a_module,
+        _replace_a_forward,
+    ],
 )
 def test_a_model_that_changes_is_decoded_as_it_is_now(
     change: Any, directory: Path, config: RunConfig
@@ -263,6 +297,18 @@ def test_a_model_that_changes_is_decoded_as_it_is_now(
     model = of_a_head(directory, config)
     before = greedy(model)
     change(model)
+    assert greedy(model) != before
+    assert greedy(model, custom_generate=generate, specframe=config) == greedy(model)
+
+
+def test_another_forward_of_a_module_s_class_counts(
+    directory: Path, config: RunConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = of_a_head(directory, config)
+    before = greedy(model)
+    norm = type(model.get_decoder().norm)
+    original = norm.forward
+    monkeypatch.setattr(norm, "forward", lambda self, hidden: original(self, hidden).roll(1, dims=-1))
     assert greedy(model) != before
     assert greedy(model, custom_generate=generate, specframe=config) == greedy(model)
 
