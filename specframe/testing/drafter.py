@@ -18,7 +18,11 @@ from specframe.testing.reference import (
     require_contract,
     verdict_on,
 )
+from specframe.vocabulary.draft_head import DraftHead
 from specframe.vocabulary.store import VocabularyStore
+
+# The active tokens, in the order of the gather backend's columns.
+_Allowed = dict[int, None]
 
 
 def check_drafter(drafter: Drafter, feature_size: int) -> None:
@@ -40,13 +44,15 @@ def check_drafter(drafter: Drafter, feature_size: int) -> None:
     head = drafter.output_head
     capacity = min(2 * drafter.branching + 3, head.vocab_size)
     for size in (head.vocab_size, capacity, 1):
-        gather = ReferenceGather()
-        active_ids = torch.arange(head.vocab_size - size, head.vocab_size)
+        gather: GatherBackend = DraftHead(ReferenceGather(), head.row_map)
+        active_ids = head.row_map.tokens(torch.arange(head.vocab_size - size, head.vocab_size))
         if size == head.vocab_size:
             gather.bind(head, None)
         else:
-            VocabularyStore(head, gather, capacity=capacity, pinned_ids=active_ids)
-        allowed = set(active_ids.tolist())
+            active_ids = active_ids.sort().values
+            store = VocabularyStore(head, ReferenceGather(), capacity=capacity, pinned_ids=active_ids)
+            gather = store.head
+        allowed = dict.fromkeys(active_ids.tolist())
         first = _drafts(drafter, gather, feature_size, allowed, prompt_length=9)
         _drafts(drafter, gather, feature_size, allowed, prompt_length=1)
         again = _drafts(drafter, gather, feature_size, allowed, prompt_length=9)
@@ -66,7 +72,7 @@ def _drafts(
     drafter: Drafter,
     gather: GatherBackend,
     feature_size: int,
-    allowed: set[int],
+    allowed: _Allowed,
     prompt_length: int,
     budget: ScriptedBudget | None = None,
 ) -> list[DraftTree]:
@@ -77,7 +83,7 @@ def _drafts(
         return torch.randn(n, feature_size, generator=source).to(head.weight)
 
     clock.start()
-    prompt_ids = torch.randint(head.vocab_size, (prompt_length,), generator=source)
+    prompt_ids = torch.randint(head.row_map.vocab_size, (prompt_length,), generator=source)
     prompt_features = features(prompt_length)
     _give_source(drafter, allowed)
     drafter.start(prompt_ids.to(head.weight.device), prompt_features)
@@ -92,15 +98,15 @@ def _drafts(
             require(depth <= levels, f"a budget granted {levels} levels, and the tree is {depth} deep")
         trees.append(tree)
         path = path_to(tree, last_node(tree)) if accept else (0,)
-        root = int(torch.randint(head.vocab_size, (), generator=source))
+        root = int(torch.randint(head.row_map.vocab_size, (), generator=source))
         drafter.commit(verdict_on(tree, path, root))
         committed = features(len(path))
     return trees
 
 
-def _give_source(drafter: Drafter, allowed: set[int]) -> None:
+def _give_source(drafter: Drafter, allowed: _Allowed) -> None:
     """Begin a request of a drafter that draws or copies its trees from the ``allowed`` tokens."""
-    active_ids = torch.tensor(sorted(allowed), device=drafter.output_head.weight.device)
+    active_ids = torch.tensor([*allowed], device=drafter.output_head.weight.device)
     drafter.propose_among(lambda ids: torch.tensor([token_id in allowed for token_id in ids]))
     drafter.sample_from(generator(), lambda count: active_ids[:count])
 
@@ -108,11 +114,11 @@ def _give_source(drafter: Drafter, allowed: set[int]) -> None:
 def _text_for(drafter: Drafter, length: int, source: torch.Generator) -> Tensor:
     """Return random token ids [length], which repeat themselves for a drafter that copies."""
     head, period = drafter.output_head, 7 if drafter.copies_context else length
-    ids = torch.randint(head.vocab_size, (period,), generator=source)
+    ids = torch.randint(head.row_map.vocab_size, (period,), generator=source)
     return ids.repeat(length // period + 1)[:length].to(head.weight.device)
 
 
-def _check_resuming(drafter: Drafter, gather: GatherBackend, feature_size: int, allowed: set[int]) -> None:
+def _check_resuming(drafter: Drafter, gather: GatherBackend, feature_size: int, allowed: _Allowed) -> None:
     """Check that a request that goes on from another one drafts what it drafts from the start."""
     source, head, clock = generator(), drafter.output_head, PhaseClock()
     clock.start()
@@ -139,7 +145,7 @@ def _check_resuming(drafter: Drafter, gather: GatherBackend, feature_size: int, 
             )
 
 
-def _check_pausing(drafter: Drafter, gather: GatherBackend, feature_size: int, allowed: set[int]) -> None:
+def _check_pausing(drafter: Drafter, gather: GatherBackend, feature_size: int, allowed: _Allowed) -> None:
     """Check that after tokens without a draft it drafts what it drafts after drafts that came to nothing."""
     head, clock = drafter.output_head, PhaseClock()
     clock.start()
@@ -171,13 +177,13 @@ def _check_pausing(drafter: Drafter, gather: GatherBackend, feature_size: int, a
         )
 
 
-def _check_copying(drafter: Drafter, gather: GatherBackend, feature_size: int, allowed: set[int]) -> None:
+def _check_copying(drafter: Drafter, gather: GatherBackend, feature_size: int, allowed: _Allowed) -> None:
     """Check the trees that follow a text that says the same again and again, in tokens active and not."""
     source, head, clock = generator(), drafter.output_head, PhaseClock()
     clock.start()
-    # The last ids are active in every active set, the first ones in none but the full vocabulary.
-    cycle = (head.vocab_size - 1, 0, head.vocab_size - 2, 1)
-    text = torch.tensor(cycle, device=head.weight.device).repeat(4)
+    # The last rows are active in every active set, the first ones in none but the full vocabulary.
+    cycle = torch.tensor((head.vocab_size - 1, 0, head.vocab_size - 2, 1), device=head.weight.device)
+    text = head.row_map.tokens(cycle).repeat(4)
     features = torch.randn(len(text), feature_size, generator=source).to(head.weight)
     for length in range(2 * len(cycle), 3 * len(cycle)):
         _give_source(drafter, allowed)
@@ -187,7 +193,7 @@ def _check_copying(drafter: Drafter, gather: GatherBackend, feature_size: int, a
 
 
 def _check_budget(
-    drafter: Drafter, gather: GatherBackend, feature_size: int, allowed: set[int], alone: list[DraftTree]
+    drafter: Drafter, gather: GatherBackend, feature_size: int, allowed: _Allowed, alone: list[DraftTree]
 ) -> None:
     """Check what it drafts within budgets; ``alone`` are the trees of the same request without one."""
     for widths in (((1,), (), (2, 1), (3,), (1, 1, 1)), ((2, 3), (1, 3), (0,), (1, 2, 3), (3, 3, 3))):
@@ -206,7 +212,7 @@ def _check_budget(
 
 
 def _check_without_head(
-    drafter: Drafter, gather: GatherBackend, feature_size: int, allowed: set[int]
+    drafter: Drafter, gather: GatherBackend, feature_size: int, allowed: _Allowed
 ) -> None:
     """Check that it drafts the same whether its head drafted in vain before, or did not draft."""
     clock, last = PhaseClock(), []
@@ -234,7 +240,7 @@ def _same(one: DraftTree, other: DraftTree) -> bool:
     return torch.equal(one.token_ids, other.token_ids) and torch.equal(one.parents, other.parents)
 
 
-def _check_tree(tree: DraftTree, root: int, drafter: Drafter, allowed: set[int]) -> None:
+def _check_tree(tree: DraftTree, root: int, drafter: Drafter, allowed: _Allowed) -> None:
     tokens, parents, depths = tree.token_ids.tolist(), tree.parents.tolist(), tree.depths.tolist()
     require(
         tree.token_ids.dtype == tree.parents.dtype == tree.depths.dtype == torch.int64
