@@ -18,8 +18,7 @@ from specframe.registry.components import BuildContext, Component
 from specframe_plugins.drafters.draft_model.backbone import ModelBackbone
 from specframe_plugins.drafters.draft_model.diagnosis import SUBJECT, WHY, diagnose, predictor
 from specframe_plugins.drafters.draft_model.loading import load
-from specframe_plugins.drafters.lookup.drafter import with_lookup
-from specframe_plugins.drafters.lookup.options import GraftOptions, sweep
+from specframe_plugins.drafters.graft import GraftOptions, grafted, learns, sweep
 from specframe_plugins.drafters.probe import warn_unless_it_predicts
 from specframe_plugins.trees.shape import TREES, TreeOptions, TreeSampling, TreeShape
 from specframe_plugins.trees.tree_drafter import TreeDrafter
@@ -118,7 +117,7 @@ def create(options: DraftModelOptions, context: BuildContext) -> Drafter:
     warn_unless_it_predicts(SUBJECT, predictor(model), target, why=WHY)
     shape = options.shape(target.device, context.tree, budgeted=context.budgeted)
     drafter = DraftModelDrafter(model, shape, options.sampling(context))
-    return with_lookup(drafter, options.lookup_length(context))
+    return grafted(drafter, options, context)
 
 
 COMPONENT = Component(
@@ -130,4 +129,5 @@ COMPONENT = Component(
     trees=TREES,
     drafts=DraftModelOptions.drafts,
     sweep=sweep,
+    learns=learns,
 )
