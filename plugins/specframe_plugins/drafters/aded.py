@@ -21,8 +21,9 @@ from specframe_plugins.sources.table import BoundedTable
 
 # Tokens that the table gives such probabilities are told apart.
 _EDGES = (0.05, 0.1, 0.2, 0.35, 0.5, 0.7, 0.9)
-# A probability of the table comes true this often, with a weight: it is one of another place.
-_KEPT, _WEIGHT = 0.5, 4.0
+# How often they are right, on 42 texts of the demo models.
+_EXPECTED = (0.05, 0.12, 0.3, 0.4, 0.5, 0.65, 0.8, 0.87)
+_WEIGHT = 4.0
 # How much of a row a new observation replaces.
 _NEW = 0.5
 
@@ -102,8 +103,7 @@ class TrigramSource(Source):
         """Return what is expected of tokens of about one probability."""
         _, bucket = evidence
         assert isinstance(bucket, int)
-        edges = (0.0, *_EDGES, 1.0)
-        return _WEIGHT * _KEPT * (edges[bucket] + edges[bucket + 1]) / 2, _WEIGHT
+        return _WEIGHT * _EXPECTED[bucket], _WEIGHT
 
     def _update(self, pair: tuple[int, int], seen: dict[int, float]) -> None:
         """Move a row towards what was seen, and keep its likeliest tokens."""

@@ -19,11 +19,9 @@ from specframe_plugins.sources.drafter import SourceDrafter
 from specframe_plugins.sources.options import NODES
 from specframe_plugins.sources.source import Evidence, Guess, Seen, Source
 
-# Of the likeliest token that was not chosen, so many are expected to come next, with a weight; half of them
-# for each further rank. Where the text has said the pair before, more of them.
-_RUNNER_UP, _SAID_BEFORE, _WEIGHT = 0.06, 0.25, 4.0
-# Of tokens that followed such a pair before.
-_FOLLOWED, _FOLLOWED_WEIGHT = 0.5, 4.0
+# Of tokens that were not chosen, so many are expected to come next, by rank; far more of those that followed
+# the chosen one before, and of what then followed these. On 42 texts of the demo models.
+_RUNNERS_UP, _SAID_BEFORE, _FOLLOWED, _WEIGHT = (0.032, 0.015, 0.01), 0.4, 0.6, 4.0
 
 
 class NextNextSource(Source):
@@ -69,9 +67,8 @@ class NextNextSource(Source):
         """Return what is expected of a rank, and of what followed before."""
         _, kind, at = evidence
         assert isinstance(at, int)
-        if kind == "followed":
-            return _FOLLOWED_WEIGHT * _FOLLOWED, _FOLLOWED_WEIGHT
-        return _WEIGHT * (_SAID_BEFORE if kind == "said" else _RUNNER_UP) / 2**at, _WEIGHT
+        likely = {"followed": _FOLLOWED, "said": _SAID_BEFORE}.get(str(kind), _RUNNERS_UP[min(at, 2)])
+        return _WEIGHT * likely, _WEIGHT
 
     def _runner_up(self, rank: int, token_id: int) -> Guess:
         place = self._text.place_after(token_id)

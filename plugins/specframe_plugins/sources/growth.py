@@ -64,8 +64,8 @@ class Growth:
 def grow(sources: Sequence[Source], estimate: Callable[[Evidence], float], most: int, least: float) -> Growth:
     """Return the likeliest nodes below the end of a text.
 
-    A token that several sources guess is as likely as the best of them makes it. Where the children of a node
-    add up to more than 1, all of them are less likely in proportion.
+    A token that several sources guess is as likely as the best of them makes it. The likeliest child of a
+    node counts first, and the others have what it leaves.
 
     Args:
         sources: guess.
@@ -91,10 +91,11 @@ def grow(sources: Sequence[Source], estimate: Callable[[Evidence], float], most:
                 elif likely > known[0]:
                     known = found[guess.token_id] = (likely, known[1])
                 known[1][at] = guess.state
-        total = max(sum(likely for likely, _ in found.values()), 1.0)
-        for token_id, (likely, states_of) in found.items():
-            share = likely / total
-            if reached * share >= least:
+        left = 1.0
+        for token_id, (likely, states_of) in sorted(found.items(), key=lambda item: -item[1][0]):
+            share = min(likely, left)
+            left -= share
+            if share and reached * share >= least:
                 below = (*path, token_id)
                 one = Sprout(token_id, parent, below, share, reached * share, tuple(states_of))
                 heappush(waiting, (-one.reached, next(order), one))
