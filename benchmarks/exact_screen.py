@@ -19,6 +19,8 @@ from torch import Generator, Tensor
 
 from specframe.config import RunConfig
 from specframe.contracts.clock import PhaseClock
+from specframe.contracts.protocols import lm_head_of
+from specframe.contracts.top_tokens import TopTokens
 from specframe.contracts.tree import DraftTree, Verdict
 from specframe.engine.assembly import build_engine
 from specframe.engine.drafting.active import ActiveDrafting
@@ -70,15 +72,20 @@ class Beside:
             self._apart = not same
         return tree
 
-    def learn(self, verdict: Verdict, tree: DraftTree, topk_ids: Tensor | None, clock: PhaseClock) -> None:
+    def learn(self, verdict: Verdict, tree: DraftTree, top: TopTokens | None, clock: PhaseClock) -> None:
         """Tell both what became of the tree."""
-        self._full.learn(verdict, tree, topk_ids, clock)
+        self._full.learn(verdict, tree, top, clock)
         if not self._apart:
-            self._screened.learn(verdict, tree, topk_ids, clock)
+            self._screened.learn(verdict, tree, top, clock)
 
     def listen(self, note: Callable[[Tensor], None]) -> None:
         """Have the hidden states of `full` noted."""
         self._full.listen(note)
+
+    def forget(self) -> None:
+        """Let both forget."""
+        self._full.forget()
+        self._screened.forget()
 
     def finish(self) -> None:
         """Let both end the request."""
@@ -153,7 +160,7 @@ def _some(states: list[Tensor], count: int) -> Tensor:
 
 
 def _drafter_table(full: ActiveDrafting, screened: ActiveDrafting, states: Tensor) -> None:
-    head, k = full.drafter.output_head, full.drafter.branching
+    head, k = lm_head_of(full.drafter), full.drafter.branching
     everything, backend = TorchGather(), screened._vocabulary.head
     everything.bind(head, None)
     screen: Any = screened.strategy.screen

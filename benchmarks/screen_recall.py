@@ -16,6 +16,7 @@ from torch import Tensor
 
 from specframe.config import RunConfig
 from specframe.contracts.lm_head import OutputHead
+from specframe.contracts.protocols import lm_head_of
 from specframe.contracts.screen import Candidates, Screen, StateSource
 from specframe.engine.assembly import build_engine
 from specframe.engine.draft_states import SomeStates, held_out
@@ -157,7 +158,7 @@ def main() -> None:
     assert isinstance(drafting, ActiveDrafting)
     states = engine.states
     assert states is not None
-    lines = rows_of(drafting.drafter.output_head, states.sample(_STATES), states.key)
+    lines = rows_of(lm_head_of(drafting.drafter), states.sample(_STATES), states.key)
     print_table(lines, ("screen", "first choice", "first four", "reads, in rows of the head"))
 
 

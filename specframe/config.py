@@ -9,7 +9,7 @@ from typing import Any, Self, get_args
 
 import attrs
 
-from specframe.contracts.kinds import KINDS, ForwardName, GenerationConfigUse, TargetHeadName
+from specframe.contracts.kinds import KINDS, ForwardName, GenerationConfigUse, TargetHeadName, Warmth
 from specframe.contracts.numbers import whole
 from specframe.contracts.options import option, plain_type
 from specframe.contracts.sampling import SamplingParams, SamplingSettings
@@ -103,6 +103,13 @@ class RunConfig:
         "measured (and is written where there is none), `off` drafts trees of a fixed size.",
         metavar="auto|off|FILE",
     )
+    warm: Warmth = option(
+        "off",
+        help="What a drafter that learns from the target may go on from: `off`, this request alone; "
+        "`conversation`, earlier turns of its conversation; `shared`, all requests before. The output is the "
+        "same; how fast it comes may tell that others said the same.",
+        metavar="off|conversation|shared",
+    )
     allow_lossy: bool = option(False, help="Let a verifier run whose output is not the target's.")
     fallback: bool = option(False, help="Go on without drafting when a component fails that drafts.")
     prefill_chunk: int = option(512, help="Prompt tokens per prefill pass.", flags=None)
@@ -117,6 +124,8 @@ class RunConfig:
             raise unknown_name("target head", self.target_head, get_args(TargetHeadName))
         if self.generation_config not in get_args(GenerationConfigUse):
             raise unknown_name("generation config", self.generation_config, get_args(GenerationConfigUse))
+        if self.warm not in get_args(Warmth):
+            raise unknown_name("warmth", self.warm, get_args(Warmth))
         if not isinstance(self.sampling, SamplingParams):
             raise UsageError(f"sampling is {self.sampling!r}; allowed: SamplingParams")
         for kind in self.options:

@@ -22,6 +22,7 @@ from on_device.random_drafting import GATHERS, Strategy, Weights, make_drafting
 from specframe.bench.report.traffic import MODELS, Model
 from specframe.contracts.clock import PhaseClock
 from specframe.contracts.protocols import GatherBackend
+from specframe.contracts.top_tokens import TopTokens
 from specframe.contracts.tree import DraftTree, Verdict
 from specframe.engine.drafting.active import ActiveDrafting
 from specframe.model.target import Prefill
@@ -170,7 +171,7 @@ class Timed:
     def _begin(self, drafting: ActiveDrafting, active: int, strategy: Strategy) -> None:
         """Read a context, and fill the active set to the last slot."""
         self._clock.start()
-        prefill = Prefill(torch.empty(1, 0), self._features, self._ids(32, 3))
+        prefill = Prefill(torch.empty(1, 0), self._features, TopTokens(self._ids(32, 3)))
         drafting.start(self._ids(_CONTEXT), prefill, self._source, self._clock)
         if strategy == "nanospec":
             drafting.admit(self._order()[:active].to(self._weights.device))
@@ -208,7 +209,7 @@ class Timed:
             verdict = Verdict((0,), (), 11, path_ends_at_leaf=False)
             self._wait()
             begin = perf_counter()
-            self._drafting.observe(verdict, tree, seen.view(len(tree), 3))
+            self._drafting.observe(verdict, tree, TopTokens(seen.view(len(tree), 3)))
             self._wait()
             if index >= 3:
                 times.append(perf_counter() - begin)

@@ -13,6 +13,7 @@ from specframe.bench.report.traffic import Model
 from specframe.contracts.clock import PhaseClock
 from specframe.contracts.lm_head import OutputHead
 from specframe.contracts.protocols import GatherBackend, VocabularyBuilder
+from specframe.contracts.top_tokens import TopTokens
 from specframe.contracts.tree import DraftTree, Verdict
 from specframe.engine.drafting.active import ActiveDrafting
 from specframe.model.target import Prefill
@@ -142,7 +143,7 @@ class RandomPasses:
         self._clock.start()
         features = self._features(prompt_tokens)
         window = min(32, prompt_tokens)
-        prefill = Prefill(torch.empty(1, 0), features, self._ids(window, 3))
+        prefill = Prefill(torch.empty(1, 0), features, TopTokens(self._ids(window, 3)))
         drafting.start(self._ids(prompt_tokens), prefill, self._source, self._clock)
         self._root, self._last = 7, features[-1:]
 
@@ -161,7 +162,7 @@ class RandomPasses:
         self._last = self._features(len(path))
         accepted = tuple(token_ids[node] for node in path[1:])
         verdict = Verdict(tuple(path), accepted, self._root, path_ends_at_leaf=False)
-        self._drafting.learn(verdict, tree, self._ids(len(tree), 3), self._clock)
+        self._drafting.learn(verdict, tree, TopTokens(self._ids(len(tree), 3)), self._clock)
         return tree
 
     def _draw(self, below: int) -> int:

@@ -39,14 +39,27 @@ def specframe_gather_backends() -> Iterable[Component]:
 
 @hookimpl
 def specframe_drafters() -> Iterable[Component]:
-    """Return the drafters ``draft-model``, ``eagle``, ``eagle3``, ``lookup`` and ``mtp``."""
+    """Return the drafters, in order of their names."""
+    from specframe_plugins.drafters import aded, combine, logitspec, suffix, token_recycling
     from specframe_plugins.drafters.draft_model import drafter as draft_model
     from specframe_plugins.drafters.eagle import drafter as eagle
     from specframe_plugins.drafters.eagle3 import drafter as eagle3
     from specframe_plugins.drafters.lookup import drafter as lookup
     from specframe_plugins.drafters.mtp import drafter as mtp
 
-    return [module.COMPONENT for module in (draft_model, eagle, eagle3, lookup, mtp)]
+    modules = (
+        aded,
+        combine,
+        draft_model,
+        eagle,
+        eagle3,
+        logitspec,
+        lookup,
+        mtp,
+        suffix,
+        token_recycling,
+    )
+    return [module.COMPONENT for module in modules]
 
 
 @hookimpl

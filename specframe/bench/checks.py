@@ -36,9 +36,12 @@ class CheckResult:
 
 
 def check_head_reads(label: str, engine: Engine, prompt_ids: Tensor) -> CheckResult | None:
-    """Generate a few tokens; compare the reads of the LM head with the active set. None without a drafter."""
+    """Generate a few tokens; compare the reads of the LM head with the active set.
+
+    None where no LM head drafts.
+    """
     drafter = engine.drafting.drafter
-    if drafter is None:
+    if drafter is None or drafter.output_head is None:
         return None
     try:
         reads = head_reads(engine, drafter.output_head, prompt_ids, AUDITED_TOKENS)

@@ -11,6 +11,7 @@ import torch
 from specframe.config import AUTOREGRESSIVE, RunConfig
 from specframe.contracts.faults import blaming
 from specframe.contracts.lm_head import OutputHead
+from specframe.contracts.protocols import lm_head_of
 from specframe.contracts.screen import Screen, StateSource
 from specframe.engine.assembly import build_engine
 from specframe.engine.draft_states import SomeStates, head_digest, held_out
@@ -47,11 +48,12 @@ def build_screen(config: RunConfig) -> Rows:
     engine = build_engine(config, manager=manager)
     drafting, states = engine.drafting, engine.states
     assert isinstance(drafting, ActiveDrafting)  # there are no costs to plan by
-    assert states is not None
+    if states is None:
+        raise UsageError(f"drafter {config.drafter!r} has no LM head to screen; allowed: one that has")
     screen = drafting.strategy.screen
     if screen is None or drafting.strategy.capacity is None:
         raise _without_screen(config)
-    head, files = drafting.drafter.output_head, kept_screens(states)
+    head, files = lm_head_of(drafting.drafter), kept_screens(states)
     target = engine.target
     context = BuildContext(target=target, required_ids=target.required_ids, data=shipped_data(manager))
     kept = [f"{one.path} ({_megabytes(one.size)})" for one in files]

@@ -73,6 +73,8 @@ ForwardName = Literal["auto", "lean", "openvino", "transformers"]
 TargetHeadName = Literal["auto", "full", "exact-screen"]
 # Whether what a model's generation config says counts.
 GenerationConfigUse = Literal["model", "none"]
+# What a drafter that learns from the target may learn from besides the request at hand.
+Warmth = Literal["off", "conversation", "shared"]
 
 # How a draft tree came about decides what verifiers may conclude from the drafter's probabilities.
 TreeKind = Literal["top-k", "chain", "paths", "without-replacement"]

@@ -21,7 +21,9 @@ from specframe.contracts.clock import PhaseClock
 from specframe.contracts.lm_head import OutputHead
 from specframe.contracts.screen import Candidates, Screen
 from specframe.contracts.target_logits import TargetLogits
+from specframe.contracts.top_tokens import TopTokens
 from specframe.contracts.tree import DraftTree, Verdict
+from specframe.errors import UsageError
 
 Eviction = Literal["fifo", "lru"]
 
@@ -204,24 +206,35 @@ class GatherBackend(ABC):
 class Drafter(ABC):
     """Proposes a draft tree.
 
+    It may learn from the target as strategies do: with ``harvest_topk`` it is told the target's top ids after
+    every verified node, the rejected ones too.
+
     Attributes:
-        output_head: the LM head it drafts with; its rows are what the gather backend packs.
+        output_head: the LM head it drafts with; its rows are what the gather backend packs. None for a
+            drafter that calls no head: no strategy fills an active set then, and every token may be proposed.
         branching: the largest k it asks ``topk`` for; the active capacity must not be smaller.
         max_depth: the deepest level of its trees.
         max_nodes: the largest N of its trees, the root included.
         feature_layers: layers of the target whose inputs, side by side, are the features; the number of
             layers stands for the output of the last one, before the final norm. With none, the features are
-            the target's last hidden states, after the final norm.
+            the target's last hidden states, after the final norm. Either way there is one for every committed
+            position, and none for rejected nodes.
+        harvest_topk: how many of the target's top ids per verified node ``learn`` wants to see; 0 for none.
+        harvest_log_probs: it wants their log-probabilities too, for which all logits are computed.
+        prompt_window: for how many of the last prompt positions ``learn_prompt`` wants them; 0 for none.
         can_pause: it has ``skip``: it may be left unasked while drafting does not pay.
-        copies_context: it proposes tokens that no LM head has scored, out of ``propose_among``; whether its
-            head drafts it decides itself, by ``draft_within``.
+        copies_context: it proposes tokens that no LM head has scored beside those of its head, out of
+            ``propose_among``; whether its head drafts it decides itself, by ``draft_within``.
     """
 
-    output_head: OutputHead
-    branching: int
+    output_head: OutputHead | None = None
+    branching: int = 1
     max_depth: int
     max_nodes: int
     feature_layers: tuple[int, ...] = ()
+    harvest_topk: int = 0
+    harvest_log_probs: bool = False
+    prompt_window: int = 0
     can_pause: bool = False
     copies_context: bool = False
 
@@ -249,6 +262,32 @@ class Drafter(ABC):
     @abstractmethod
     def commit(self, verdict: Verdict) -> None:
         """Take over the accepted path; drop everything else that was drafted."""
+
+    def learn_prompt(self, token_ids: Tensor, top: TopTokens) -> None:  # noqa: B027 - optional
+        """Learn what the target says about a prompt, where it asks for that; after ``start`` or ``resume``.
+
+        Args:
+            token_ids: the last P = min(T, prompt_window) tokens of the prompt [P] int64.
+            top: the target's top ids after each of them [P, harvest_topk].
+        """
+
+    def learn(self, verdict: Verdict, tree: DraftTree, top: TopTokens | None) -> None:  # noqa: B027 - optional
+        """Learn from one target pass; comes after ``commit``.
+
+        Of passes without a draft it learns later, as of one chain of nodes that were all accepted.
+
+        Args:
+            verdict: what was accepted and which token follows.
+            tree: as it was verified, N nodes: what was not worth its place is no longer in it.
+            top: the target's top ids after each node [N, harvest_topk]; None when it asks for none.
+        """
+
+    def forget(self) -> None:  # noqa: B027 - optional
+        """Forget whatever was learnt from the target, as if nothing had been generated yet.
+
+        It comes before every request, except where the user keeps a drafter warm (``--warm``): what was
+        learnt must not be cleared by ``start``, and nothing else may outlast a request.
+        """
 
     @property
     def remembered(self) -> int:
@@ -318,6 +357,17 @@ class Verifier(ABC):
             target: what the target says after each node, with the request's logits processors applied.
             generator: the only source of randomness.
         """
+
+
+def lm_head_of(drafter: Drafter) -> OutputHead:
+    """Return the LM head that a drafter drafts with.
+
+    Raises:
+        UsageError: it has none.
+    """
+    if drafter.output_head is None:
+        raise UsageError("the drafter has no LM head; allowed: one that drafts with a head, such as eagle")
+    return drafter.output_head
 
 
 def complaint(component: object, contract: type) -> str | None:

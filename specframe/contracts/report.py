@@ -9,7 +9,7 @@ from typing import Any, Literal, get_args
 
 import attrs
 
-from specframe.contracts.kinds import TargetHeadName
+from specframe.contracts.kinds import TargetHeadName, Warmth
 
 VERSION = version("specframe")
 
@@ -96,6 +96,8 @@ class GenerationReport:
     those of peers. ``lossy`` says that the verifier changes the target's
     distribution. ``accept_by_depth[d]`` is the share of target passes that accepted a drafted token at
     depth d + 1. ``token_ids`` end with the token that ended the generation, ``text`` before it.
+    ``warm`` says what a drafter could go on from that had learnt from the target before: earlier turns of the
+    conversation, all requests, or nothing (off); None in older rows and those of peers.
     ``unknown_ids`` counts the distinct ids that the strategy asked for and the drafter's own, reduced LM
     head has no row for. ``kept_tokens`` are the prompt tokens that an earlier turn had left in the caches.
     ``drafts`` counts the target passes by what their draft came from, ``costs`` is the name of the measured
@@ -124,6 +126,7 @@ class GenerationReport:
     repetition_penalty: float = 1.0
     generation_config: Mapping[str, Any] | None = None
     lossy: bool = False
+    warm: Warmth | None = None
     prompt_tokens: int
     kept_tokens: int
     token_ids: list[int]

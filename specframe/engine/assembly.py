@@ -12,10 +12,18 @@ import pluggy
 from specframe.config import AUTO, AUTOREGRESSIVE, RunConfig
 from specframe.contracts.faults import ComponentError, blaming
 from specframe.contracts.kinds import Kind
-from specframe.contracts.protocols import Drafter, Eviction, GatherBackend, VocabularyBuilder, complaint
+from specframe.contracts.lm_head import OutputHead
+from specframe.contracts.protocols import (
+    Drafter,
+    Eviction,
+    GatherBackend,
+    VocabularyBuilder,
+    complaint,
+    lm_head_of,
+)
 from specframe.contracts.screen import Screen, StateSource
 from specframe.engine.draft_states import DraftStates
-from specframe.engine.drafting.active import ActiveDrafting
+from specframe.engine.drafting.active import ActiveDrafting, Unpruned
 from specframe.engine.drafting.autoregressive import Autoregressive
 from specframe.engine.drafting.planned import PlannedDrafting
 from specframe.engine.drafting.protocol import Drafting
@@ -40,6 +48,7 @@ from specframe.registry.manager import create_plugin_manager, shipped_data
 from specframe.registry.observers import Observers
 from specframe.registry.placement import find_device, find_dtype, name_of
 from specframe.request.generation_config import ModelDefaults
+from specframe.vocabulary.every_token import EveryToken
 from specframe.vocabulary.protocol import DraftVocabulary
 from specframe.vocabulary.screened import ScreenedVocabulary
 from specframe.vocabulary.store import VocabularyStore
@@ -99,18 +108,21 @@ def build_engine(
             if context.budgeted:
                 costs = KnownCosts.of(config, target, drafter, chosen["drafter"][1], lambda: make("gather"))
                 context = attrs.evolve(context, costs=costs.model)
-            strategy = make("vocabulary", context)
-            files = [one for one in attrs.asdict(chosen["drafter"][1]).values() if isinstance(one, Path)]
-            states = DraftStates(
-                target,
-                drafter,
-                verifier,
-                lambda: make("gather"),
-                config,
-                tuple(map(str, files)),
-                budgeted=context.budgeted,
-            )
-            drafting = bind_drafting(drafter, strategy, lambda: make("gather"), config, states, costs)
+            if drafter.output_head is None:
+                drafting = drafting_without_head(drafter, target, costs)
+            else:
+                strategy = make("vocabulary", context)
+                options = attrs.asdict(chosen["drafter"][1]).values()
+                states = DraftStates(
+                    target,
+                    drafter,
+                    verifier,
+                    lambda: make("gather"),
+                    config,
+                    tuple(str(one) for one in options if isinstance(one, Path)),
+                    budgeted=context.budgeted,
+                )
+                drafting = bind_drafting(drafter, strategy, lambda: make("gather"), config, states, costs)
     setting = setting_for(config, target.device, target.dtype)
     return Engine(
         config,
@@ -173,23 +185,38 @@ def bind_drafting(
     Raises:
         UsageError: the strategy's capacity, eviction or pinned ids do not fit.
     """
-    backend = make_backend()
+    head, backend = lm_head_of(drafter), make_backend()
     if config.cuda_graph and not backend.capturable:
         raise UsageError(
             f"gather backend {config.gather!r} cannot run in a CUDA graph; allowed: --no-cuda-graph"
         )
-    vocabulary = _vocabulary(drafter, strategy, backend, config, states)
+    vocabulary = _vocabulary(head, drafter, strategy, backend, config, states)
     drafting = ActiveDrafting(drafter, strategy, vocabulary)
-    if costs is None:
-        return drafting
-    if isinstance(vocabulary, ScreenedVocabulary):
+    if costs is not None and isinstance(vocabulary, ScreenedVocabulary):
         costs = costs.screened(vocabulary, drafter.branching)
-    prunes = strategy.capacity is not None
-    whole = WholeVocabulary(drafter.output_head, make_backend()) if prunes else None
-    return PlannedDrafting(drafting, whole, costs.model, costs.keep)
+    prunes = costs is not None and strategy.capacity is not None
+    return _planned(drafting, WholeVocabulary(head, make_backend()) if prunes else None, costs)
+
+
+def drafting_without_head(drafter: Drafter, target: Target, costs: KnownCosts | None) -> Drafting:
+    """Return what drafts with a drafter that has no LM head: over every token, so no strategy is asked.
+
+    Args:
+        drafter: proposes the trees.
+        target: says how many tokens there are.
+        costs: decide how much is drafted; without them trees have a fixed size.
+    """
+    every = EveryToken(target.vocab_size, target.device)
+    return _planned(ActiveDrafting(drafter, Unpruned(), every), None, costs)
+
+
+def _planned(drafting: ActiveDrafting, whole: WholeVocabulary | None, costs: KnownCosts | None) -> Drafting:
+    """Return a drafting that goes by costs, where there are any."""
+    return drafting if costs is None else PlannedDrafting(drafting, whole, costs.model, costs.keep)
 
 
 def _vocabulary(
+    head: OutputHead,
     drafter: Drafter,
     strategy: VocabularyBuilder,
     backend: GatherBackend,
@@ -199,7 +226,7 @@ def _vocabulary(
     """Return what drafts go over: an active set, what a screen finds beside one, or everything."""
     screen = strategy.screen
     if strategy.capacity is None:
-        return WholeVocabulary(drafter.output_head, backend)
+        return WholeVocabulary(head, backend)
     if screen is not None:
         _check_screen(screen)
     rows = strategy.capacity + (0 if screen is None else screen.width)
@@ -210,12 +237,12 @@ def _vocabulary(
             f"{config.drafter!r}; allowed: at least {drafter.branching}"
         )
     if screen is not None:
-        _check_screened(screen, drafter, backend, config)
+        _check_screened(screen, head, backend, config)
     if strategy.eviction not in get_args(Eviction):
         raise unknown_name("eviction", strategy.eviction, get_args(Eviction))
     with blaming("vocabulary"):
         store = VocabularyStore(
-            drafter.output_head,
+            head,
             backend,
             capacity=strategy.capacity,
             eviction=strategy.eviction,
@@ -234,9 +261,9 @@ def _check_screen(screen: object) -> None:
         raise ComponentError("vocabulary", f"has a screen that {what}")
 
 
-def _check_screened(screen: Screen, drafter: Drafter, backend: GatherBackend, config: RunConfig) -> None:
+def _check_screened(screen: Screen, head: OutputHead, backend: GatherBackend, config: RunConfig) -> None:
     """Raise ``UsageError`` for a screen that does not go with the drafter's LM head or the gather backend."""
-    rows = drafter.output_head.vocab_size
+    rows = head.vocab_size
     if not 1 <= screen.width <= rows:
         raise UsageError(
             f"strategy {config.strategy!r} wants {screen.width} candidates of an LM head of {rows} rows; "

@@ -20,10 +20,10 @@ from torch import Tensor
 
 from specframe.config import RunConfig
 from specframe.contracts.lm_head import OutputHead
-from specframe.contracts.protocols import Drafter, GatherBackend, Verifier, VocabularyBuilder
+from specframe.contracts.protocols import Drafter, GatherBackend, Verifier, lm_head_of
 from specframe.contracts.records import keep_whole
 from specframe.contracts.sampling import SamplingParams
-from specframe.engine.drafting.active import ActiveDrafting
+from specframe.engine.drafting.active import ActiveDrafting, Unpruned
 from specframe.engine.engine import Engine
 from specframe.errors import SpecframeError, UsageError
 from specframe.model.loading import cache_directory
@@ -51,13 +51,6 @@ _HEAD = "head"
 _LIKELY, _WIDEST = math.log(0.1), 3
 # They are kept in half precision, where more would be infinite.
 _LARGEST = torch.finfo(torch.float16).max
-
-
-class _Everything(VocabularyBuilder):
-    """Drafts over the full vocabulary."""
-
-    capacity = None
-    pinned_ids = torch.empty(0, dtype=torch.int64)
 
 
 class _AnyLikely:
@@ -97,7 +90,7 @@ class DraftStates:
     @cached_property
     def key(self) -> str:
         """Sixteen digits of the target, the drafter, its files, and rows of its LM head."""
-        return head_digest(self.drafter.output_head, self.target.name, self.config.drafter, *self.files)
+        return head_digest(lm_head_of(self.drafter), self.target.name, self.config.drafter, *self.files)
 
     def sample(self, count: int) -> Tensor:
         """Return hidden states, as in ``StateSource``; evenly taken from all prompts."""
@@ -105,13 +98,13 @@ class DraftStates:
 
     @cached_property
     def _kept(self) -> Tensor:
-        kept = kept_states(self.key, self.drafter.output_head.hidden_size)
+        kept = kept_states(self.key, lm_head_of(self.drafter).hidden_size)
         if kept is not None:
             return kept
         path = _path(self.key)
         began = perf_counter()
         states = self._made().clamp(-_LARGEST, _LARGEST)
-        head = head_digest(self.drafter.output_head)
+        head = head_digest(lm_head_of(self.drafter))
         is_kept = keep_whole(path, to_bytes({"states": states.half()}, {_HEAD: head}))
         how = "once" if is_kept else f"and in every run, since {path} cannot be written"
         print(
@@ -126,8 +119,8 @@ class DraftStates:
         print(f"specframe: drafting built-in prompts for {self.target.name}", file=sys.stderr)
         if self.budgeted:
             self.drafter.draft_within(_AnyLikely())
-        vocabulary = WholeVocabulary(self.drafter.output_head, self.make_backend())
-        drafting, states = ActiveDrafting(self.drafter, _Everything(), vocabulary), list[Tensor]()
+        vocabulary = WholeVocabulary(lm_head_of(self.drafter), self.make_backend())
+        drafting, states = ActiveDrafting(self.drafter, Unpruned(), vocabulary), list[Tensor]()
         drafting.listen(lambda hidden: states.append(hidden.detach().to("cpu", torch.float32, copy=True)))
         engine = Engine(self.config, self.target, self.verifier, drafting, Observers())
         requests = list(self._requests())

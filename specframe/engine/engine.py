@@ -19,6 +19,7 @@ from specframe.contracts.report import GenerationReport, StepStats
 from specframe.contracts.sampling import SamplingParams
 from specframe.contracts.screen import StateSource
 from specframe.contracts.target_logits import HeadOutput
+from specframe.contracts.top_tokens import TopTokens
 from specframe.contracts.tree import DraftTree, Verdict
 from specframe.engine.drafting.autoregressive import Autoregressive
 from specframe.engine.drafting.protocol import Drafting
@@ -40,9 +41,10 @@ _log = logging.getLogger(__name__)
 class Engine:
     """Generates with one target and one choice of components; requests run one after the other.
 
-    Every request starts from nothing, turns of a conversation aside, so results do not depend on their
-    order. A request that fails or is given up, by an interrupt or by closing its iterator, leaves nothing
-    behind. Engines may share a target; only one request at a time is served, in any thread.
+    Every request starts from nothing, turns of a conversation and warm drafters aside, and tokens never
+    depend on the order of requests. A request that fails or is given up, by an interrupt or by closing its
+    iterator, leaves nothing behind. Engines may share a target; only one request at a time is served, in any
+    thread.
 
     Args:
         config: what was asked for; ``max_new_tokens`` and ``sampling`` are the defaults of every request.
@@ -86,7 +88,19 @@ class Engine:
         self._observers, self._check_sampling = observers, check_sampling
         self.clock = PhaseClock(_timed_event if target.device.type == "cuda" else None)
         self._prefix_cache = PrefixCache(target)
+        self._learnt_from: object = None  # the conversation of the last request
         self._check = TreeCheck(target.vocab_size, drafting.demands.max_nodes, target.device)
+
+    def forget(self) -> None:
+        """Forget what is kept of earlier requests: caches of a conversation, and what a warm drafter learnt.
+
+        Raises:
+            SpecframeError: a request is at work.
+        """
+        with self.target.request_lock.enter():
+            self._prefix_cache.forget()
+            self._learnt_from = None
+            self.drafting.forget()
 
     def generate(
         self,
@@ -212,6 +226,7 @@ class Engine:
 
         try:
             if generation.output.finish_reason is None:
+                self._begin_learning(conversation)
                 drafting.start(generation.prompt_ids, prefill, generation.generator, self.clock, kept)
                 self._prefix_cache.hold(ids, conversation)
             yield from self._steps(generation, drafting, features)
@@ -222,6 +237,14 @@ class Engine:
             _log.warning("specframe goes on without drafting: %s", generation.recorder.fallback)
             self._prefix_cache.forget()
             yield from self._steps(generation, Autoregressive(), features)
+
+    def _begin_learning(self, conversation: object) -> None:
+        """Have the drafter forget earlier requests, except those that the user lets it learn from."""
+        warm = self.config.warm
+        same = conversation is not None and conversation is self._learnt_from
+        if not (warm == "shared" or (warm == "conversation" and same)):
+            self.drafting.forget()
+        self._learnt_from = conversation
 
     def _steps(self, generation: Generation, drafting: Drafting, features: Tensor) -> Iterator[Chunk]:
         """Yield what every step emits, given the features of the last committed position [1, F]."""
@@ -238,10 +261,14 @@ class Engine:
 
     def _head_of(self, generation: Generation) -> tuple[TargetHeadName, str]:
         """Return what the target's first choices come from, and why."""
-        if generation.needs_all_logits:
+        if self._needs_all_logits(generation):
             return "full", "all logits are needed"
         name = self.target.head_name
         return name, "asked for" if self.config.target_head == name else self.target.head_reason
+
+    def _needs_all_logits(self, generation: Generation) -> bool:
+        """Return whether the target's first choices are not enough, for a request or for the drafter."""
+        return generation.needs_all_logits or self.drafting.demands.harvest_log_probs
 
     def _prefill(self, generation: Generation, ids: list[int], conversation: object) -> tuple[int, Prefill]:
         """Let the target read the prompt; return how many first positions are kept from the turn before."""
@@ -254,6 +281,7 @@ class Engine:
             chunk=self.config.prefill_chunk,
             harvest_topk=demands.harvest_topk,
             harvest_window=demands.prompt_window,
+            harvest_log_probs=demands.harvest_log_probs,
         )
 
     def _draft(self, drafting: Drafting, root: int, features: Tensor) -> DraftTree:
@@ -267,7 +295,7 @@ class Engine:
 
     def _run_target(self, generation: Generation, tree: DraftTree) -> TreePass:
         """Run the target once over all nodes."""
-        whole = generation.needs_all_logits
+        whole = self._needs_all_logits(generation)
         target_pass = self.target.tree_pass(tree, whole=True) if whole else self.target.tree_pass(tree)
         self.clock.lap("target_pass")
         return target_pass
@@ -299,10 +327,11 @@ class Engine:
 
     def _learn(self, drafting: Drafting, verdict: Verdict, tree: DraftTree, target_pass: TreePass) -> None:
         """Tell drafter and strategy what became of the tree."""
-        k = drafting.demands.harvest_topk
-        topk_ids = target_pass.output.top_ids(k) if k else None
+        demands = drafting.demands
+        k, log_probs = demands.harvest_topk, demands.harvest_log_probs
+        top = TopTokens.of(target_pass.output, k, log_probs=log_probs) if k else None
         self.clock.lap("vocabulary")
-        drafting.learn(verdict, tree, topk_ids, self.clock)
+        drafting.learn(verdict, tree, top, self.clock)
 
 
 def _timed_event() -> TimedEvent:

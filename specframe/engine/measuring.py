@@ -11,6 +11,7 @@ from torch import Tensor
 
 from specframe.contracts.clock import PhaseClock
 from specframe.contracts.faults import blaming
+from specframe.contracts.lm_head import OutputHead
 from specframe.contracts.protocols import Drafter, GatherBackend
 from specframe.contracts.tree import DraftTree, Verdict
 from specframe.costs.curve import Curve
@@ -18,6 +19,8 @@ from specframe.costs.model import CostModel, Setup
 from specframe.engine.drafting.branches import Branches
 from specframe.model.target import Target
 from specframe.ops.machine import Machine
+from specframe.vocabulary.every_token import EveryToken
+from specframe.vocabulary.protocol import DraftVocabulary
 from specframe.vocabulary.store import VocabularyStore
 from specframe.vocabulary.whole import WholeVocabulary
 
@@ -95,8 +98,8 @@ def measure_costs(
         ids = _PATTERN[torch.arange(_SHORT) % len(_PATTERN)].to(target.device) % target.vocab_size
         target.begin(POSITIONS, feature_layers=drafter.feature_layers)
         features = target.prefill(ids).features
-        head = _Head(drafter, make_backend, _Deadline(MOST_SECONDS * 0.2))
-        drafts = _Drafts(drafter, head.store, ids, features)
+        head = _head_of(drafter, make_backend, target, _Deadline(MOST_SECONDS * 0.2))
+        drafts = _Drafts(drafter, head.vocabulary, ids, features)
         pass_s = _passes(target, drafter.max_nodes, drafts, _Deadline(deadline.left * 0.6))
         drafts.complete()
         context_s = _context(target, pass_s, deadline)
@@ -181,11 +184,25 @@ def measure_head(head: GatherBackend, hidden_size: int, k: int, like: Tensor) ->
     return timed(hidden[:1]), timed(hidden)
 
 
+class _NoHead:
+    """What no LM head costs, in the place of ``_Head``."""
+
+    width = 1
+    one = wide = whole = Curve.of({1: 0.0})
+
+    def __init__(self, target: Target) -> None:
+        self.vocabulary = EveryToken(target.vocab_size, target.device)
+
+    def without(self, level_s: Curve) -> Curve:
+        """Return the seconds of a level, which has no head call."""
+        return level_s
+
+
 class _Head:
     """What the drafter's LM head costs over an active set and over everything.
 
     Attributes:
-        store: an active set of as many tokens as are usual.
+        vocabulary: an active set of as many tokens as are usual.
         width: hidden states of the widest level.
         one: seconds for one hidden state by active rows.
         wide: for ``width`` of them.
@@ -193,14 +210,17 @@ class _Head:
     """
 
     def __init__(
-        self, drafter: Drafter, make_backend: Callable[[], GatherBackend], deadline: _Deadline
+        self,
+        head: OutputHead,
+        drafter: Drafter,
+        make_backend: Callable[[], GatherBackend],
+        deadline: _Deadline,
     ) -> None:
-        head = drafter.output_head
         device, self.width = head.device, drafter.branching
         everything = head.row_map.tokens(torch.arange(head.vocab_size, device=device))
         capacity = min(_ROWS[-1], head.vocab_size)
         nothing = torch.empty(0, dtype=torch.int64, device=device)
-        self.store = VocabularyStore(head, make_backend(), capacity=capacity, pinned_ids=nothing)
+        self.vocabulary = VocabularyStore(head, make_backend(), capacity=capacity, pinned_ids=nothing)
         source = torch.Generator().manual_seed(0)
         hidden = torch.randn(self.width, head.hidden_size, generator=source).to(device, head.dtype)
 
@@ -216,9 +236,9 @@ class _Head:
 
         one, wide = {}, {}
         for rows in sorted({min(rows, capacity) for rows in _ROWS}, reverse=True):
-            self.store.reset()
-            self.store.admit(everything[:rows])
-            one[rows], wide[rows] = (timed(self.store.head, states) for states in (1, self.width))
+            self.vocabulary.reset()
+            self.vocabulary.admit(everything[:rows])
+            one[rows], wide[rows] = (timed(self.vocabulary.head, states) for states in (1, self.width))
         self.one, self.wide = Curve.of(one), Curve.of(wide)  # the fewest rows came last and are active now
         backend = WholeVocabulary(head, make_backend()).head
         self.whole = Curve.of({states: timed(backend, states) for states in (1, self.width)})
@@ -229,25 +249,34 @@ class _Head:
         return Curve.of({nodes: max(level_s(nodes) - calls[nodes], 0.0) for nodes in level_s.sizes})
 
 
+def _head_of(
+    drafter: Drafter, make_backend: Callable[[], GatherBackend], target: Target, deadline: _Deadline
+) -> _Head | _NoHead:
+    """Return what the drafter's LM head costs."""
+    head = drafter.output_head
+    return _NoHead(target) if head is None else _Head(head, drafter, make_backend, deadline)
+
+
 class _Drafts:
     """What drafts of one level, of more, and none but the path of the context take.
 
     Args:
         drafter: drafts.
-        store: the active set that it drafts over.
+        vocabulary: what it drafts over.
         ids: prompt, which repeats itself [T].
         features: of the prompt [T, F].
     """
 
-    def __init__(self, drafter: Drafter, store: VocabularyStore, ids: Tensor, features: Tensor) -> None:
-        self._drafter, self._head, self._features = drafter, store.head, features
+    def __init__(self, drafter: Drafter, vocabulary: DraftVocabulary, ids: Tensor, features: Tensor) -> None:
+        self._drafter, self._head, self._features = drafter, vocabulary.head, features
         self._text = cycle(ids[: len(_PATTERN)].tolist())
         self._root, self._next = next(self._text), next(self._text)
         with blaming("drafter"):
-            drafter.propose_among(store.covered)
-            drafter.sample_from(torch.Generator(device=features.device), store.active_ids)
+            drafter.propose_among(vocabulary.covered)
+            drafter.sample_from(torch.Generator(device=features.device), vocabulary.active_ids)
             drafter.start(ids, features)
-        widths = sorted({1, drafter.branching})
+        self._has_head = drafter.output_head is not None
+        widths = sorted({1, drafter.branching}) if self._has_head else []
         # Levels below the first and their width; None for no head.
         self._kinds: list[tuple[int, int] | None] = [(0, 0), *((_LEVELS, width) for width in widths)]
         if drafter.copies_context:
@@ -277,6 +306,8 @@ class _Drafts:
     @property
     def level_s(self) -> Curve:
         """Seconds of a further level by its nodes."""
+        if not self._has_head:
+            return Curve.of({1: 0.0})
         return Curve.of(
             {
                 width: max(min(self._found[_LEVELS, width]) - self.first_s, 0.0) / max(drafted, 1)
@@ -286,7 +317,9 @@ class _Drafts:
 
     @property
     def skip_s(self) -> float:
-        """Seconds of a draft that the context alone makes; 0 where none does."""
+        """Seconds of a draft that no head makes; 0 where none does."""
+        if not self._has_head:
+            return self.first_s
         return min(self._found[None]) if None in self._found else 0.0
 
     def _measure(self, kind: tuple[int, int] | None) -> None:

@@ -136,6 +136,7 @@ class GenerationRecorder:
             **sampling.values(),
             generation_config=dict(generation_config),
             lossy=lossy,
+            warm=config.warm,
             prompt_tokens=prompt_tokens,
             kept_tokens=self.kept_tokens,
             token_ids=output.token_ids,

@@ -12,6 +12,7 @@ from transformers import PreTrainedTokenizerBase
 
 from specframe.contracts.kinds import ForwardName, TargetHeadName
 from specframe.contracts.target_logits import AllLogits, HeadOutput
+from specframe.contracts.top_tokens import TopTokens
 from specframe.contracts.tree import DraftTree
 from specframe.errors import UsageError
 from specframe.model.fastest import remembered_head
@@ -23,7 +24,6 @@ from specframe.model.stored import StoredModel
 from specframe.model.target_head import ScreenedTargetHead
 from specframe.ops.cpu import why_slow
 from specframe.ops.free_memory import free_bytes
-from specframe.ops.row_maxima import row_topk
 
 # Rows of the LM head's input per product when harvesting a prompt: bounds memory to 32 x V logits, and as
 # much again that the product itself needs.
@@ -46,12 +46,12 @@ class Prefill:
     Attributes:
         logits: after the last position [1, V].
         features: at every position [T, F].
-        topk_ids: the target's top ids after each of the last P positions [P, k]; None when not asked for.
+        top: the target's top ids after each of the last P positions [P, k]; None when not asked for.
     """
 
     logits: Tensor
     features: Tensor
-    topk_ids: Tensor | None
+    top: TopTokens | None
 
 
 @attrs.frozen(slots=True, eq=False)
@@ -166,7 +166,13 @@ class Target(LanguageModel):
 
     @torch.inference_mode()
     def prefill(
-        self, prompt_ids: Tensor, *, chunk: int = 512, harvest_topk: int = 0, harvest_window: int = 0
+        self,
+        prompt_ids: Tensor,
+        *,
+        chunk: int = 512,
+        harvest_topk: int = 0,
+        harvest_window: int = 0,
+        harvest_log_probs: bool = False,
     ) -> Prefill:
         """Read a prompt, chunk by chunk; the LM head runs only over the rows that are asked for.
 
@@ -175,17 +181,21 @@ class Target(LanguageModel):
             chunk: prompt tokens per pass.
             harvest_topk: how many of the target's top ids to return per position.
             harvest_window: for how many of the last positions.
+            harvest_log_probs: whether to return their log-probabilities too.
         """
         length = self.forward.committed + len(prompt_ids)
         if self.long_from is not None and length > self.long_from:
             chunk = length  # in parts the first ones would be rotated as those of a short text
         parts = [append(self.forward, ids, self._feature_layers) for ids in prompt_ids.split(chunk)]
         hidden, features = (torch.cat(part) for part in zip(*parts, strict=True))
-        topk_ids = None
+        top = None
         if harvest_topk and harvest_window:
             rows = hidden[-harvest_window:].split(_HARVEST_ROWS)
-            topk_ids = torch.cat([top_ids(self.output_head.logits(part), harvest_topk) for part in rows])
-        return Prefill(self.output_head.logits(hidden[-1:]), features, topk_ids)
+            said = (AllLogits(self.output_head.logits(part)) for part in rows)
+            top = TopTokens.cat(
+                [TopTokens.of(one, harvest_topk, log_probs=harvest_log_probs) for one in said]
+            )
+        return Prefill(self.output_head.logits(hidden[-1:]), features, top)
 
     @torch.inference_mode()
     def tree_pass(self, tree: DraftTree, *, whole: bool = False) -> TreePass:
@@ -215,11 +225,6 @@ class Target(LanguageModel):
     def commit(self, path: tuple[int, ...]) -> None:
         """Keep the KV entries of the accepted path of the last tree pass, root included."""
         self.forward.commit(path)
-
-
-def top_ids(logits: Tensor, k: int) -> Tensor:
-    """Return the ids of the k largest logits per row [N, k], for logits [N, V]."""
-    return row_topk(logits, k)[1]
 
 
 def tokenizer_fingerprint(tokenizer: PreTrainedTokenizerBase) -> str:

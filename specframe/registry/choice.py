@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -51,6 +52,7 @@ def check_config(
     _check_lossy(config, chosen["verifier"][0], registry, setting)
     if "drafter" in chosen and common_tree(chosen) is None:
         raise _no_common_tree(chosen, setting, registry)
+    _check_warm(config, chosen, registry)
     wants_cuda_graph(config, device)
     wants_costs(config, device)
     return config, chosen
@@ -188,6 +190,29 @@ def _check_lossy(config: RunConfig, verifier: Component, registry: Registry, set
             f"verifier {verifier.name!r} is lossy: the output would not be the target's; allow that with "
             f"--allow-lossy{f', or use --verifier {exact}' if exact else ''}"
         )
+
+
+def _check_warm(config: RunConfig, chosen: Mapping[Kind, tuple[Component, Any]], registry: Registry) -> None:
+    """Raise a ``UsageError`` where a drafter is to be kept warm that learns nothing."""
+    if config.warm == "off":
+        return
+    if "drafter" in chosen:
+        drafter, options = chosen["drafter"]
+        if drafter.learns(options):
+            return
+    learning = [name for name in registry.names("drafter") if _learns(registry.get("drafter", name))]
+    who = f"drafter {config.drafter!r} learns nothing" if "drafter" in chosen else "nothing is drafted"
+    raise UsageError(
+        f"--warm {config.warm} keeps what a drafter learnt from the target, and {who}; allowed: off"
+        + (f", or --drafter {' or '.join(learning)}" if learning else "")
+    )
+
+
+def _learns(drafter: Component) -> bool:
+    """Return whether a drafter learns by its defaults."""
+    with contextlib.suppress(UsageError):  # options that must be given
+        return drafter.learns(build_options(drafter.options, {}, drafter.name))
+    return False
 
 
 def common_tree(chosen: Mapping[Kind, tuple[Component, Any]]) -> TreeKind | None:

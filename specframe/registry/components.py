@@ -78,6 +78,11 @@ def by_name_only(setting: Setting) -> int | None:
     return None
 
 
+def learns_nothing(options: Any) -> bool:
+    """Return False: nothing that a drafter learnt from the target serves later requests."""
+    return False
+
+
 @attrs.frozen(slots=True, kw_only=True)
 class TrainRequest:
     """What a drafter is trained for.
@@ -209,6 +214,8 @@ class Component:
             ``tree`` names one. None for all of ``trees``.
         priority: for gather backends and verifiers: how much ``auto`` prefers one that supports a setting;
             None where one has to ask for it by name. Of verifiers it takes exact ones of every kind of tree.
+        learns: for drafters: returns whether with given options what it learnt from the target can serve
+            later requests, so that ``--warm`` may be asked for.
         lossy: for verifiers: the output is not the target's, so it runs only where the user allows it.
         sweep: for drafters: returns what ``specframe bench --sweep`` compares with the defaults, given a
             setting: lists of options with alternatives, such as ``depth=2|3,nodes=6``.
@@ -228,5 +235,6 @@ class Component:
     trees: tuple[TreeKind, ...] = ("top-k",)
     drafts: Callable[[Any], Sequence[TreeKind]] | None = None
     priority: Callable[[Setting], int | None] = by_name_only
+    learns: Callable[[Any], bool] = learns_nothing
     lossy: bool = False
     sweep: Callable[[Setting], Sequence[str]] | None = None

@@ -18,6 +18,7 @@ from specframe.contracts.protocols import Drafter, GatherBackend, VocabularyBuil
 from specframe.contracts.report import StepStats
 from specframe.contracts.row_map import RowMap
 from specframe.contracts.screen import Screen
+from specframe.contracts.top_tokens import TopTokens
 from specframe.contracts.tree import DraftTree, Verdict
 from specframe.engine.assembly import bind_drafting
 from specframe.engine.draft_states import evenly, head_digest, kept_states
@@ -95,6 +96,8 @@ class TracedDrafter(Drafter):
         header: of the trace.
         output_head: its LM head, for screens; None for one without columns, to keep books with.
     """
+
+    output_head: OutputHead
 
     def __init__(self, header: TraceHeader, output_head: OutputHead | None = None) -> None:
         row_map, rows = RowMap(header.vocab_size), header.vocab_size
@@ -232,8 +235,8 @@ class OfflineStrategy:
         emitted, ahead = 0, list[Tensor]()
         clock.start()
         with naming(self._config):
-            topk_ids = request.prompt_topk_ids[-window:, :k].long() if k and window else None
-            prefill = Prefill(nothing, nothing, topk_ids)
+            top = TopTokens(request.prompt_topk_ids[-window:, :k].long()) if k and window else None
+            prefill = Prefill(nothing, nothing, top)
             drafting.start(request.prompt_ids.long(), prefill, torch.Generator(), clock)
             for one in request.passes:
                 self._screen(one)
@@ -241,7 +244,7 @@ class OfflineStrategy:
                 ahead.append(figures.covered(upcoming) if upcoming else nothing)
                 recorder.record(one.tree, one.verdict, one.verdict.emitted_ids[: one.emitted], figures)
                 emitted += one.emitted
-                drafting.learn(one.verdict, one.tree, one.topk_ids[:, :k] if k else None, clock)
+                drafting.learn(one.verdict, one.tree, TopTokens(one.topk_ids[:, :k]) if k else None, clock)
         return ReplayedRequest(request.id, request.task, self._steps(recorder.steps(), ahead))
 
     def _screen(self, one: TracedPass) -> None:

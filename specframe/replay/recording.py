@@ -12,6 +12,7 @@ from torch import Generator, Tensor
 
 from specframe.contracts.clock import PhaseClock
 from specframe.contracts.report import GenerationReport, StepStats
+from specframe.contracts.top_tokens import TopTokens
 from specframe.contracts.tree import DraftTree, Verdict
 from specframe.engine.draft_states import head_digest
 from specframe.engine.drafting.protocol import Drafting
@@ -47,7 +48,7 @@ class TraceTap:
         self._hidden_size = hidden_size
         if hidden_size is not None:
             inner.listen(self._keep)
-        self._prompt: tuple[Tensor, Tensor | None] | None = None
+        self._prompt: tuple[Tensor, TopTokens | None] | None = None
 
     def reusable(self, shared: int, prompt_tokens: int) -> int:
         """Return 0: what is recorded of a prompt is recorded from its start."""
@@ -57,27 +58,31 @@ class TraceTap:
         self, prompt_ids: Tensor, prefill: Prefill, generator: Generator, clock: PhaseClock, kept: int = 0
     ) -> None:
         """Begin a request, and show ``inner`` only what it asked for."""
-        self._passes, self._prompt = [], (prompt_ids, prefill.topk_ids)
+        self._passes, self._prompt = [], (prompt_ids, prefill.top)
         wanted, asked = None, self.inner.demands
-        if prefill.topk_ids is not None and asked.harvest_topk and asked.prompt_window:
-            wanted = prefill.topk_ids[-asked.prompt_window :, : asked.harvest_topk]
-        self.inner.start(prompt_ids, attrs.evolve(prefill, topk_ids=wanted), generator, clock)
+        if prefill.top is not None and asked.harvest_topk and asked.prompt_window:
+            wanted = prefill.top.cut(asked.harvest_topk, last=asked.prompt_window)
+        self.inner.start(prompt_ids, attrs.evolve(prefill, top=wanted), generator, clock)
 
     def draft(self, root: int, features: Tensor, clock: PhaseClock) -> DraftTree:
         """Return the tree of what drafts."""
         self._levels = []
         return self.inner.draft(root, features, clock)
 
-    def learn(self, verdict: Verdict, tree: DraftTree, topk_ids: Tensor | None, clock: PhaseClock) -> None:
+    def learn(self, verdict: Verdict, tree: DraftTree, top: TopTokens | None, clock: PhaseClock) -> None:
         """Keep one target pass and pass it on."""
-        assert topk_ids is not None
+        assert top is not None
         # A drafter may use the same tensors again at the next step.
         columns = (tree.token_ids, tree.parents, tree.depths, tree.log_probs)
         kept = DraftTree(*(column.clone() for column in columns))
         levels = tuple(self._levels)
-        self._passes.append(TracedPass(kept, verdict, len(verdict.emitted_ids), topk_ids, levels))
+        self._passes.append(TracedPass(kept, verdict, len(verdict.emitted_ids), top.ids, levels))
         asked = self.inner.demands.harvest_topk
-        self.inner.learn(verdict, tree, topk_ids[:, :asked] if asked else None, clock)
+        self.inner.learn(verdict, tree, top.cut(asked) if asked else None, clock)
+
+    def forget(self) -> None:
+        """Have the drafter forget what it learnt."""
+        self.inner.forget()
 
     def listen(self, note: Callable[[Tensor], None]) -> None:
         """Have hidden states noted; not beside those that are recorded."""
@@ -104,9 +109,8 @@ class TraceTap:
         passes = [
             attrs.evolve(one, emitted=len(step.emitted_ids)) for one, step in zip(passes, steps, strict=True)
         ]
-        prompt_ids, topk_ids = prompt
-        if topk_ids is None:
-            topk_ids = prompt_ids.new_empty(0, self.demands.harvest_topk)
+        prompt_ids, top = prompt
+        topk_ids = prompt_ids.new_empty(0, self.demands.harvest_topk) if top is None else top.ids
         return from_passes(report.id, report.task, prompt_ids, topk_ids, passes, self._hidden_size)
 
     def _keep(self, hidden: Tensor) -> None:
@@ -149,9 +153,10 @@ class TraceRecorder:
         if prompt_window < 0:
             raise UsageError(f"a window of {prompt_window} prompt positions; allowed: 0 or more")
         drafting = engine.drafting
-        head = target.output_head if drafting.drafter is None else drafting.drafter.output_head
-        if hidden and drafting.drafter is None:
-            raise UsageError(f"{strategy} drafts nothing and has no hidden states to record; allowed: others")
+        own = None if drafting.drafter is None else drafting.drafter.output_head
+        head = own or target.output_head
+        if hidden and own is None:
+            raise UsageError(f"{strategy} drafts without a head and has no hidden states; allowed: others")
         draft_ids = head.row_map.token_ids
         tap = TraceTap(drafting, topk, prompt_window, head.hidden_size if hidden else None)
         header = TraceHeader(

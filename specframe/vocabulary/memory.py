@@ -29,8 +29,7 @@ class MemoryUse:
 def measure(vocabularies: Iterable[DraftVocabulary]) -> MemoryUse:
     """Return what vocabularies over one LM head hold, each tensor counted once."""
     vocabularies = list(vocabularies)
-    full = vocabularies[0].output_head
-    head = _storages(full.tensors)
+    head = _storages(vocabularies[0].head_tensors)
     store = _storages(tensor for one in vocabularies for tensor in one.tensors)
     packed = _storages(tensor for one in vocabularies for tensor in one.head.held())
     packed = {at: size for at, size in packed.items() if at not in head and at not in store}

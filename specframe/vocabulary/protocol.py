@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Protocol
 
+import torch
 from torch import Tensor
 
-from specframe.contracts.lm_head import OutputHead
 from specframe.contracts.protocols import GatherBackend
 
 
@@ -37,11 +37,16 @@ class Membership(Protocol):
 
 
 class DraftVocabulary(Membership, Protocol):
-    """An active set, or all rows of an LM head."""
+    """An active set, all rows of an LM head, or every token where there is no head."""
 
     @property
-    def output_head(self) -> OutputHead:
-        """The drafter's full LM head."""
+    def head_tensors(self) -> tuple[Tensor, ...]:
+        """The drafter's full LM head, with the copy in the order that the CPU multiplies by."""
+        ...
+
+    @property
+    def device(self) -> torch.device:
+        """Where drafts are made."""
         ...
 
     @property

@@ -142,6 +142,7 @@ class ScreenedVocabulary:
 
     def __init__(self, store: VocabularyStore, screen: Screen, states: StateSource) -> None:
         self.output_head, self.screen, self._store = store.output_head, screen, store
+        self.head_tensors, self.device = store.head_tensors, store.device
         with blaming("vocabulary"):
             screen.bind(store.output_head, states)
         self.head = ScreenedHead(store.head, screen, store.output_head, store.active)

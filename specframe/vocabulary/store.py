@@ -52,6 +52,7 @@ class VocabularyStore:
     ) -> None:
         device, row_map = output_head.device, output_head.row_map
         self.output_head, self._row_map = output_head, row_map
+        self.head_tensors, self.device = output_head.tensors, device
         if capacity > row_map.vocab_size:
             raise UsageError(
                 f"capacity {capacity} is larger than the vocabulary; allowed: at most {row_map.vocab_size}"

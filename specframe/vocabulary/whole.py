@@ -19,6 +19,8 @@ class WholeVocabulary:
 
     Attributes:
         head: the backend, as the drafter sees it.
+        head_tensors: the full LM head.
+        device: where it is.
     """
 
     tensors: tuple[Tensor, ...] = ()
@@ -29,6 +31,7 @@ class WholeVocabulary:
         self.output_head = output_head
         self.head = DraftHead(backend, output_head.row_map)
         self.active_size = torch.tensor(output_head.vocab_size)
+        self.head_tensors, self.device = output_head.tensors, output_head.device
         self.head.bind(output_head, None)
 
     def covered(self, ids: tuple[int, ...]) -> Tensor:

@@ -37,8 +37,9 @@ from specframe.vocabulary.store import VocabularyStore
 from specframe.vocabulary.whole import WholeVocabulary
 from specframe_plugins.drafters.eagle.checkpoint import save_head
 from specframe_plugins.drafters.eagle.model import EagleConfig, EagleHead
-from specframe_plugins.drafters.lookup.drafter import LookupDrafter
+from specframe_plugins.drafters.lookup.source import LookupSource
 from specframe_plugins.gathers.torch import TorchGather
+from specframe_plugins.sources.drafter import SourceDrafter
 from specframe_plugins.vocabularies.full import FullVocabulary
 from specframe_plugins.vocabularies.nanospec import NanospecOptions, NanospecVocabulary
 
@@ -306,7 +307,7 @@ def test_after_a_pause_the_same_tokens_are_drafted_as_without_one(
             return self._step.drafts
 
     def drafting() -> ActiveDrafting:
-        drafter = LookupDrafter(eagle(llama), 8) if with_lookup else eagle(llama)
+        drafter = SourceDrafter([LookupSource(8)], 8, eagle(llama)) if with_lookup else eagle(llama)
         return ActiveDrafting(drafter, FullVocabulary(), WholeVocabulary(llama.output_head, TorchGather()))
 
     decide(Pausing)

@@ -33,8 +33,9 @@ from specframe.transformers import engine_for, generate
 from specframe.vocabulary.whole import WholeVocabulary
 from specframe_plugins.drafters.eagle.checkpoint import save_head
 from specframe_plugins.drafters.eagle.model import EagleConfig, EagleHead
-from specframe_plugins.drafters.lookup.drafter import LookupDrafter
+from specframe_plugins.drafters.lookup.source import LookupSource
 from specframe_plugins.gathers.torch import TorchGather
+from specframe_plugins.sources.drafter import SourceDrafter
 from specframe_plugins.vocabularies.full import FullVocabulary
 
 TOKENS = 40
@@ -95,7 +96,7 @@ def test_a_drafter_with_a_vocabulary_of_its_own_is_screened_in_its_rows(
 @both
 def test_paths_that_are_copied_beside_a_screen_leave_the_output_as_it_is(strategy: type[Screened]) -> None:
     target = repetitive_target()
-    drafter = LookupDrafter(eagle(target), 32)
+    drafter = SourceDrafter([LookupSource(32)], 32, eagle(target))
     engine = drafting_engine(target, drafter=drafter, strategy=strategy(RandomScreen(9)))
     report = engine.generate(PROMPT, 60)
     assert report.token_ids == answer(target, 60)

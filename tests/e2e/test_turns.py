@@ -22,7 +22,8 @@ from specframe.engine.conversation import Conversation
 from specframe.engine.engine import Engine
 from specframe.errors import SpecframeError, UsageError
 from specframe.model.target import Target
-from specframe_plugins.drafters.lookup.drafter import LookupDrafter
+from specframe_plugins.drafters.lookup.source import LookupSource
+from specframe_plugins.sources.drafter import SourceDrafter
 
 
 @pytest.fixture(scope="module", params=MODEL_TYPES)
@@ -33,6 +34,10 @@ def target(request: pytest.FixtureRequest) -> Target:
 @pytest.fixture
 def llama() -> Target:
     return endless_target()
+
+
+def over_eagle(target: Target) -> SourceDrafter:
+    return SourceDrafter([LookupSource(32)], 32, eagle(target))
 
 
 @pytest.mark.parametrize("keep", [False, True])
@@ -64,19 +69,22 @@ def test_the_statistics_of_a_turn_are_those_of_a_fresh_request(llama: Target) ->
 @pytest.mark.parametrize("model_type", MODEL_TYPES)
 def test_turns_that_copy_what_was_said_answer_as_fresh_requests_do(model_type: str) -> None:
     target = repetitive_target(model_type)
-    reports = converse(drafting_engine(target, drafter=LookupDrafter(eagle(target), 32)))
+    reports = converse(drafting_engine(target, drafter=over_eagle(target)))
     assert [report.token_ids for report in reports] == expected(target)
     assert reports[-1].kept_tokens > len(PROMPT)
 
 
 def test_a_turn_copies_from_all_that_was_said_before() -> None:
     target, other, key = repetitive_target(), repetitive_target(), object()
-    engine, said = drafting_engine(target, drafter=LookupDrafter(eagle(target), 32)), [*PROMPT]
+    engine, said = (
+        drafting_engine(target, drafter=over_eagle(target)),
+        [*PROMPT],
+    )
     names = ("token_ids", "target_passes", "accept_by_depth", "active_mean", "coverage")
     for turn in TURNS:
         said += turn
         carried = engine.generate(said, 10, turn_of=key)
-        fresh = drafting_engine(other, drafter=LookupDrafter(eagle(other), 32)).generate(said, 10)
+        fresh = drafting_engine(other, drafter=over_eagle(other)).generate(said, 10)
         assert [getattr(carried, name) for name in names] == [getattr(fresh, name) for name in names]
         said += carried.token_ids
     assert carried.kept_tokens

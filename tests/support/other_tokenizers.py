@@ -25,7 +25,7 @@ def byte_level(*merged: str, letters: str = LETTERS) -> PreTrainedTokenizerFast:
     return PreTrainedTokenizerFast(tokenizer_object=backend, eos_token="<eos>")
 
 
-def sentencepiece(*words: str, prefix_space: bool = True) -> PreTrainedTokenizerFast:
+def sentencepiece(*words: str, prefix_space: bool = True, bos: bool = True) -> PreTrainedTokenizerFast:
     """Return a tokenizer as of Llama 2: ``▁`` for a space, one before every text, bytes, and BOS."""
     vocabulary = ["<unk>", "<s>", "</s>", *(f"<0x{byte:02X}>" for byte in range(256)), "▁", "\n", *LETTERS]
     scores = [(token, -10.0) for token in vocabulary] + [(word, -1.0) for word in words]
@@ -36,7 +36,8 @@ def sentencepiece(*words: str, prefix_space: bool = True) -> PreTrainedTokenizer
     steps = [decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse()]
     backend.decoder = decoders.Sequence([*steps, *([decoders.Strip(" ", 1, 0)] if prefix_space else [])])
     backend.add_special_tokens([AddedToken(token, special=True) for token in ("<unk>", "<s>", "</s>")])
-    backend.post_processor = processors.TemplateProcessing(single="<s> $A", special_tokens=[("<s>", 1)])
+    if bos:
+        backend.post_processor = processors.TemplateProcessing(single="<s> $A", special_tokens=[("<s>", 1)])
     return PreTrainedTokenizerFast(
         tokenizer_object=backend, bos_token="<s>", eos_token="</s>", unk_token="<unk>"
     )

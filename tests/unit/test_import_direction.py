@@ -36,8 +36,9 @@ CORE = {
 # Each folder of the built-in plugins; all of them may import the core and the kernels.
 PLUGINS = {
     "__init__": "drafters verifiers gathers vocabularies data",
-    "drafters": "training trees",
+    "drafters": "training trees sources",
     "training": "trees",
+    "sources": "",
     "trees": "",
     "verifiers": "",
     "gathers": "",
@@ -47,10 +48,16 @@ PLUGINS = {
 
 # Each drafter, and the files that they share.
 DRAFTERS = {
-    "eagle3": "eagle lookup checkpoint_files hub probe public_config",
-    "eagle": "lookup checkpoint_files hub probe public_config",
-    "draft_model": "lookup probe",
-    "mtp": "checkpoint_files hub lookup probe",
+    "eagle3": "eagle graft checkpoint_files hub probe public_config",
+    "eagle": "graft checkpoint_files hub probe public_config",
+    "draft_model": "graft probe",
+    "mtp": "checkpoint_files graft hub probe",
+    "combine": "graft lookup",
+    "graft": "aded logitspec lookup suffix token_recycling",
+    "aded": "",
+    "logitspec": "lookup",
+    "suffix": "",
+    "token_recycling": "",
     "lookup": "",
     "hub": "checkpoint_files",
     "public_config": "checkpoint_files",

@@ -90,8 +90,8 @@ def probe(predict: Predict, target: Target, feature_layers: tuple[int, ...] = ()
     )[: target.max_positions]
     target.begin(len(ids), feature_layers=feature_layers)
     prefill = target.prefill(ids, harvest_topk=1, harvest_window=len(ids))
-    assert prefill.topk_ids is not None
-    agrees = predict(ids, prefill.features[:-1]) == prefill.topk_ids[1:, 0]
+    assert prefill.top is not None
+    agrees = predict(ids, prefill.features[:-1]) == prefill.top.ids[1:, 0]
     return Probe(float(agrees.float().mean()), len(agrees))
 
 

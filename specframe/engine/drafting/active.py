@@ -12,6 +12,7 @@ from specframe.contracts.clock import PhaseClock
 from specframe.contracts.faults import ComponentError, blaming
 from specframe.contracts.protocols import Drafter, VocabularyBuilder
 from specframe.contracts.report import DraftKind
+from specframe.contracts.top_tokens import TopTokens
 from specframe.contracts.tree import DraftTree, Verdict
 from specframe.engine.drafting.protocol import Demands
 from specframe.model.target import Prefill
@@ -21,6 +22,13 @@ from specframe.vocabulary.noted_head import NotedHead
 from specframe.vocabulary.protocol import DraftVocabulary
 
 _ID_DTYPES = (torch.int64, torch.int32)
+
+
+class Unpruned(VocabularyBuilder):
+    """The strategy of whoever drafts over everything."""
+
+    capacity = None
+    pinned_ids = torch.empty(0, dtype=torch.int64)
 
 
 @attrs.define
@@ -77,7 +85,8 @@ class ActiveDrafting:
     Args:
         drafter: proposes the trees.
         strategy: fills the vocabulary; not asked where that is the full one.
-        vocabulary: a ``VocabularyStore``, or a ``WholeVocabulary`` where the strategy has no capacity.
+        vocabulary: a ``VocabularyStore``; a ``WholeVocabulary`` where the strategy has no capacity; or
+            ``EveryToken`` where the drafter has no LM head.
     """
 
     def __init__(self, drafter: Drafter, strategy: VocabularyBuilder, vocabulary: DraftVocabulary) -> None:
@@ -112,13 +121,16 @@ class ActiveDrafting:
                 self.drafter.resume(prompt_ids, prefill.features, kept)
             else:
                 self.drafter.start(prompt_ids, prefill.features)
+            k, window = self.drafter.harvest_topk, self.drafter.prompt_window
+            if prefill.top is not None and k and window:
+                self.drafter.learn_prompt(prompt_ids[-window:], prefill.top.cut(k, last=window))
         clock.lap("prefill")
         if self._learns:
             goes_on = kept > 0 and self.strategy.keeps_active_set
             if not goes_on:
                 self._vocabulary.reset()
             with blaming("vocabulary"):
-                ids = self.strategy.start(prompt_ids[kept:] if goes_on else prompt_ids, prefill.topk_ids)
+                ids = self.strategy.start(prompt_ids[kept:] if goes_on else prompt_ids, self._prompt(prefill))
             self.admit(ids)
             clock.lap("vocabulary")
 
@@ -132,13 +144,25 @@ class ActiveDrafting:
         clock.lap("draft_tree")
         return tree
 
-    def learn(self, verdict: Verdict, tree: DraftTree, topk_ids: Tensor | None, clock: PhaseClock) -> None:
-        """Tell the drafter what was accepted, and admit what the strategy learnt."""
+    def learn(self, verdict: Verdict, tree: DraftTree, top: TopTokens | None, clock: PhaseClock) -> None:
+        """Tell the drafter what was accepted, let it learn, and admit what the strategy learnt."""
         with blaming("drafter"):
             self.drafter.commit(verdict)
+        self.let_drafter_learn(verdict, tree, top)
         clock.lap("draft_backbone")
-        self.observe(verdict, tree, topk_ids)
+        self.observe(verdict, tree, top)
         clock.lap("vocabulary")
+
+    def let_drafter_learn(self, verdict: Verdict, tree: DraftTree, top: TopTokens | None) -> None:
+        """Let the drafter learn from a target pass."""
+        k = self.drafter.harvest_topk
+        with blaming("drafter"):
+            self.drafter.learn(verdict, tree, top.cut(k) if top is not None and k else None)
+
+    def forget(self) -> None:
+        """Have the drafter forget what it learnt in earlier requests."""
+        with blaming("drafter"):
+            self.drafter.forget()
 
     def listen(self, note: Callable[[Tensor], None]) -> None:
         """Have the hidden states [N, H] of every call of the drafter's LM head noted from now on."""
@@ -147,12 +171,18 @@ class ActiveDrafting:
     def finish(self) -> None:
         """End a request; the next one starts afresh."""
 
-    def observe(self, verdict: Verdict, tree: DraftTree, topk_ids: Tensor | None) -> None:
+    def observe(self, verdict: Verdict, tree: DraftTree, top: TopTokens | None) -> None:
         """Admit what the strategy learns from a target pass: the place where a verdict becomes ids."""
         if self._learns:
+            k = self.strategy.harvest_topk
             with blaming("vocabulary"):
-                ids = self.strategy.observe(verdict, tree, topk_ids)
+                ids = self.strategy.observe(verdict, tree, top.ids[:, :k] if top is not None and k else None)
             self.admit(ids)
+
+    def _prompt(self, prefill: Prefill) -> Tensor | None:
+        """Return the top ids of the prompt that the strategy asks for."""
+        k, window = self.strategy.harvest_topk, self.strategy.prompt_window
+        return prefill.top.cut(k, last=window).ids if prefill.top is not None and k and window else None
 
     def admit(self, ids: Tensor) -> None:
         """Admit what the strategy returned.

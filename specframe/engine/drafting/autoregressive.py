@@ -8,6 +8,7 @@ import torch
 from torch import Generator, Tensor
 
 from specframe.contracts.clock import PhaseClock
+from specframe.contracts.top_tokens import TopTokens
 from specframe.contracts.tree import DraftTree, Verdict
 from specframe.engine.drafting.protocol import Demands
 from specframe.model.target import Prefill
@@ -48,8 +49,11 @@ class Autoregressive:
         """Return the root alone."""
         return DraftTree.root_only(root, features.device)
 
-    def learn(self, verdict: Verdict, tree: DraftTree, topk_ids: Tensor | None, clock: PhaseClock) -> None:
+    def learn(self, verdict: Verdict, tree: DraftTree, top: TopTokens | None, clock: PhaseClock) -> None:
         """Learn nothing."""
+
+    def forget(self) -> None:
+        """Forget nothing."""
 
     def listen(self, note: Callable[[Tensor], None]) -> None:
         """Note nothing: no LM head drafts."""

@@ -12,6 +12,7 @@ from torch import Generator, Tensor
 
 from specframe.contracts.clock import PhaseClock
 from specframe.contracts.faults import blaming
+from specframe.contracts.top_tokens import TopTokens
 from specframe.contracts.tree import DraftTree, Verdict
 from specframe.costs.drift import Observed, refined
 from specframe.costs.model import CostModel
@@ -36,13 +37,13 @@ class _Untold:
         tokens: what the drafter has to read.
         features: at the positions before them, each [n, F].
         roots: of the passes.
-        topk_ids: the target's top ids of each pass [1, harvest_topk].
+        top: the target's top ids of each pass [1, harvest_topk].
     """
 
     tokens: list[int] = attrs.field(factory=list)
     features: list[Tensor] = attrs.field(factory=list)
     roots: list[int] = attrs.field(factory=list)
-    topk_ids: list[Tensor] = attrs.field(factory=list)
+    top: list[TopTokens] = attrs.field(factory=list)
 
     def add(self, accepted: tuple[int, ...], root: int, features: Tensor) -> None:
         """Add a pass with this root, before which ``accepted`` were accepted."""
@@ -57,7 +58,7 @@ class PlannedDrafting:
     While nothing is drafted, drafter and strategy are not asked. They are told of these passes many at a
     time, and before the next draft: the drafter as of tokens that it reads, the strategy as of one chain of
     nodes that were all accepted. A drafter that cannot pause is always asked, and so is one that copies the
-    context, which decides itself whether its head drafts.
+    context, which decides itself whether its head drafts, and one that has no head.
 
     Args:
         inner: drafts over what the strategy fills.
@@ -83,14 +84,15 @@ class PlannedDrafting:
         self._inner, self._whole, self._keep = inner, whole, keep
         self._filled = inner.figures.filled
         inner.figures.others = () if whole is None else (whole,)
-        self._can_stop = self.drafter.can_pause and not self.drafter.copies_context
         self._paused = self._begun = False
         self._accepted: tuple[int, ...] = ()
         self._untold = _Untold()
         # Of this request, and since the costs last changed.
         self._observed: list[Observed] = []
         self._seen: deque[Observed] = deque(maxlen=_REMEMBERED)
-        self._nodes = torch.arange(self.demands.max_nodes, device=self.drafter.output_head.device)
+        self._has_head = self.drafter.output_head is not None
+        self._can_stop = self.drafter.can_pause and self._has_head and not self.drafter.copies_context
+        self._nodes = torch.arange(self.demands.max_nodes, device=self._filled.device)
         self._begin(0)
 
     def _begin(self, context: int) -> None:
@@ -128,8 +130,7 @@ class PlannedDrafting:
         roots = self._untold.roots
         if roots and (not self._paused or len(roots) == _TOLD_AT_ONCE):
             self._tell_drafter()
-            clock.lap("draft_backbone")
-            self._tell_strategy(root)
+            self._let_learn(root)
             clock.lap("vocabulary")
         if self._paused:
             figures.draft = budget.kind
@@ -137,7 +138,7 @@ class PlannedDrafting:
             self._accepted = ()
             return DraftTree.root_only(root, features.device)
         figures.over = self._whole if full and self._whole is not None else self._filled
-        budget.ask()
+        budget.ask(head=self._has_head)
         tree = self._inner.draft(root, features, clock)
         if misshapen(tree, self._nodes) is None:
             tree = budget.keep(tree)
@@ -145,18 +146,22 @@ class PlannedDrafting:
         clock.lap("draft_tree")
         return tree
 
-    def learn(self, verdict: Verdict, tree: DraftTree, topk_ids: Tensor | None, clock: PhaseClock) -> None:
+    def learn(self, verdict: Verdict, tree: DraftTree, top: TopTokens | None, clock: PhaseClock) -> None:
         """Tell the budget what the pass emitted, and go on as ``ActiveDrafting`` does."""
         self._observe(len(tree), clock)
         active = [True] * len(verdict.emitted_ids) if self._paused else self._active(verdict)
         self.budget.learn(verdict, active)
         self._length += len(verdict.emitted_ids)
         if self._paused:
-            if topk_ids is not None:
-                self._untold.topk_ids.append(topk_ids)
+            if top is not None:
+                self._untold.top.append(top)
             return
         self._accepted = verdict.accepted_ids
-        self._inner.learn(verdict, tree, topk_ids, clock)
+        self._inner.learn(verdict, tree, top, clock)
+
+    def forget(self) -> None:
+        """Have the drafter forget what it learnt, as in ``ActiveDrafting``."""
+        self._inner.forget()
 
     def listen(self, note: Callable[[Tensor], None]) -> None:
         """Have hidden states noted, as in ``ActiveDrafting``."""
@@ -231,11 +236,11 @@ class PlannedDrafting:
             self.drafter.skip(torch.tensor(untold.tokens, device=features.device), features)
         untold.tokens, untold.features = [], []
 
-    def _tell_strategy(self, next_token: int) -> None:
-        """Let the strategy learn from the passes without a draft; ``next_token`` came after them."""
-        roots, topk_ids = self._untold.roots, self._untold.topk_ids
+    def _let_learn(self, next_token: int) -> None:
+        """Let drafter and strategy learn from the passes without a draft; ``next_token`` came after them."""
+        roots, top = self._untold.roots, self._untold.top
         self._untold = _Untold()
-        device, n = self.drafter.output_head.device, len(roots)
+        device, n = self._nodes.device, len(roots)
         nodes = torch.arange(n, device=device)
         chain = DraftTree(
             token_ids=torch.tensor(roots, device=device),
@@ -244,4 +249,6 @@ class PlannedDrafting:
             log_probs=torch.zeros(n, device=device),
         )
         verdict = Verdict(tuple(range(n)), tuple(roots[1:]), next_token, path_ends_at_leaf=True)
-        self._inner.observe(verdict, chain, torch.cat(topk_ids) if topk_ids else None)
+        seen = TopTokens.cat(top) if top else None
+        self._inner.let_drafter_learn(verdict, chain, seen)
+        self._inner.observe(verdict, chain, seen)

@@ -11,6 +11,7 @@ from torch import Generator, Tensor
 from specframe.contracts.clock import PhaseClock
 from specframe.contracts.protocols import Drafter, VocabularyBuilder
 from specframe.contracts.report import DraftKind
+from specframe.contracts.top_tokens import TopTokens
 from specframe.contracts.tree import DraftTree, Verdict
 from specframe.model.target import Prefill
 from specframe.vocabulary.memory import MemoryUse
@@ -26,6 +27,7 @@ class Demands:
         max_depth: the deepest level of a draft tree.
         max_nodes: the largest N of a draft tree, the root included.
         harvest_topk: how many of the target's top ids are wanted per position.
+        harvest_log_probs: whether with their log-probabilities.
         prompt_window: for how many of the last prompt positions.
         feature_layers: layers of the target whose inputs are the features; with none, it is its output.
     """
@@ -34,6 +36,7 @@ class Demands:
     max_depth: int = 0
     max_nodes: int = 1
     harvest_topk: int = 0
+    harvest_log_probs: bool = False
     prompt_window: int = 0
     feature_layers: tuple[int, ...] = ()
 
@@ -45,8 +48,12 @@ class Demands:
             branching=drafter.branching,
             max_depth=drafter.max_depth,
             max_nodes=drafter.max_nodes,
-            harvest_topk=strategy.harvest_topk if learns else 0,
-            prompt_window=strategy.prompt_window if learns else 0,
+            harvest_topk=max(drafter.harvest_topk, strategy.harvest_topk if learns else 0),
+            harvest_log_probs=drafter.harvest_topk > 0 and drafter.harvest_log_probs,
+            prompt_window=max(
+                drafter.prompt_window if drafter.harvest_topk else 0,
+                strategy.prompt_window if learns and strategy.harvest_topk else 0,
+            ),
             feature_layers=drafter.feature_layers,
         )
 
@@ -123,8 +130,12 @@ class Drafting(Protocol):
         """Return a tree from ``root``, given the features committed since the last draft [n, F]."""
         ...
 
-    def learn(self, verdict: Verdict, tree: DraftTree, topk_ids: Tensor | None, clock: PhaseClock) -> None:
+    def learn(self, verdict: Verdict, tree: DraftTree, top: TopTokens | None, clock: PhaseClock) -> None:
         """Take over the accepted path and the target's top ids after every node [N, harvest_topk]."""
+        ...
+
+    def forget(self) -> None:
+        """Forget what the drafter learnt from the target in earlier requests."""
         ...
 
     def listen(self, note: Callable[[Tensor], None]) -> None:

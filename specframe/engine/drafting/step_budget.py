@@ -157,9 +157,13 @@ class StepBudget:
         """Begin a step with so many tokens before its tree, and a head over so many rows; None for all."""
         self._step = _Step(context, rows)
 
-    def ask(self) -> None:
-        """Note that the drafter is asked; with no word of it, its head drafts what it always does."""
-        self._step.asked = self._step.drafts = True
+    def ask(self, *, head: bool = True) -> None:
+        """Note that the drafter is asked; with no word of it, its head drafts what it always does.
+
+        Args:
+            head: whether it has one.
+        """
+        self._step.asked, self._step.drafts = True, head
 
     def wants_full(self, active: int) -> bool:
         """Return whether the full vocabulary is worth more than ``active`` rows: what OOV rejections cost."""

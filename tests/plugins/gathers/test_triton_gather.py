@@ -21,6 +21,7 @@ from specframe.contracts.clock import PhaseClock
 from specframe.contracts.lm_head import OutputHead
 from specframe.contracts.report import GenerationReport
 from specframe.contracts.screen import Candidates
+from specframe.contracts.top_tokens import TopTokens
 from specframe.contracts.tree import DraftTree, Verdict
 from specframe.engine.assembly import build_engine
 from specframe.engine.drafting.active import ActiveDrafting
@@ -168,13 +169,17 @@ def run_without_values(make_gather: Any, target: Target, eviction: str) -> tuple
         nodes = torch.empty(7, dtype=torch.int64)
         tree = DraftTree(nodes, nodes, nodes, torch.empty(7))
         prompt_ids = torch.empty(20, dtype=torch.int64)
-        prefill = Prefill(torch.empty(1, 101), torch.empty(20, 64), torch.empty(20, 3, dtype=torch.int64))
+        prefill = Prefill(
+            torch.empty(1, 101), torch.empty(20, 64), TopTokens(torch.empty(20, 3, dtype=torch.int64))
+        )
         drafting.start(prompt_ids, prefill, torch.Generator(), clock)
         log_probs, token_ids = gather.topk(torch.empty(4, 64), 12)
         GenerationRecorder().record(tree, Verdict((0, 2), (3,), 4, True), (3, 4), drafting.figures)
         figures = drafting.figures
         statistics = figures.covered((3, 4)), figures.active_size, figures.rows_fetched
-        drafting.learn(Verdict((0, 2), (3,), 4, True), tree, torch.empty(7, 3, dtype=torch.int64), clock)
+        drafting.learn(
+            Verdict((0, 2), (3,), 4, True), tree, TopTokens(torch.empty(7, 3, dtype=torch.int64)), clock
+        )
     return log_probs, token_ids, *statistics
 
 

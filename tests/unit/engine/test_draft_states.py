@@ -8,11 +8,15 @@ import pytest
 import torch
 from safetensors.torch import save_file
 from tiny_engines import eagle, endless_target
+from torch import Tensor
 
 from specframe.config import RunConfig
+from specframe.contracts.clock import PhaseClock
 from specframe.contracts.lm_head import OutputHead
+from specframe.contracts.protocols import Drafter, GatherBackend
 from specframe.contracts.report import GenerationReport
 from specframe.contracts.sampling import SamplingParams
+from specframe.contracts.tree import DraftTree, Verdict
 from specframe.engine import draft_states
 from specframe.engine.assembly import build_engine
 from specframe.engine.draft_states import DraftStates, evenly, head_digest
@@ -21,13 +25,13 @@ from specframe.engine.measuring import FixedBudget
 from specframe.errors import SpecframeError
 from specframe.model.loading import CACHE_VARIABLE
 from specframe.model.target import Target
-from specframe.registry.components import BuildContext
 from specframe.request.request import Request
 from specframe.request.tasks import built_in_tasks
 from specframe_plugins.drafters.eagle.checkpoint import save_head
 from specframe_plugins.drafters.eagle.model import EagleConfig, EagleHead
-from specframe_plugins.drafters.lookup.drafter import LookupDrafter, LookupOptions, create
+from specframe_plugins.drafters.lookup.source import LookupSource
 from specframe_plugins.gathers.torch import TorchGather
+from specframe_plugins.sources.drafter import SourceDrafter
 from specframe_plugins.verifiers.greedy import GreedyVerifier
 
 
@@ -43,6 +47,24 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     whole = draft_states.built_in_tasks
     monkeypatch.setattr(draft_states, "built_in_tasks", lambda: whole()[:5])
     return tmp_path / "states"
+
+
+class NeverAsks(Drafter):
+    """Has an LM head, and drafts nothing with it."""
+
+    max_depth, max_nodes = 0, 1
+
+    def __init__(self, output_head: OutputHead) -> None:
+        self.output_head = output_head
+
+    def start(self, prompt_ids: Tensor, features: Tensor) -> None:
+        pass
+
+    def draft(self, root: int, features: Tensor, head: GatherBackend, clock: PhaseClock) -> DraftTree:
+        return DraftTree.root_only(root)
+
+    def commit(self, verdict: Verdict) -> None:
+        pass
 
 
 def states_of(target: Target, *files: str) -> DraftStates:
@@ -109,7 +131,7 @@ def test_states_are_the_same_in_any_dtype(target: Target) -> None:
 
 def test_a_budget_of_before_drafts_no_less_for_the_states(target: Target) -> None:
     """Measuring costs ends with drafts of the context alone."""
-    drafter = LookupDrafter(eagle(target), 8)
+    drafter = SourceDrafter([LookupSource(8)], 8, eagle(target))
     drafter.draft_within(FixedBudget(0, 0, head=False))
     config = RunConfig(dtype="float32", strategy="lowrank")
     states = DraftStates(target, drafter, GreedyVerifier(), TorchGather, config, budgeted=True)
@@ -140,11 +162,9 @@ def test_a_drafter_without_a_head_is_given_up_after_a_few_prompts(
         return right(self, request)
 
     monkeypatch.setattr(Engine, "generate", counted)
-    config = RunConfig(dtype="float32", strategy="lowrank", drafter="lookup")
-    context = BuildContext(target=target, required_ids=target.required_ids)
-    drafter = create(LookupOptions(), context)
-    states = DraftStates(target, drafter, GreedyVerifier(), TorchGather, config)
-    with pytest.raises(SpecframeError, match="drafter 'lookup' asked its LM head nothing on 3 built-in"):
+    config = RunConfig(dtype="float32", strategy="lowrank", drafter="silent")
+    states = DraftStates(target, NeverAsks(target.output_head), GreedyVerifier(), TorchGather, config)
+    with pytest.raises(SpecframeError, match="drafter 'silent' asked its LM head nothing on 3 built-in"):
         states.sample(5)
     assert len(asked) == 3
 

@@ -29,6 +29,7 @@ KEYS = [
     "repetition_penalty",
     "generation_config",
     "lossy",
+    "warm",
     "prompt_tokens",
     "kept_tokens",
     "token_ids",

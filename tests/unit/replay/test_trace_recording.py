@@ -91,6 +91,7 @@ def test_recording_reads_nothing_from_the_device_between_passes(target: Target, 
     from torch._subclasses.fake_tensor import FakeTensorMode
 
     from specframe.contracts.clock import PhaseClock
+    from specframe.contracts.top_tokens import TopTokens
     from specframe.contracts.tree import DraftTree, Verdict
     from specframe.engine.drafting.autoregressive import Autoregressive
     from specframe.model.target import Prefill
@@ -99,6 +100,6 @@ def test_recording_reads_nothing_from_the_device_between_passes(target: Target, 
     tap, clock = TraceTap(Autoregressive(), 4, 8), PhaseClock()
     with FakeTensorMode(allow_non_fake_inputs=True):  # a read that depends on data raises here
         ids = torch.empty(7, dtype=torch.int64)
-        topk_ids = torch.empty(7, 4, dtype=torch.int64)
-        tap.start(ids, Prefill(torch.empty(1, 9), torch.empty(7, 3), topk_ids), torch.Generator(), clock)
-        tap.learn(Verdict((0,), (), 3, True), DraftTree(ids, ids, ids, torch.empty(7)), topk_ids, clock)
+        top = TopTokens(torch.empty(7, 4, dtype=torch.int64))
+        tap.start(ids, Prefill(torch.empty(1, 9), torch.empty(7, 3), top), torch.Generator(), clock)
+        tap.learn(Verdict((0,), (), 3, True), DraftTree(ids, ids, ids, torch.empty(7)), top, clock)

@@ -24,8 +24,7 @@ from specframe_plugins.drafters.draft_model.reader import Reader
 from specframe_plugins.drafters.draft_model.strings import StringDrafter
 from specframe_plugins.drafters.draft_model.translated import SharedBackbone
 from specframe_plugins.drafters.draft_model.translation import Translation
-from specframe_plugins.drafters.lookup.drafter import with_lookup
-from specframe_plugins.drafters.lookup.options import GraftOptions, sweep
+from specframe_plugins.drafters.graft import GraftOptions, grafted, learns, sweep
 from specframe_plugins.drafters.probe import warn_unless_it_predicts
 from specframe_plugins.trees.shape import TREES, TreeOptions, TreeSampling, TreeShape
 from specframe_plugins.trees.tree_drafter import TreeDrafter
@@ -51,6 +50,7 @@ class DraftModelOptions(TreeOptions, GraftOptions):
     )
 
     def __attrs_post_init__(self) -> None:
+        GraftOptions.__attrs_post_init__(self)
         if self.model is None and self.layers is None:
             raise ValueError(
                 "no model was named; allowed: model=MODEL, or layers=N for the first N layers of the target"
@@ -149,7 +149,7 @@ def create(options: DraftModelOptions, context: BuildContext) -> Drafter:
         drafter = StringDrafter(loaded.model, loaded.translation, target.output_head, shape.levels)
     else:
         drafter = DraftModelDrafter(loaded.model, shape, options.sampling(context), loaded.translation)
-    return with_lookup(drafter, options.lookup_length(context))
+    return grafted(drafter, options, context)
 
 
 COMPONENT = Component(
@@ -161,4 +161,5 @@ COMPONENT = Component(
     trees=TREES,
     drafts=DraftModelOptions.drafts,
     sweep=sweep,
+    learns=learns,
 )

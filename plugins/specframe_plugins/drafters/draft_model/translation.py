@@ -40,7 +40,6 @@ class Translation:
         self._own_writer = TextWriter(draft_model.tokenizer, self._own)
         self._their_writer = TextWriter(target.tokenizer, self._theirs)
         self._names = draft_model.name, target.name
-        self._known: dict[int, tuple[int, ...]] = {}
         self.prefix = self._own_writer.prefix
         pairs = self._pairs(draft_model, target)
         self.own_ids = torch.tensor(sorted(pairs), dtype=torch.int64, device=target.device)
@@ -48,6 +47,9 @@ class Translation:
         self._size = target.vocab_size
         self.share = len(pairs) / self._size
         self._pair_of = pairs
+        self._known: dict[int, tuple[int, ...]] = {
+            token_id: (own_id,) for own_id, token_id in pairs.items() if token_id in self._theirs.special
+        }
 
     def check_share(self) -> None:
         """Raise ``CheckpointError`` where too few tokens are the same to draft with them alone."""

@@ -28,8 +28,7 @@ from specframe_plugins.drafters.eagle.checkpoint import load_chosen
 from specframe_plugins.drafters.eagle.diagnosis import diagnose, predictor
 from specframe_plugins.drafters.eagle.export import EXPORT
 from specframe_plugins.drafters.eagle.inputs import StepInputs
-from specframe_plugins.drafters.lookup.drafter import with_lookup
-from specframe_plugins.drafters.lookup.options import GraftOptions, sweep
+from specframe_plugins.drafters.graft import GraftOptions, grafted, learns, sweep
 from specframe_plugins.drafters.probe import warn_unless_it_predicts
 from specframe_plugins.training import data_commands
 from specframe_plugins.training.options import TrainOptions
@@ -204,7 +203,7 @@ def assemble(
         graphs=CapturedSteps(context.target.device) if context.cuda_graph else None,
         sampling=sampling,
     )
-    return with_lookup(drafter, options.lookup_length(context))
+    return grafted(drafter, options, context)
 
 
 COMPONENT = Component(
@@ -220,4 +219,5 @@ COMPONENT = Component(
     trees=TREES,
     drafts=EagleOptions.drafts,
     sweep=sweep,
+    learns=learns,
 )

@@ -66,6 +66,15 @@ class TextIndex:
         period = end - start
         return Continuation(equal, tuple(ids[start + i % period] for i in range(length)))
 
+    def place_after(self, token_id: int) -> int | None:
+        """Return the latest place behind the text's last token and another one; None where there is none."""
+        places = self._after.get((self._ids[-1], token_id)) if self._ids else None
+        return places[-1] if places else None
+
+    def token_at(self, place: int) -> int | None:
+        """Return the token at a place; None behind the end of the text."""
+        return self._ids[place] if place < len(self._ids) else None
+
     def _equal_before(self, at: int) -> int:
         """Return how many tokens before ``at`` equal those at the end of the text."""
         ids, equal = self._ids, _LEAST

@@ -17,8 +17,7 @@ from specframe.contracts.options import option
 from specframe.contracts.protocols import Drafter, GatherBackend
 from specframe.contracts.tree import DraftTree, Verdict
 from specframe.registry.components import BuildContext, Component
-from specframe_plugins.drafters.lookup.drafter import with_lookup
-from specframe_plugins.drafters.lookup.options import GraftOptions, sweep
+from specframe_plugins.drafters.graft import GraftOptions, grafted, learns, sweep
 from specframe_plugins.drafters.mtp.backbone import MtpBackbone
 from specframe_plugins.drafters.mtp.checkpoint import LoadedMtp, load
 from specframe_plugins.drafters.mtp.diagnosis import SUBJECT, diagnose, predictor
@@ -101,7 +100,7 @@ def create(options: MtpOptions, context: BuildContext) -> Drafter:
     warn_unless_it_predicts(SUBJECT, predictor(loaded), target)
     shape = options.shape(target.device, context.tree, budgeted=context.budgeted)
     drafter = MtpDrafter(loaded, shape, options.sampling(context))
-    return with_lookup(drafter, options.lookup_length(context))
+    return grafted(drafter, options, context)
 
 
 COMPONENT = Component(
@@ -113,4 +112,5 @@ COMPONENT = Component(
     trees=TREES,
     drafts=MtpOptions.drafts,
     sweep=sweep,
+    learns=learns,
 )

@@ -200,29 +200,28 @@ def test_the_output_is_the_one_of_transformers(
 
 def twins(tmp_path: Path) -> tuple[Target, str]:
     """Return a target that says letters alone, and a draft model of other ids that says the same."""
-    between = Translation(language_model(LLAMA, "draft"), language_model(GPT, "target"))
-    letters = [between.same(own_id) for own_id in LLAMA.convert_tokens_to_ids([*LETTERS])]
-    model, other = tiny_model(vocab_size=len(GPT), eos_token_id=None), tiny_model(vocab_size=len(LLAMA))
-    silent = [token_id for token_id in range(len(GPT)) if token_id not in letters]
-    model.lm_head.weight.data[silent] = 0.0
+    own = sentencepiece("house", prefix_space=False, bos=False)
+    between = Translation(language_model(own, "draft"), language_model(GPT, "target"))
+    model, other = tiny_model(vocab_size=len(GPT), eos_token_id=None), tiny_model(vocab_size=len(own))
+    said = [between.same(own_id) for own_id in own.convert_tokens_to_ids([*LETTERS])]
+    model.lm_head.weight.data[[token_id for token_id in range(len(GPT)) if token_id not in said]] = 0.0
     weights = model.state_dict()
     for name in ("model.embed_tokens.weight", "lm_head.weight"):
-        rows = torch.zeros(len(LLAMA), 64)
+        rows = torch.zeros(len(own), 64)
         rows[between.own_ids] = weights[name][between.token_ids]
         weights[name] = rows
-    # What stands before the draft model's texts is what stands before the target's here.
-    weights["model.embed_tokens.weight"][1] = model.model.embed_tokens.weight[0].detach()
     other.load_state_dict(weights)
     other.save_pretrained(tmp_path / "draft")
-    LLAMA.save_pretrained(tmp_path / "draft")
-    return Target(LoadedModel(model, GPT, "target")), str(tmp_path / "draft")
+    own.save_pretrained(tmp_path / "draft")
+    target = Target(LoadedModel(model, GPT, "target"))
+    target.stop_ids = frozenset()
+    return target, str(tmp_path / "draft")
 
 
 @pytest.mark.parametrize("tokens", KINDS)
 def test_a_model_that_says_the_same_in_other_ids_is_always_right(tmp_path: Path, tokens: str) -> None:
     target, model = twins(tmp_path)
-    target.stop_ids = frozenset()
-    prompt = torch.tensor([0, *GPT.convert_tokens_to_ids([*"house"])])
+    prompt = torch.tensor(GPT.convert_tokens_to_ids([*"keeper"]))
     engine = engine_for(target, model, tmp_path, tokens=tokens, depth=4, nodes=5, branching=1)
     report = engine.generate(prompt, 51)
     assert report.token_ids == reference_greedy(target.model, prompt, 51)

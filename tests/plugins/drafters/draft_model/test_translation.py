@@ -90,9 +90,14 @@ def test_a_text_begins_as_the_draft_models_tokenizer_begins_one(
     assert read(translation(draft, target), ids, draft) == expected
 
 
-def test_a_special_token_of_the_target_is_read_as_it_is_written() -> None:
-    words = read(translation(GPT, LLAMA), [token(LLAMA, "a"), 2, token(LLAMA, "a")], GPT)
-    assert words == ["a", *"</s>", "a"]
+def test_a_special_token_of_the_target_alone_is_read_as_it_is_written() -> None:
+    words = read(translation(GPT, LLAMA), [token(LLAMA, "a"), token(LLAMA, "<unk>"), token(LLAMA, "a")], GPT)
+    assert words == ["a", *"<unk>", "a"]
+
+
+def test_the_end_of_a_text_is_the_end_of_a_text() -> None:
+    words = read(translation(GPT, LLAMA), [token(LLAMA, "a"), token(LLAMA, "</s>")], GPT)
+    assert words == ["a", "<eos>"]
 
 
 def test_what_is_written_is_told_with_where_each_token_begins() -> None:

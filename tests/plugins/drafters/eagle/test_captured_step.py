@@ -16,6 +16,7 @@ from torch.utils._pytree import tree_leaves
 
 from specframe.contracts.clock import PhaseClock
 from specframe.contracts.protocols import GatherBackend
+from specframe.contracts.top_tokens import TopTokens
 from specframe.contracts.tree import DraftTree, Verdict
 from specframe.engine.drafting.active import ActiveDrafting
 from specframe.model.target import Prefill, Target
@@ -81,12 +82,14 @@ def one_pass(target: Target, gather: GatherBackend, eviction: str) -> DraftTree:
     drafting, clock = make_drafting(target, gather, eviction=eviction), PhaseClock()
     with FakeTensorMode(allow_non_fake_inputs=True), torch.inference_mode():
         prompt_ids = torch.empty(20, dtype=torch.int64)
-        prefill = Prefill(torch.empty(1, 101), torch.empty(20, 64), torch.empty(20, 3, dtype=torch.int64))
+        prefill = Prefill(
+            torch.empty(1, 101), torch.empty(20, 64), TopTokens(torch.empty(20, 3, dtype=torch.int64))
+        )
         drafting.start(prompt_ids, prefill, torch.Generator(), clock)
         for pairs in (1, 3):
             tree = drafting.draft(7, torch.empty(pairs, 64), clock)
             verdict = Verdict(path=(0, 1, 2), accepted_ids=(5, 6), next_token=9, path_ends_at_leaf=False)
-            drafting.learn(verdict, tree, torch.empty(12, 3, dtype=torch.int64), clock)
+            drafting.learn(verdict, tree, TopTokens(torch.empty(12, 3, dtype=torch.int64)), clock)
         return tree
 
 
@@ -136,7 +139,7 @@ class Request:
         accepted = tuple(tree.token_ids[path[1:]].tolist())
         verdict = Verdict(tuple(path), accepted, self.root, path_ends_at_leaf=False)
         seen = torch.randint(101, (len(tree), 3), generator=self.generator)
-        self.drafting.learn(verdict, tree, seen, self.clock)
+        self.drafting.learn(verdict, tree, TopTokens(seen), self.clock)
         return tree
 
 

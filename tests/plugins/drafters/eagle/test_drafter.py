@@ -24,7 +24,7 @@ from specframe_plugins.drafters.eagle.cached import CachedHead
 from specframe_plugins.drafters.eagle.checkpoint import save_head
 from specframe_plugins.drafters.eagle.drafter import COMPONENT, EagleDrafter, EagleOptions
 from specframe_plugins.drafters.eagle.model import EagleConfig, EagleHead
-from specframe_plugins.drafters.lookup.options import sweep
+from specframe_plugins.drafters.graft import sweep
 from specframe_plugins.trees.shape import TreeShape
 
 PROMPT = torch.tensor([5, 17, 42, 8, 33, 12, 70, 64, 21, 9, 11])

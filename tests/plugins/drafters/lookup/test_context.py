@@ -1,4 +1,4 @@
-"""What a text has said before, as a naive search finds it too, and how often it says it again."""
+"""What a text has said before, as a naive search finds it too, ."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from specframe_plugins.drafters.lookup.context import MOST_EQUAL, Continuation, TextIndex
-from specframe_plugins.drafters.lookup.rates import RepetitionRates
 
 LENGTH = 12
 
@@ -89,54 +88,3 @@ def test_a_token_that_is_said_again_and_again_goes_on() -> None:
 @pytest.mark.parametrize("text", [(), (1,), (1, 1), (1, 2, 1), (1, 2, 3, 2), (1, 2, 3, 1, 3)], ids=str)
 def test_nothing_follows_fewer_than_two_tokens_that_stood_there_before(text: tuple[int, ...]) -> None:
     assert after(*text) == Continuation(0)
-
-
-HIT, MISS = (5,), (6,)
-
-
-def learnt(equal: int, *emitted: tuple[int, ...]) -> RepetitionRates:
-    """Return the rates after a 5 was expected, each time after so many equal tokens."""
-    rates = RepetitionRates()
-    for token_ids in emitted:
-        rates.learn(Continuation(equal, (5,)), token_ids)
-    return rates
-
-
-@given(equal=st.integers(2, 16), emitted=st.lists(st.sampled_from([HIT, MISS]), max_size=30))
-def test_hits_raise_the_estimate_and_misses_lower_it(equal: int, emitted: list[tuple[int, ...]]) -> None:
-    before = learnt(equal, *emitted).estimate(equal)
-    after_miss, after_hit = (learnt(equal, *emitted, last).estimate(equal) for last in (MISS, HIT))
-    assert 0.0 < after_miss < before < after_hit < 1.0
-
-
-@pytest.mark.parametrize(
-    "bucket", [range(2, 3), range(3, 4), range(4, 8), range(8, 16), range(16, 41)], ids=str
-)
-def test_matches_of_about_one_length_share_an_estimate_and_others_keep_theirs(bucket: range) -> None:
-    unknown = RepetitionRates().estimate(2)
-    for equal in bucket:
-        rates = learnt(equal, MISS)
-        assert [other for other in range(2, 41) if rates.estimate(other) != unknown] == [*bucket]
-
-
-def test_every_token_of_a_repetition_lengthens_the_match() -> None:
-    rates, unknown = RepetitionRates(), RepetitionRates().estimate(2)
-    rates.learn(Continuation(2, (5, 6, 7)), (5, 6, 8))
-    assert rates.estimate(2) > unknown
-    assert rates.estimate(3) > unknown
-    assert rates.estimate(4) < unknown
-
-
-def test_nothing_is_learnt_behind_a_difference() -> None:
-    rates, other = RepetitionRates(), RepetitionRates()
-    rates.learn(Continuation(2, (5, 6, 7)), (9, 6, 7))
-    other.learn(Continuation(2, (5,)), (9,))
-    assert [rates.estimate(equal) for equal in range(2, 17)] == [
-        other.estimate(equal) for equal in range(2, 17)
-    ]
-
-
-def test_tokens_beyond_what_was_expected_teach_nothing() -> None:
-    rates = RepetitionRates()
-    rates.learn(Continuation(3, (5,)), (5, 6, 7, 8))
-    assert rates.estimate(4) == RepetitionRates().estimate(4)

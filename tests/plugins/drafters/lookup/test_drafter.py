@@ -16,7 +16,10 @@ from specframe.contracts.tree import DraftTree, Verdict
 from specframe.model.target import Target
 from specframe.registry.components import BuildContext
 from specframe.testing import ReferenceGather, check_drafter
-from specframe_plugins.drafters.lookup.drafter import COMPONENT, LookupDrafter, LookupOptions, with_lookup
+from specframe_plugins.drafters.graft import GraftOptions, grafted
+from specframe_plugins.drafters.lookup.drafter import COMPONENT, LookupOptions
+from specframe_plugins.drafters.lookup.source import LookupSource
+from specframe_plugins.sources.drafter import SourceDrafter
 
 LENGTH = 6
 # Nothing that ends in this token was said before.
@@ -29,15 +32,15 @@ def target() -> Target:
     return endless_target()
 
 
-def alone(target: Target, length: int = LENGTH) -> LookupDrafter:
+def alone(target: Target, length: int = LENGTH) -> SourceDrafter:
     context = BuildContext(target=target, required_ids=target.required_ids)
     drafter = COMPONENT.factory(LookupOptions(length=length), context)
-    assert isinstance(drafter, LookupDrafter)
+    assert isinstance(drafter, SourceDrafter)
     return drafter
 
 
-def over_eagle(target: Target, length: int = LENGTH) -> LookupDrafter:
-    return LookupDrafter(eagle(target), length)
+def over_eagle(target: Target, length: int = LENGTH) -> SourceDrafter:
+    return SourceDrafter([LookupSource(length)], length, eagle(target))
 
 
 def all_active(ids: tuple[int, ...]) -> Tensor:
@@ -55,9 +58,10 @@ class Request:
     ) -> None:
         self.drafter, self.clock, self.gather = drafter, PhaseClock(), ReferenceGather()
         self.features = torch.randn(300, 64, generator=torch.Generator().manual_seed(3))
-        self.gather.bind(drafter.output_head, None)
+        if drafter.output_head is not None:
+            self.gather.bind(drafter.output_head, None)
         self.clock.start()
-        if are_active is not None and isinstance(drafter, LookupDrafter):
+        if are_active is not None and isinstance(drafter, SourceDrafter):
             drafter.propose_among(are_active)
         drafter.start(torch.tensor(prompt), self.features[: len(prompt)])
         self.read, self.length = len(prompt) - 1, len(prompt)
@@ -165,7 +169,7 @@ def test_a_path_that_hardly_ever_follows_is_left_out(target: Target) -> None:
 
 
 def test_a_path_alone_takes_no_time_of_the_head_but_says_so(target: Target) -> None:
-    request = Request(alone(target), TWICE)
+    request = Request(over_eagle(target), TWICE)
     request.draft(PROMPT[0])
     seconds = request.clock.seconds
     assert seconds["draft_head"] < seconds["draft_backbone"], "costs take the backbone for the head"
@@ -227,8 +231,8 @@ def test_a_turn_that_goes_on_copies_from_all_of_its_prompt(target: Target) -> No
 
 
 def test_a_length_of_0_leaves_a_drafter_as_it_is(target: Target) -> None:
-    drafter = eagle(target)
-    assert with_lookup(drafter, 0) is drafter
+    drafter, context = eagle(target), BuildContext(target=target, required_ids=target.required_ids)
+    assert grafted(drafter, GraftOptions(lookup=0), context) is drafter
 
 
 @pytest.mark.parametrize("make", [alone, over_eagle])
@@ -237,26 +241,28 @@ def test_it_keeps_its_promises(target: Target, make: Callable[..., Drafter], len
     check_drafter(make(target, length), target.hidden_size)
 
 
-class IgnoresWhatIsActive(LookupDrafter):
+class IgnoresWhatIsActive(SourceDrafter):
     def propose_among(self, are_active: Callable[[tuple[int, ...]], Tensor]) -> None:
         super().propose_among(all_active)
 
 
-class ForgetsToSkip(LookupDrafter):
+class ForgetsToSkip(SourceDrafter):
     def skip(self, token_ids: Tensor, features: Tensor) -> None:
+        assert self._inner is not None
         self._inner.skip(token_ids, features)
 
 
-class ForgetsTheBeginning(LookupDrafter):
+class ForgetsTheBeginning(SourceDrafter):
     def resume(self, prompt_ids: Tensor, features: Tensor, kept: int) -> None:
+        assert self._inner is not None
         self._inner.resume(prompt_ids, features, kept)
         self._begin(prompt_ids[kept:].tolist())
 
 
-class DraftsOneTooMany(LookupDrafter):
-    def __init__(self, inner: Any, length: int) -> None:
-        super().__init__(inner, length + 1)
-        self.max_nodes -= 1
+class DraftsOneTooMany(SourceDrafter):
+    def __init__(self, sources: Any, nodes: int, inner: Drafter) -> None:
+        super().__init__(sources, nodes, inner)
+        self.max_nodes = 2
 
 
 @pytest.mark.parametrize(
@@ -269,7 +275,7 @@ class DraftsOneTooMany(LookupDrafter):
     ],
 )
 def test_a_copying_drafter_that_breaks_a_promise_is_caught(
-    target: Target, broken: type[LookupDrafter], reason: str
+    target: Target, broken: type[SourceDrafter], reason: str
 ) -> None:
     with pytest.raises(AssertionError, match=reason):
-        check_drafter(broken(alone(target)._inner, LENGTH), target.hidden_size)
+        check_drafter(broken([LookupSource(LENGTH)], LENGTH, eagle(target)), target.hidden_size)

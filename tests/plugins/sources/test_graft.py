@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import attrs
 import pytest
 import torch
@@ -9,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from specframe.contracts.tree import DraftTree
-from specframe_plugins.drafters.lookup.graft import graft
+from specframe_plugins.sources.growth import Sprout, graft
 
 ROOT = 9
 Paths = dict[tuple[int, ...], float]
@@ -62,8 +64,16 @@ def paths_of(tree: DraftTree) -> Paths:
     return dict(zip(paths, log_probs, strict=True))
 
 
+def chain(path: list[int]) -> list[Sprout]:
+    """Return the sprouts of a path; the first of them has a log-probability of -10, and so on."""
+    return [
+        Sprout(token_id, level - 1, tuple(path[: level + 1]), math.exp(-10.0 - level), 0.5, ())
+        for level, token_id in enumerate(path)
+    ]
+
+
 def grafted(tree: DraftTree, path: list[int]) -> DraftTree:
-    return graft(tree, path, [-10.0 - level for level in range(len(path))])
+    return graft(tree, chain(path))
 
 
 @given(tree=trees(), path=st.lists(TOKENS, max_size=8))
@@ -71,7 +81,7 @@ def test_the_tree_has_its_old_nodes_and_what_was_missing_of_the_path(
     tree: DraftTree, path: list[int]
 ) -> None:
     on_path = {tuple(path[: level + 1]): -10.0 - level for level in range(len(path))}
-    assert paths_of(grafted(tree, path)) == on_path | paths_of(without_copies(tree))
+    assert paths_of(grafted(tree, path)) == pytest.approx(on_path | paths_of(without_copies(tree)))
 
 
 @given(tree=trees(), path=st.lists(TOKENS, max_size=8))
@@ -109,4 +119,4 @@ def test_a_path_below_the_root_alone_is_a_chain() -> None:
     tree = grafted(DraftTree.root_only(ROOT), [5, 6, 7])
     assert tree.token_ids.tolist() == [ROOT, 5, 6, 7]
     assert tree.parents.tolist() == [-1, 0, 1, 2]
-    assert tree.log_probs.tolist() == [0.0, -10.0, -11.0, -12.0]
+    assert tree.log_probs.tolist() == pytest.approx([0.0, -10.0, -11.0, -12.0])

@@ -11,8 +11,8 @@ import torch
 from specframe.contracts.kinds import TREE_KINDS, TreeKind
 from specframe.errors import UsageError
 from specframe.registry.components import BuildContext, Setting
-from specframe_plugins.drafters.lookup import options
-from specframe_plugins.drafters.lookup.options import GraftOptions
+from specframe_plugins.drafters import graft
+from specframe_plugins.drafters.graft import GraftOptions
 from specframe_plugins.trees import shape
 
 
@@ -25,25 +25,25 @@ SAMPLED: tuple[TreeKind, ...] = tuple(kind for kind in TREE_KINDS if kind != "to
 
 
 def test_by_default_trees_of_the_most_likely_tokens_are_grafted_on_a_cpu_alone() -> None:
-    lengths = [GraftOptions().lookup_length(context_of(device)) for device in ("cpu", "cuda")]
+    lengths = [GraftOptions().graft_length(context_of(device)) for device in ("cpu", "cuda")]
     assert lengths == [32, 0]
 
 
 @pytest.mark.parametrize("kind", SAMPLED)
 def test_by_default_nothing_is_added_to_sampled_trees(kind: TreeKind) -> None:
-    assert GraftOptions().lookup_length(context_of("cpu", kind)) == 0
+    assert GraftOptions().graft_length(context_of("cpu", kind)) == 0
 
 
 @pytest.mark.parametrize("kind", SAMPLED)
 def test_a_path_in_sampled_trees_is_refused(kind: TreeKind) -> None:
     with pytest.raises(UsageError, match="not exact for drawn trees; allowed: 0, or -o"):
-        GraftOptions(lookup=4).lookup_length(context_of("cpu", kind))
+        GraftOptions(lookup=4).graft_length(context_of("cpu", kind))
 
 
 @pytest.mark.parametrize("sizes", [{"depth": 0}, {"nodes": 1}], ids=str)
 def test_who_drafts_nothing_copies_nothing_unless_asked(sizes: dict[str, int]) -> None:
     lengths = [
-        GraftOptions(**sizes, **lookup).lookup_length(context_of("cpu")) for lookup in ({}, {"lookup": 4})
+        GraftOptions(**sizes, **lookup).graft_length(context_of("cpu")) for lookup in ({}, {"lookup": 4})
     ]
     assert lengths == [0, 4]
 
@@ -59,4 +59,4 @@ def test_a_sweep_compares_lengths_before_trees_of_a_fixed_size(device: str, adde
         verifier="greedy",
     )
     *following, fixed = shape.sweep(setting)
-    assert list(options.sweep(setting)) == [*following, *added, fixed]
+    assert list(graft.sweep(setting)) == [*following, *added, fixed]
