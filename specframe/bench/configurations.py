@@ -66,8 +66,9 @@ def parse_configurations(texts: Iterable[str]) -> list[Configuration]:
 
     After a name and a colon, ``KEY=VALUE`` belongs to that name until the next one begins. A key without a
     dot is an option of the strategy; ``KIND.KEY`` is an option of another component, and ``drafter``,
-    ``verifier`` and ``gather`` alone choose it, as ``warm`` does what a drafter may go on from. ``sampling.temperature`` and its like are parameters of
-    the configuration's own sampling. ``KEY=VALUE|VALUE`` stands for one configuration per value.
+    ``verifier`` and ``gather`` alone choose it, as ``warm`` does what a drafter may go on from.
+    ``sampling.temperature`` and its like are parameters of the configuration's own sampling.
+    ``KEY=VALUE|VALUE`` stands for one configuration per value.
 
     Raises:
         UsageError: a malformed or doubled configuration.
