@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 from torch.utils.hooks import RemovableHandle
 
+from specframe.model.borrowed import evaluating
 from specframe.model.kv_cache import TreeCache
 
 if TYPE_CHECKING:
@@ -27,6 +28,7 @@ class TransformersForward:
     def __init__(self, model: PreTrainedModel, windows: Mapping[str, int | None]) -> None:
         self._config: Any = model.config.get_text_config()
         self._decoder: Any = model.get_decoder()
+        self._modules = tuple(self._decoder.modules())
         self._device, self._dtype = model.device, model.dtype
         self._windows = windows
         self._cache = TreeCache(self._config.num_hidden_layers, 0)
@@ -54,7 +56,8 @@ class TransformersForward:
         masks = {
             kind: self._attention_mask(positions, mask, window) for kind, window in self._windows.items()
         }
-        with LayerTaps(self._decoder, feature_layers) as taps:
+        # Its owner may train it between two passes.
+        with evaluating(self._modules), LayerTaps(self._decoder, feature_layers) as taps:
             output = self._decoder(
                 input_ids=ids[None],
                 position_ids=positions[None, -len(ids) :],
