@@ -2,8 +2,9 @@
 
 python benchmarks/drafter_figures.py rows.jsonl --baseline autoregressive
 
-Texts that repeat themselves are told from others: those of which at least a quarter of the tokens follow four
-tokens that stood before in prompt or output, with the same token after them. The text is that of the baseline.
+Texts that repeat themselves are told from others: those of which at least a quarter of the tokens follow
+four tokens that stood before in prompt or output, with the same token after them. The text is that of the
+baseline.
 """
 
 from __future__ import annotations
