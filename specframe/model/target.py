@@ -188,8 +188,7 @@ class Target(LanguageModel):
 
                 Raises:
                     UsageError: ``torch.autocast`` is on.
-        >>>>>>> 72bbf36eee384628bf48dd02fbb131f9523d3c8f
-        """
+                """
         _refuse_autocast(self.device.type)
         length = self.forward.committed + len(prompt_ids)
         if self.long_from is not None and length > self.long_from:
