@@ -20,12 +20,15 @@ from specframe.model.dense_head import dense_linear, why_not_row_by_row
 from specframe.model.forward import Forward, attention_windows
 from specframe.model.lean.parts import embedding_scale
 from specframe.model.loading import LoadedModel, open_pretrained
-from specframe.model.probe import read_through_a_tree, telling_lengths
+from specframe.model.probe import read_through_a_tree, telling_distances
 from specframe.model.stored import StoredModel, StoredParts
 from specframe.model.supported import check_supported
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
+
+# What configs call the number of their positions.
+_POSITIONS = ("max_position_embeddings", "max_target_positions")
 
 _log = logging.getLogger(__name__)
 
@@ -97,7 +100,8 @@ class LanguageModel:
     @property
     def max_positions(self) -> int:
         """How many tokens a sequence may have, prompt and output together."""
-        return int(getattr(self.config, "max_position_embeddings", None) or 2**31)
+        declared = (getattr(self.config, name, None) for name in _POSITIONS)
+        return next((int(positions) for positions in declared if positions), 2**31)
 
     @cached_property
     def long_from(self) -> int | None:
@@ -233,17 +237,25 @@ def load_output_head(name: str, dtype: torch.dtype) -> OutputHead:
 
 
 def _reproduces(
-    answer: Answer, forward: Forward, head: OutputHead, name: str, forward_name: ForwardName
+    answer: Answer,
+    forward: Forward,
+    head: OutputHead,
+    name: str,
+    forward_name: ForwardName,
+    beside: int = 0,
 ) -> bool:
-    """Return whether a forward gives a model's answer, draft tree and all; where not, there is a warning."""
+    """Return whether a forward gives a model's answer, draft tree and all; where not, there is a warning.
+
+    ``beside`` is that of ``read_through_a_tree``.
+    """
     # Passes of 8 and 16 tokens through the same bfloat16 layers are up to 0.07 apart (Gemma 3 270M).
     tolerance = 1e-3 if head.dtype == torch.float32 else 0.15
     try:
-        hidden = read_through_a_tree(forward, answer.ids)
+        hidden = read_through_a_tree(forward, answer.ids, beside)
+        error = answer.error_of(head.logits(hidden[-len(answer.logits) :]))
     except Exception as failure:  # code of any model, given masks and a cache that it may not know
         _log.warning("forward %s does not run %s: %s", forward_name, name, one_line(failure))
         return False
-    error = answer.error_of(head.logits(hidden[-len(answer.logits) :]))
     if error <= tolerance:
         _log.info("forward of %s: %s", name, forward_name)
         return True
@@ -254,15 +266,16 @@ def _reproduces(
 def _check_distances(model: PreTrainedModel, forward: Forward, head: OutputHead, name: str) -> None:
     """Raise ``UsageError`` for a model whose attention at a distance is not that of its masks."""
     config = model.config.get_text_config()
-    for length in telling_lengths(config):
-        if length + 16 > (getattr(config, "max_position_embeddings", None) or length + 16):
+    for distance in telling_distances(config):
+        length = distance + 16
+        if any((getattr(config, name, None) or length + 16) < length + 16 for name in _POSITIONS):
             continue
         ids = (torch.arange(length, device=model.device) * 37 + 3) % head.vocab_size
         answer = Answer.of(model, ids, name, last=16)
-        if not _reproduces(answer, forward, head, name, "transformers"):
+        if not _reproduces(answer, forward, head, name, "transformers", beside=distance):
             raise UsageError(
                 f"{name} ({type(model).__name__}) attends in a way of its own at a distance of "
-                f"{length - 16} tokens; allowed: models that take masks and position ids"
+                f"{distance} tokens; allowed: models that take masks and position ids"
             )
 
 

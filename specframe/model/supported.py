@@ -58,4 +58,6 @@ def _why_not(config: Any) -> str | None:
         return "keeps a state that cannot be rolled back"
     if getattr(text, "alibi", False):
         return "takes positions from the cache (ALiBi)"
+    if "local" in (getattr(text, "attention_layers", None) or ()):
+        return "has layers of local attention, whose windows are counted in the cache"
     return None
