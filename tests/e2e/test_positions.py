@@ -102,7 +102,9 @@ def engine_for(target: Target, text: list[int], seed: int = 0, **settings: Any) 
     return drafting_engine(target, drafter=drafter, **settings)
 
 
-@pytest.mark.parametrize("name", ["learned", "learned with an offset", "learned under another name", "dynamic"])
+@pytest.mark.parametrize(
+    "name", ["learned", "learned with an offset", "learned under another name", "dynamic"]
+)
 @pytest.mark.parametrize("tokens", [7, 30])
 def test_a_request_may_fill_the_last_position(name: str, tokens: int) -> None:
     target = target_of(name)
