@@ -7,7 +7,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from specframe.contracts.numbers import is_whole
 from specframe.contracts.tree import DraftTree
 from specframe.model.forward import Forward, append
 
@@ -54,4 +53,4 @@ def read_through_a_tree(forward: Forward, ids: Tensor, beside: int = 0) -> Tenso
 def telling_distances(config: Any) -> list[int]:
     """Return the distances at which a model's attention changes, of those a text can be read beyond here."""
     found = {getattr(config, name, None) for name in _DISTANCES}
-    return sorted(distance for distance in found if is_whole(distance) and 1 < distance <= _LONGEST)
+    return sorted(distance for distance in found if isinstance(distance, int) and 1 < distance <= _LONGEST)
