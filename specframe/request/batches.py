@@ -20,8 +20,7 @@ def rows_of(input_ids: Any, attention_mask: Any = None, *, right: bool = True) -
         right: whether there may be padding on the right.
 
     Raises:
-        UsageError: something is no numbers; or a mask has another shape, leaves nothing of a prompt, or a hole
-            in it.
+        UsageError: there are no numbers; or a mask has another shape, leaves nothing of a prompt, or a hole.
     """
     rows = _tensors(input_ids, "ids", torch.int64)
     if attention_mask is None:
