@@ -501,21 +501,29 @@ def _damaged_file(directory: Path) -> Path | None:
     """Return a file of a converted model that is missing or cut off, or None; no weight is read."""
     from safetensors import SafetensorError, safe_open
 
-    config = directory / "config.json"
     for weights in sorted(directory.glob("*.safetensors")) or [directory / "model.safetensors"]:
         try:
             with safe_open(weights, framework="pt"):
                 pass
         except (OSError, SafetensorError):
             return weights
-    try:
-        json.loads(config.read_bytes())
-    except (OSError, ValueError):
-        return config
-    for tokenizer in directory.glob("tokenizer*.json"):
-        with tokenizer.open("rb") as file:
-            file.seek(max(0, tokenizer.stat().st_size - 16))
-            if not file.read().rstrip().endswith(b"}"):
+    for name, needed in (
+        ("config.json", True),
+        ("generation_config.json", False),
+        ("tokenizer_config.json", False),
+    ):
+        file = directory / name
+        try:
+            if needed or file.exists():
+                json.loads(file.read_bytes())
+        except (OSError, ValueError):
+            return file
+    if not any(directory.glob("tokenizer.*")):
+        return directory / "tokenizer.json"
+    for tokenizer in directory.glob("tokenizer.json"):
+        with tokenizer.open("rb") as opened:
+            opened.seek(max(0, tokenizer.stat().st_size - 16))
+            if not opened.read().rstrip().endswith(b"}"):
                 return tokenizer
     return None
 

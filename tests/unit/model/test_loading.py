@@ -217,6 +217,24 @@ def test_a_converted_file_that_is_cut_off_is_named_and_made_again(
     assert len(conversions) == 2
 
 
+@pytest.mark.parametrize("name", ["tokenizer.json", "generation_config.json"])
+def test_a_converted_file_that_is_lost_or_unreadable_is_named_and_made_again(
+    tmp_path: Path, conversions: list[Path], capsys: pytest.CaptureFixture[str], name: str
+) -> None:
+    file = gguf_file(tmp_path / "model.gguf")
+    load_pretrained(file, torch.float32)
+    (converted,) = (tmp_path / "cache" / "models").iterdir()
+    damaged = converted / name
+    if name == "tokenizer.json":
+        damaged.unlink()
+    else:
+        damaged.write_text("garbage")
+    capsys.readouterr()
+    load_pretrained(file, torch.float32)
+    assert f"{damaged} is damaged and is made again" in capsys.readouterr().err
+    assert len(conversions) == 2
+
+
 def test_what_a_killed_conversion_left_is_removed_by_the_next(
     tmp_path: Path, conversions: list[Path]
 ) -> None:
