@@ -160,7 +160,13 @@ def _in_memory(model: PreTrainedModel, tokenizer: Any, name: str, chosen: Forwar
         ) from error
     declared = getattr(model.generation_config, "eos_token_id", None)
     for build in candidates(model, name, chosen):
-        forward_name, forward = build()
+        try:
+            forward_name, forward = build()
+        except SpecframeError:
+            raise
+        except Exception as error:  # what a config says may be anything
+            _log.warning("a forward of %s cannot be built: %s", name, one_line(error))
+            continue
         if _reproduces(answer, forward, head, name, forward_name, _tolerance(head)):
             if forward_name == "transformers":
                 _check_distances(model, forward, head, name)
@@ -294,16 +300,21 @@ def _check_distances(model: PreTrainedModel, forward: Forward, head: OutputHead,
 
 def _output_head(weight: Any, bias: Tensor | None, config: Any, product: Any = None) -> OutputHead:
     """Return an LM head, scaled and soft-capped as the config of its model says."""
-    scale = float(getattr(config, "logit_scale", None) or 1.0) / float(
-        getattr(config, "logits_scaling", None) or 1.0
-    )
-    softcap = getattr(config, "final_logit_softcapping", None)
-    return OutputHead(weight, bias, scale, float(softcap) if softcap else None, product=product)
+    scale, softcap = _number(config, "logit_scale", 1.0), _number(config, "final_logit_softcapping", 0.0)
+    scale /= _number(config, "logits_scaling", 1.0)
+    return OutputHead(weight, bias, scale, softcap or None, product=product)
+
+
+def _number(config: Any, name: str, default: float) -> float:
+    value = getattr(config, name, None) or default
+    if not isinstance(value, int | float):
+        raise UsageError(f"the model's config has the {name} {value!r}; allowed: a number")
+    return float(value)
 
 
 def _ids(declared: Any, name: str) -> frozenset[int]:
     """Return the ids that a config of a model ends a text with: an id, several, or None."""
     ids = declared if isinstance(declared, list | tuple) else [] if declared is None else [declared]
-    if not all(is_whole(id) for id in ids):
+    if not all(is_whole(id) and abs(id) < 2**63 for id in ids):
         raise UsageError(f"{name} has the eos_token_id {declared!r}; allowed: a token id, or a list of them")
     return frozenset(map(int, ids))
