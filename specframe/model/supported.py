@@ -38,7 +38,10 @@ def attention_of(config: Any) -> str:
 
 
 def has_window_of_one(config: Any) -> bool:
-    """Return whether layers of a text config see one token: of none before, transformers keeps all, `[-0:]`."""
+    """Return whether layers of a text config see one token alone.
+
+    Of none before it, transformers' cache keeps all: ``[-0:]``.
+    """
     layer_types = getattr(config, "layer_types", None)
     slides = not layer_types or SLIDING_ATTENTION in layer_types
     return slides and getattr(config, "sliding_window", None) == 1
