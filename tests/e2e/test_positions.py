@@ -9,7 +9,7 @@ import torch
 from scripted import ScriptedDrafter
 from tiny_engines import drafting_engine
 from tiny_models import reference_greedy, tiny_tokenizer
-from transformers import AutoModelForCausalLM, GPT2Config, LlamaConfig, OPTConfig, Phi3Config
+from transformers import AutoModelForCausalLM, GPT2Config, LlamaConfig, OPTConfig, Phi3Config, WhisperConfig
 
 from specframe.engine.engine import Engine
 from specframe.errors import UsageError
@@ -48,6 +48,24 @@ CONFIGS: dict[str, Any] = {
         eos_token_id=None,
         pad_token_id=0,
     ),
+    "learned under another name": WhisperConfig(
+        d_model=64,
+        decoder_layers=2,
+        decoder_attention_heads=4,
+        decoder_ffn_dim=96,
+        encoder_layers=2,
+        encoder_attention_heads=4,
+        encoder_ffn_dim=96,
+        max_target_positions=_END,
+        init_std=0.3,
+        vocab_size=101,
+        is_encoder_decoder=False,
+        bos_token_id=None,
+        eos_token_id=None,
+        pad_token_id=0,
+        decoder_start_token_id=0,
+        begin_suppress_tokens=None,
+    ),
     "dynamic": LlamaConfig(
         max_position_embeddings=_END,
         rope_parameters={"rope_type": "dynamic", "rope_theta": 10000.0, "factor": 4.0},
@@ -84,7 +102,9 @@ def engine_for(target: Target, text: list[int], seed: int = 0, **settings: Any) 
     return drafting_engine(target, drafter=drafter, **settings)
 
 
-@pytest.mark.parametrize("name", ["learned", "learned with an offset", "dynamic"])
+@pytest.mark.parametrize(
+    "name", ["learned", "learned with an offset", "learned under another name", "dynamic"]
+)
 @pytest.mark.parametrize("tokens", [7, 30])
 def test_a_request_may_fill_the_last_position(name: str, tokens: int) -> None:
     target = target_of(name)
