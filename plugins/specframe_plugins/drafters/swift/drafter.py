@@ -74,6 +74,7 @@ class SwiftDrafter(TreeDrafter):
         self._search = LayerSearch(_expected(inner), count) if count else None
         self.forget()
         self._text: list[int] = []
+        self._length = 0
         self._accepted_ids: tuple[int, ...] = ()
         self._untried = 0
 
