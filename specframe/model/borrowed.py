@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterator
+from collections.abc import Hashable, Iterable, Iterator
 from contextlib import contextmanager
 from itertools import chain
 
@@ -53,10 +53,11 @@ def has_hooks(model: nn.Module) -> bool:
 
 
 @contextmanager
-def evaluating(model: nn.Module) -> Iterator[None]:
-    """Put a model into evaluation mode, and each of its modules back into its own afterwards."""
-    training = [module for module in model.modules() if module.training]
-    model.eval()
+def evaluating(modules: Iterable[nn.Module]) -> Iterator[None]:
+    """Put modules into evaluation mode, and each of them back into its own afterwards."""
+    training = [module for module in modules if module.training]
+    for module in training:
+        module.training = False
     try:
         yield
     finally:

@@ -15,9 +15,17 @@ _PARENTS = (-1, 0, 0, 1, 1, 2, 5)
 _ON_PATH = (0, 2, 5)
 _DEPTHS = (0, 1, 1, 2, 2, 2, 3)
 # What configs call a distance at which attention changes.
-_DISTANCES = ("sliding_window", "window_size", "attention_window_size", "attention_chunk_size")
-# A text that is longer takes too long to read at every start.
+_DISTANCES = (
+    "sliding_window",
+    "window_size",
+    "attention_window_size",
+    "attention_chunk_size",
+    "keep_window_size",
+)
+# A text that is longer takes too long to read at every start: of a small model it may be longer.
 _LONGEST = 512
+_LONGEST_OF_SMALL = 4096
+_WEIGHTS_READ = 1 << 36
 
 
 def read_through_a_tree(forward: Forward, ids: Tensor) -> Tensor:
@@ -40,7 +48,16 @@ def read_through_a_tree(forward: Forward, ids: Tensor) -> Tensor:
     return torch.cat([before, inside[list(_ON_PATH)], append(forward, ids[end:])[0]])
 
 
-def telling_lengths(config: Any) -> list[int]:
-    """Return lengths of texts, besides a short one, that show how a model attends beyond its distances."""
+def telling_lengths(config: Any, parameters: int) -> dict[int, int]:
+    """Return, for each distance that a config names, the length of a text that shows the attention beyond it.
+
+    Args:
+        config: of the model's text part.
+        parameters: how many numbers its weights are.
+    """
+    longest = max(_LONGEST, min(_LONGEST_OF_SMALL, _WEIGHTS_READ // parameters))
+    positions = getattr(config, "max_position_embeddings", None) or longest + 16
     found = {getattr(config, name, None) for name in _DISTANCES}
-    return sorted(length + 16 for length in found if isinstance(length, int) and 1 < length <= _LONGEST)
+    distances = sorted(one for one in found if isinstance(one, int) and 1 < one <= longest)
+    lengths = {distance: min(distance + 16, positions) for distance in distances}
+    return {distance: length for distance, length in lengths.items() if length > max(distance, 8)}

@@ -10,6 +10,8 @@ from typing import Any
 import torch
 from torch import nn
 
+from specframe.errors import UsageError
+from specframe.model.decoder_layers import name_of_layers
 from specframe.model.forward import LeftOut
 
 # What decoder layers of transformers call them.
@@ -22,21 +24,24 @@ class Sublayers:
 
     Args:
         decoder: one that ``why_not`` has nothing against.
+        count: of its layers.
     """
 
-    def __init__(self, decoder: Any) -> None:
-        self._attentions = [_one_of(layer, _ATTENTIONS) for layer in decoder.layers]
-        self._mlps = [_one_of(layer, _MLPS) for layer in decoder.layers]
+    def __init__(self, decoder: nn.Module, count: int) -> None:
+        layers = getattr(decoder, name_of_layers(decoder, count))
+        self._attentions = [_one_of(layer, _ATTENTIONS) for layer in layers]
+        self._mlps = [_one_of(layer, _MLPS) for layer in layers]
         # How many values the output of each is a tuple of; 0 for a tensor alone.
         self._tuples: dict[nn.Module, int] = {}
 
     @staticmethod
-    def why_not(decoder: Any) -> str | None:
-        """Return why nothing can be left out of a decoder, or None."""
-        layers = getattr(decoder, "layers", None)
-        if layers is None:
-            return f"{type(decoder).__name__} has no layers by that name"
-        for layer in layers:
+    def why_not(decoder: nn.Module, count: int) -> str | None:
+        """Return why nothing can be left out of a decoder of so many layers, or None."""
+        try:
+            name = name_of_layers(decoder, count)
+        except UsageError as error:
+            return str(error)
+        for layer in getattr(decoder, name):
             for what, names in (("attention", _ATTENTIONS), ("MLP", _MLPS)):
                 if _one_of(layer, names) is None:
                     return f"{type(layer).__name__} has no {what} called {', '.join(names)}"

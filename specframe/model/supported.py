@@ -8,7 +8,7 @@ from specframe.errors import UsageError
 
 FULL_ATTENTION, SLIDING_ATTENTION = "full_attention", "sliding_attention"
 
-_NEEDS = (
+NEEDS = (
     "specframe needs a decoder-only model whose attention takes masks and position ids, over a cache that "
     "can be rolled back to any token"
 )
@@ -23,7 +23,7 @@ def check_supported(config: Any, name: str) -> None:
     """
     reason = _why_not(config)
     if reason is not None:
-        raise UsageError(f"{name} ({config.model_type}) {reason}; {_NEEDS}")
+        raise UsageError(f"{name} ({config.model_type}) {reason}; {NEEDS}")
 
 
 def attention_of(config: Any) -> str:
@@ -56,6 +56,9 @@ def _why_not(config: Any) -> str | None:
         return f"has layers of type {strange[0]!r}, whose state cannot be rolled back"
     if getattr(classes[type(config)], "_is_stateful", False):
         return "keeps a state that cannot be rolled back"
+    if getattr(text, "sliding_window", None) == 1 and (SLIDING_ATTENTION in layer_types or not layer_types):
+        # Of none before, transformers keeps all: `[-0:]`.
+        return "has a sliding window of one token, beyond which the cache of its own generate goes"
     if getattr(text, "alibi", False):
         return "takes positions from the cache (ALiBi)"
     return None

@@ -9,7 +9,7 @@ import torch
 from decoders import IDS, append, random_tree
 from lean_models import model_of
 from tiny_models import MODEL_TYPES, tiny_model
-from transformers import AutoModelForCausalLM, GPT2Config, GptOssConfig
+from transformers import AutoModelForCausalLM, GptOssConfig, OPTConfig
 
 from specframe.model.borrowed import has_hooks
 from specframe.model.forward import LeftOut, PartialForward, attention_windows, causal_mask
@@ -29,7 +29,9 @@ def model(request: pytest.FixtureRequest) -> Any:
 
 def build(model: Any, kind: str) -> PartialForward:
     windows = attention_windows(model.config)
-    forward = TransformersForward(model, windows) if kind == "plain" else LeanForward(ModelParts(model), windows)
+    forward = (
+        TransformersForward(model, windows) if kind == "plain" else LeanForward(ModelParts(model), windows)
+    )
     forward.begin(200)
     return forward
 
@@ -59,9 +61,7 @@ def test_what_is_left_out_adds_nothing(model: Any, kind: str) -> None:
     expected = TransformersForward(model, attention_windows(model.config))
     expected.begin(200)
     copied(forward, expected, kind)
-    torch.testing.assert_close(
-        hidden, expected.run(tree.token_ids, positions, mask)[0], rtol=1e-3, atol=1e-3
-    )
+    torch.testing.assert_close(hidden, expected.run(tree.token_ids, positions, mask)[0], rtol=1e-3, atol=1e-3)
 
 
 def copied(source: Any, into: TransformersForward, kind: str) -> None:
@@ -80,7 +80,9 @@ def kept(forward: Any, kind: str) -> list[tuple[torch.Tensor, torch.Tensor]]:
     """Return copies of the committed keys and values of every layer."""
     end = forward.committed
     if kind == "lean":
-        return [(pair[0, None, :, :end].clone(), pair[1, None, :, :end].clone()) for pair in forward._cache.data]
+        return [
+            (pair[0, None, :, :end].clone(), pair[1, None, :, :end].clone()) for pair in forward._cache.data
+        ]
     return [
         (layer.keys[:, :, :end].clone(), layer.values[:, :, :end].clone())
         for layer in forward._cache.tree_layers
@@ -157,6 +159,6 @@ def test_an_mlp_that_returns_more_than_its_output_can_be_left_out() -> None:
 
 
 def test_layers_without_parts_of_these_names_are_named() -> None:
-    model = AutoModelForCausalLM.from_config(GPT2Config(vocab_size=101, n_embd=64, n_layer=2, n_head=4))
-    forward = TransformersForward(model, {"": None})
-    assert forward.why_whole() == "GPT2Model has no layers by that name"
+    config = OPTConfig(vocab_size=101, hidden_size=64, num_hidden_layers=2, num_attention_heads=4, ffn_dim=96)
+    forward = TransformersForward(AutoModelForCausalLM.from_config(config), {"": None})
+    assert forward.why_whole() == "OPTDecoderLayer has no MLP called mlp, feed_forward, block_sparse_moe"

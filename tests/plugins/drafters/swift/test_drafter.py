@@ -9,6 +9,8 @@ from typing import Any
 import attrs
 import pytest
 import torch
+from architectures import ARCHITECTURES
+from paper_machines import SLOPED, paper_costs
 from tiny_engines import PROMPT, endless_target
 from tiny_models import MODEL_TYPES, VOCAB_SIZE, reference_greedy, tiny_model, tiny_tokenizer
 from torch import Tensor
@@ -19,9 +21,11 @@ from specframe.contracts.kinds import TREE_KINDS, TreeKind
 from specframe.contracts.sampled_tree import SampledShape
 from specframe.contracts.sampling import SamplingParams
 from specframe.contracts.tree import DraftTree, Verdict
+from specframe.engine import known_costs
 from specframe.engine.assembly import build_engine
 from specframe.engine.engine import Engine
 from specframe.errors import UsageError
+from specframe.model.borrowed import has_hooks
 from specframe.model.forward import LeftOut
 from specframe.model.loading import LoadedModel
 from specframe.model.target import Target
@@ -142,11 +146,16 @@ def swift_engine(
 
 
 @pytest.mark.parametrize(
-    "settings",
-    [{}, {"branching": 1, "depth": 4}, {"costs": "auto"}, {"costs": "auto", "lookup": 8}, {"window": 3}],
-    ids=["tree", "chain", "what pays", "lookup", "tries"],
+    ("strategy", "settings"),
+    [
+        ("full", {"branching": 1, "depth": 4}),
+        ("nanospec", {}),
+        ("nanospec", {"costs": "auto", "lookup": 8}),
+        ("static", {"window": 3}),
+        ("exact-screen", {"costs": "auto"}),
+    ],
+    ids=["chain", "tree", "lookup", "short trials", "what pays"],
 )
-@pytest.mark.parametrize("strategy", ["full", "static", "nanospec", "exact-screen"])
 @pytest.mark.parametrize("model_type", MODEL_TYPES)
 def test_the_output_is_the_one_of_transformers(
     tmp_path: Path, model_type: str, strategy: str, settings: dict[str, Any]
@@ -237,9 +246,15 @@ def test_it_drafts_up_to_the_last_position(tmp_path: Path) -> None:
     assert report.token_ids == reference_greedy(target.model, torch.tensor(PROMPT), 64 - len(PROMPT))
 
 
-def test_costs_turn_it_off_where_it_cannot_pay(tmp_path: Path) -> None:
-    report = swift_engine(swift_target(), tmp_path, costs="auto", skip=0.3).generate(PROMPT, 60)
-    assert report.target_passes >= 50, "one pass here is as cheap as a draft"
+@pytest.mark.parametrize(("level", "drafts"), [(1.0, True), (12.0, False)])
+def test_costs_turn_it_off_where_its_layers_are_too_dear(
+    tmp_path: Path, level: float, drafts: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    costs = paper_costs(SLOPED, draft=level, level=level)
+    monkeypatch.setattr(known_costs, "measure_costs", lambda *asked: costs)
+    monkeypatch.setattr(known_costs, "read_cached", lambda path: None)
+    report = swift_engine(swift_target(), tmp_path, costs="auto", skip=0.1).generate(PROMPT, 60)
+    assert (report.tau > 1.5) is drafts
 
 
 def drawing(target: Target, kind: TreeKind) -> SwiftDrafter:
@@ -283,7 +298,15 @@ def test_a_target_forward_that_cannot_is_named(tmp_path: Path) -> None:
 
 
 def test_layers_without_such_parts_are_named(tmp_path: Path) -> None:
-    from architectures import ARCHITECTURES
+    with pytest.raises(UsageError, match="cannot leave out parts of tiny: OPTDecoderLayer has no MLP called"):
+        swift_engine(ARCHITECTURES["OPT"].target(), tmp_path)
 
-    with pytest.raises(UsageError, match="cannot leave out parts of tiny: GPT2Model has no layers"):
-        swift_engine(ARCHITECTURES["GPT-2"].target(), tmp_path)
+
+@pytest.mark.parametrize(
+    "name", ["GPT-2", "GPT-NeoX", "Falcon", "Cohere", "GPT-OSS", "DeepSeek V3", "GraniteMoE", "OLMo 2"]
+)
+def test_layers_of_other_kinds_draft_too(tmp_path: Path, name: str) -> None:
+    target = ARCHITECTURES[name].target()
+    engine = swift_engine(target, tmp_path, skip=0.3, every=2, window=8, branching=1, depth=3, nodes=4)
+    assert engine.generate(PROMPT, 24).token_ids == reference_greedy(target.model, torch.tensor(PROMPT), 24)
+    assert not has_hooks(target.model)
