@@ -13,7 +13,9 @@ from torch.utils.hooks import RemovableHandle
 from specframe.errors import UsageError
 from specframe.model.borrowed import evaluating
 from specframe.model.decoder_layers import last_norm, name_of_layers
+from specframe.model.forward import LeftOut
 from specframe.model.kv_cache import TreeCache
+from specframe.model.sublayers import Sublayers
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -34,6 +36,7 @@ class TransformersForward:
         self._device, self._dtype = model.device, model.dtype
         self._windows = windows
         self._cache = TreeCache(self._config.num_hidden_layers, 0)
+        self._sublayers: Sublayers | None = None
 
     @property
     def committed(self) -> int:
@@ -54,12 +57,34 @@ class TransformersForward:
 
         Positions [m], mask [n, m] and features are those of ``specframe.model.forward.Forward``.
         """
+        with LayerTaps(self._decoder, feature_layers) as taps:
+            hidden = self._run(ids, positions, mask)
+        return hidden, taps.features() if feature_layers else hidden
+
+    def why_whole(self) -> str | None:
+        """Return why no part of this model's layers can be left out, or None."""
+        return Sublayers.why_not(self._decoder, self._config.num_hidden_layers)
+
+    def run_partly(
+        self, ids: Tensor, positions: Tensor, mask: Tensor, left_out: LeftOut, context: int | None = None
+    ) -> Tensor:
+        """Return the last hidden states [n, H] of n new tokens, as in ``PartialForward``."""
+        if self._sublayers is None:
+            self._sublayers = Sublayers(self._decoder, self._config.num_hidden_layers)
+            with self._sublayers.watched():
+                self._run(ids, positions, mask)
+        with self._sublayers.without(left_out):
+            return self._run(ids, positions, mask, context)
+
+    def _run(self, ids: Tensor, positions: Tensor, mask: Tensor, context: int | None = None) -> Tensor:
         self._cache.write_behind(len(positions) - len(ids))
+        context = self.committed if context is None else context
         masks = {
-            kind: self._attention_mask(positions, mask, window) for kind, window in self._windows.items()
+            kind: self._attention_mask(positions, mask, window, context)
+            for kind, window in self._windows.items()
         }
         # Its owner may train it between two passes.
-        with evaluating(self._modules), LayerTaps(self._decoder, feature_layers) as taps:
+        with evaluating(self._modules):
             output = self._decoder(
                 input_ids=ids[None],
                 position_ids=positions[None, -len(ids) :],
@@ -68,17 +93,18 @@ class TransformersForward:
                 use_cache=True,
             )
         hidden: Tensor = output.last_hidden_state[0]
-        return hidden, taps.features() if feature_layers else hidden
+        return hidden
 
     def commit(self, path: tuple[int, ...]) -> None:
         """Keep the nodes of ``path``, in order, and forget the other nodes run since the last commit."""
         self._cache.commit(path)
 
-    def _attention_mask(self, positions: Tensor, mask: Tensor, window: int | None) -> Tensor:
+    def _attention_mask(self, positions: Tensor, mask: Tensor, window: int | None, context: int) -> Tensor:
         """Return who sees whom [1, 1, n, committed + m]: bool for SDPA, additive for other attention."""
         committed = self._cache.committed
         n, m = mask.shape
         visible = torch.ones(n, committed + m, dtype=torch.bool, device=self._device)
+        visible[:, context:committed] = False
         visible[:, committed:] = mask
         if window is not None:
             key_positions = torch.cat([torch.arange(committed, device=self._device), positions])
