@@ -134,6 +134,9 @@ class RunConfig:
         for name in ("model", "strategy", "drafter", "verifier", "gather", "dtype", "device", "costs"):
             if not isinstance(getattr(self, name), str):
                 raise UsageError(f"{name} is {getattr(self, name)!r}; allowed: a text")
+        for name, kinds in (("cuda_graph", (bool, type(None))), ("allow_lossy", bool), ("fallback", bool)):
+            if not isinstance(getattr(self, name), kinds):
+                raise UsageError(f"{name} is {getattr(self, name)!r}; allowed: True or False")
         if not isinstance(self.options, Mapping) or not all(
             isinstance(options, Mapping) for options in self.options.values()
         ):

@@ -22,7 +22,7 @@ from specframe.model.lean.parts import embedding_scale
 from specframe.model.loading import LoadedModel, open_pretrained
 from specframe.model.probe import MOST_BESIDE, read_through_a_tree, telling_lengths
 from specframe.model.stored import StoredModel, StoredParts
-from specframe.model.supported import NEEDS, check_supported
+from specframe.model.supported import NEEDS, check_supported, longrope_limits
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -109,15 +109,7 @@ class LanguageModel:
 
         None for models whose rotations depend on the position alone.
         """
-        declared = getattr(self.config, "rope_parameters", None) or {}
-        kinds = [declared, *(value for value in declared.values() if isinstance(value, dict))]
-        limits = [
-            kind.get("original_max_position_embeddings")
-            or getattr(self.config, "original_max_position_embeddings", None)
-            for kind in kinds
-            if kind.get("rope_type") == "longrope"
-        ]
-        return min((int(limit) for limit in limits if limit), default=None)
+        return min(longrope_limits(self.config), default=None)
 
 
 @attrs.frozen(slots=True, kw_only=True, eq=False)

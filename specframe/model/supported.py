@@ -47,6 +47,19 @@ def has_window_of_one(config: Any) -> bool:
     return slides and getattr(config, "sliding_window", None) == 1
 
 
+def longrope_limits(config: Any) -> set[int]:
+    """Return after how many tokens a text config's rotations become others (longrope); empty for never."""
+    declared = getattr(config, "rope_parameters", None) or {}
+    kinds = [declared, *(value for value in declared.values() if isinstance(value, dict))]
+    limits = (
+        kind.get("original_max_position_embeddings")
+        or getattr(config, "original_max_position_embeddings", None)
+        for kind in kinds
+        if kind.get("rope_type") == "longrope"
+    )
+    return {int(limit) for limit in limits if limit}
+
+
 def _why_not(config: Any) -> str | None:
     from transformers import MODEL_FOR_CAUSAL_LM_MAPPING
 
@@ -68,6 +81,9 @@ def _why_not(config: Any) -> str | None:
         return "keeps a state that cannot be rolled back"
     if has_window_of_one(text):
         return "has a sliding window of one token, beyond which the cache of its own generate goes"
+    if len(limits := longrope_limits(text)) > 1:
+        lengths = " and ".join(f"{limit:,}" for limit in sorted(limits))
+        return f"has layers whose rotations change after different lengths, {lengths} tokens (longrope)"
     if getattr(text, "alibi", False):
         return "takes positions from the cache (ALiBi)"
     if "local" in (getattr(text, "attention_layers", None) or ()):

@@ -236,6 +236,11 @@ def fit(request: Request, target: Target, config: RunConfig) -> tuple[Tensor, in
         raise UsageError(
             f"logprobs is {request.logprobs}; allowed: 0 to {target.vocab_size}, the tokens of {target.name}"
         )
+    beyond = sorted(one for one in request.stop_ids if not 0 <= one < target.vocab_size)
+    if beyond:
+        raise UsageError(
+            f"stop id {beyond[0]} is no token of {target.name}; allowed: 0 to {target.vocab_size - 1}"
+        )
     if prompt >= positions:
         raise UsageError(
             f"the prompt has {prompt} tokens; allowed: at most {positions - 1}, since {target.name} has "

@@ -123,6 +123,7 @@ def test_a_length_limit_below_one_is_refused() -> None:
     [
         ({"model": None}, "model is None; allowed: a text"),
         ({"drafter": 5}, "drafter is 5; allowed: a text"),
+        ({"fallback": "x"}, "fallback is .x.; allowed: True or False"),
         ({"options": 5}, "options is 5; allowed: options by name"),
         ({"options": {"drafter": 5}}, "options is .*; allowed: options by name"),
     ],

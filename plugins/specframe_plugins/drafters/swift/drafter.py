@@ -177,8 +177,8 @@ def partial_forward(target: Target) -> PartialForward:
     forward = target.forward
     if not isinstance(forward, PartialForward):
         raise UsageError(
-            f"drafter 'swift' leaves out parts of layers, which target forward {target.forward_name!r} cannot; "
-            "allowed: --target-forward lean or transformers"
+            f"drafter 'swift' leaves out parts of layers, which target forward {target.forward_name!r} "
+            "cannot; allowed: --target-forward lean or transformers"
         )
     reason = forward.why_whole()
     if reason is not None:

@@ -1,4 +1,4 @@
-"""The target drafts for itself: as its layers without some parts say, over its own cache, to the same text."""
+"""The target drafts for itself, as its layers without some parts say over its own cache; the text is the same."""
 
 from __future__ import annotations
 
