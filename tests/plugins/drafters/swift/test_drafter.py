@@ -1,4 +1,4 @@
-"""The target drafts for itself, as its layers without some parts say over its own cache; the text is the same."""
+"""The target drafts for itself, by its layers without some parts over its own cache; the text is the same."""
 
 from __future__ import annotations
 
