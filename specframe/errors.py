@@ -42,4 +42,8 @@ def unknown_name(what: str, name: str, known: Iterable[str]) -> UsageError:
 
 def one_line(error: BaseException) -> str:
     """Return an exception's type and message in one line."""
-    return " ".join(f"{type(error).__name__}: {error}".split())
+    try:
+        message = str(error)
+    except Exception:  # a stranger's class may fail in that too
+        message = "its message cannot be read"
+    return " ".join(f"{type(error).__name__}: {message}".split())

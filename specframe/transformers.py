@@ -57,13 +57,15 @@ def engine_for(
     another one is built. The model stays in the mode it is in, and its parameters as they are.
 
     Args:
-        model: a decoder-only model; ``config.model``, ``dtype`` and ``device`` are taken from it.
+        model: a decoder-only model, as it is or as PEFT or ``torch.compile`` wrap it; ``config.model``,
+            ``dtype`` and ``device`` are taken from it.
         config: which components to run, and their options.
         tokenizer: of the model; by default loaded from where the model was loaded from.
 
     Raises:
         UsageError: the tokenizer cannot be found, or a component, an option or the model is not allowed.
     """
+    model = _whose_generate_runs(model)
     dtypes = {dtype: name for name, dtype in DTYPES.items()}
     if model.dtype not in dtypes:
         raise UsageError(f"the model's weights are {model.dtype}; allowed: {', '.join(DTYPES)}")
@@ -75,10 +77,11 @@ def engine_for(
     if engine is None or not same or tokenizer not in (None, engine.target.tokenizer):
         engine = None
         _engines.pop(model, None)  # its memory is free before another one takes as much
-        with evaluating(model):
+        with evaluating(model.modules()):
             target = Target(LoadedModel(model, tokenizer or _find_tokenizer(model), name))
             engine = build_engine(config, target=target)
-        _engines[model], _built_for[engine] = (config, engine), state
+        # Its first pass may leave hooks of transformers' own, such as those that keep hidden states.
+        _engines[model], _built_for[engine] = (config, engine), state_of(model)
     return engine
 
 
@@ -122,6 +125,8 @@ def generate(
         UsageError: something was asked for that this loop does not do.
     """
     _refuse_what_is_not_done(generation_config, logits_processor, model_kwargs)
+    # PEFT prepares what its adapters add in a method that it puts on the model.
+    _refuse_virtual_tokens(getattr(model.__dict__.get("prepare_inputs_for_generation"), "__self__", None))
     _refuse_other_inputs(model, input_ids, model_kwargs)
     # transformers hands a loop that is a function only arguments that its own loop has not, and `streamer` is
     # one of those; no argument, config or criterion leads to it, so that it is taken from where it is.
@@ -131,7 +136,7 @@ def generate(
     prompts = rows_of(input_ids, model_kwargs.get("attention_mask"), right=False)
     engine = _engine(model, specframe, generation_config)
     rows = []
-    with evaluating(model):
+    with evaluating(model.modules()):
         for at, prompt_ids in enumerate(prompts):
             row = Row(at, prompt_ids, input_ids[at], generation_config)
             sampling = SamplingParams(temperature=0.0)
@@ -156,6 +161,32 @@ def generate(
     if streamer is not None:
         streamer.end()
     return assembled(input_ids, rows, generation_config)
+
+
+def _whose_generate_runs(model: Any) -> PreTrainedModel:
+    """Return the model whose loop runs where ``generate`` of this one is called.
+
+    Raises:
+        UsageError: it is something else than a model of transformers, or what wraps it adds to its inputs.
+    """
+    model = getattr(model, "_orig_mod", model)  # what torch.compile returns
+    if hasattr(model, "get_base_model"):  # of PEFT
+        _refuse_virtual_tokens(model)
+        model = model.get_base_model()
+    if not isinstance(model, PreTrainedModel):
+        raise UsageError(
+            f"the model is a {type(model).__name__}; allowed: a model of transformers, or of PEFT around one"
+        )
+    return model
+
+
+def _refuse_virtual_tokens(adapted: Any) -> None:
+    """Raise ``UsageError`` for a model of PEFT that puts virtual tokens before a prompt."""
+    if getattr(getattr(adapted, "active_peft_config", None), "is_prompt_learning", False):
+        raise UsageError(
+            "the adapter puts virtual tokens before a prompt (prompt tuning, prefix tuning, P-tuning); "
+            "allowed: adapters of the model's own layers, such as LoRA"
+        )
 
 
 def _engine(

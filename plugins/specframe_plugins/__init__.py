@@ -46,6 +46,7 @@ def specframe_drafters() -> Iterable[Component]:
     from specframe_plugins.drafters.eagle3 import drafter as eagle3
     from specframe_plugins.drafters.lookup import drafter as lookup
     from specframe_plugins.drafters.mtp import drafter as mtp
+    from specframe_plugins.drafters.swift import drafter as swift
 
     modules = (
         aded,
@@ -57,6 +58,7 @@ def specframe_drafters() -> Iterable[Component]:
         lookup,
         mtp,
         suffix,
+        swift,
         token_recycling,
     )
     return [module.COMPONENT for module in modules]

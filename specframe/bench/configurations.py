@@ -20,8 +20,8 @@ PEERS = (HF_GREEDY, HF_PROMPT_LOOKUP)
 
 DEFAULT = (AUTOREGRESSIVE, *COMPARED)
 
-# Components other than the strategy that a configuration may choose for itself, by the settings of a run.
-_CHOICES = [kind.setting for kind in KINDS.values() if kind.name != "vocabulary"]
+# What a configuration may choose for itself besides its strategy, by the settings of a run.
+_CHOICES = [*(kind.setting for kind in KINDS.values() if kind.name != "vocabulary"), "warm"]
 _SAMPLING = "sampling"
 
 
@@ -32,7 +32,8 @@ class Configuration:
     Attributes:
         label: as it was typed, for example ``nanospec:capacity=1024``.
         name: a vocabulary strategy, ``autoregressive``, or one of ``PEERS``.
-        choices: names of the drafter, verifier or gather backend, where it has its own.
+        choices: names of the drafter, verifier or gather backend, and what a drafter may go on from, where it
+            has its own.
         options: option values per component kind; those of a peer are under ``vocabulary``.
         sampling: sampling parameters that it has for itself.
     """
@@ -65,8 +66,9 @@ def parse_configurations(texts: Iterable[str]) -> list[Configuration]:
 
     After a name and a colon, ``KEY=VALUE`` belongs to that name until the next one begins. A key without a
     dot is an option of the strategy; ``KIND.KEY`` is an option of another component, and ``drafter``,
-    ``verifier`` and ``gather`` alone choose it. ``sampling.temperature`` and its like are parameters of
-    the configuration's own sampling. ``KEY=VALUE|VALUE`` stands for one configuration per value.
+    ``verifier`` and ``gather`` alone choose it, as ``warm`` does what a drafter may go on from.
+    ``sampling.temperature`` and its like are parameters of the configuration's own sampling.
+    ``KEY=VALUE|VALUE`` stands for one configuration per value.
 
     Raises:
         UsageError: a malformed or doubled configuration.

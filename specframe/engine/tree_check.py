@@ -83,7 +83,7 @@ class TreeCheck:
             self._copied.synchronize()  # over already: the verdict was read on the host
         if not self._sound:
             raise ComponentError("drafter", f"drafted a malformed tree: {self._find_fault(tree, root)}")
-        if not isinstance(verdict, Verdict):
+        if type(verdict) is not Verdict:  # what another class says it emits may be anything
             raise ComponentError("verifier", f"returned {type(verdict).__name__}; allowed: Verdict")
         wrong = self._misjudged(verdict, *self._on_host[:, : len(tree)].tolist())
         if wrong is not None:
@@ -91,7 +91,17 @@ class TreeCheck:
 
     def _misjudged(self, verdict: Verdict, tokens: list[int], parents: list[int]) -> str | None:
         """Return what is wrong with a verdict on a tree of these tokens and parents, or None."""
-        path, accepted = verdict.path, verdict.accepted_ids
+        path, accepted, at_leaf = verdict.path, verdict.accepted_ids, verdict.path_ends_at_leaf
+        for name, values, allowed in (
+            ("path", path, tuple),
+            ("accepted_ids", accepted, tuple),
+            ("path_ends_at_leaf", at_leaf, bool),
+        ):
+            if type(values) is not allowed:
+                return (
+                    f"returned a verdict with a {type(values).__name__} as its {name}; allowed: "
+                    f"{allowed.__name__}"
+                )
         numbers = [*path, *accepted, verdict.next_token]
         if not all(type(one) is int for one in numbers):
             kind = next(type(one).__name__ for one in numbers if type(one) is not int)
@@ -109,6 +119,11 @@ class TreeCheck:
             return f"accepted the ids {accepted} for the path {path}; allowed: those of its nodes, {drafted}"
         if not 0 <= verdict.next_token < self._vocab_size:
             return f"emitted token {verdict.next_token}; allowed: 0 to {self._vocab_size - 1}"
+        if at_leaf == (path[-1] in parents):
+            return (
+                f"said path_ends_at_leaf {at_leaf} of the path {path}; allowed: whether its last node has no "
+                "children"
+            )
         return None
 
     def _find_fault(self, tree: DraftTree, root: int) -> str:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
+import attrs
 import torch
 from torch import Tensor
 
@@ -38,6 +39,43 @@ class Forward(Protocol):
 
     def commit(self, path: tuple[int, ...]) -> None:
         """Keep the nodes of ``path``, in order, and forget the other nodes run since the last commit."""
+
+
+@attrs.frozen(slots=True)
+class LeftOut:
+    """Sublayers that a pass leaves out: what they would have read goes on as it is.
+
+    Attributes:
+        attention: layers without their attention.
+        mlp: layers without their MLP.
+    """
+
+    attention: frozenset[int] = frozenset()
+    mlp: frozenset[int] = frozenset()
+
+
+@runtime_checkable
+class PartialForward(Forward, Protocol):
+    """A forward that can leave out parts of its layers."""
+
+    def why_whole(self) -> str | None:
+        """Return why no part of this model's layers can be left out, or None."""
+
+    def run_partly(
+        self, ids: Tensor, positions: Tensor, mask: Tensor, left_out: LeftOut, context: int | None = None
+    ) -> Tensor:
+        """Return the last hidden states [n, H] of n new tokens without some sublayers.
+
+        It is ``Forward.run`` otherwise. Nodes that were run before with other sublayers are of no use to
+        these, and nothing of them may be committed.
+
+        Args:
+            ids: of the new tokens [n] int64.
+            positions: of all nodes [m] int64, from ``context`` on.
+            mask: which nodes the new tokens see [n, m] bool.
+            left_out: what is left out.
+            context: how many of the committed positions they see; None for all.
+        """
 
 
 def attention_windows(config: Any) -> dict[str, int | None]:

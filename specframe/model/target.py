@@ -77,7 +77,7 @@ class Target(LanguageModel):
             which takes the screen where it was measured to be faster here and there is memory for it.
 
     Raises:
-        UsageError: ``exact-screen`` is asked for on another device than a CPU.
+        UsageError: ``exact-screen`` is asked for on another device than a CPU, or ``torch.autocast`` is on.
 
     Attributes:
         head_name: how first choices are found.
@@ -93,6 +93,7 @@ class Target(LanguageModel):
         forward: ForwardName = "auto",
         head: TargetHeadName = "full",
     ) -> None:
+        _refuse_autocast("cpu" if isinstance(loaded, StoredModel) else loaded.model.device.type)
         # First, since for a large vocabulary this takes memory that the weights then get.
         self.tokenizer_fingerprint = tokenizer_fingerprint(loaded.tokenizer)
         super().__init__(loaded, forward)
@@ -182,7 +183,11 @@ class Target(LanguageModel):
             harvest_topk: how many of the target's top ids to return per position.
             harvest_window: for how many of the last positions.
             harvest_log_probs: whether to return their log-probabilities too.
+
+        Raises:
+            UsageError: ``torch.autocast`` is on.
         """
+        _refuse_autocast(self.device.type)
         length = self.forward.committed + len(prompt_ids)
         if self.long_from is not None and length > self.long_from:
             chunk = length  # in parts the first ones would be rotated as those of a short text
@@ -204,7 +209,11 @@ class Target(LanguageModel):
         Args:
             tree: N nodes.
             whole: all logits will be needed, so that nothing is screened before.
+
+        Raises:
+            UsageError: ``torch.autocast`` is on.
         """
+        _refuse_autocast(self.device.type)
         positions = self.forward.committed + tree.depths
         hidden, features = self.forward.run(
             tree.token_ids, positions, tree.ancestor_mask(), self._feature_layers
@@ -225,6 +234,15 @@ class Target(LanguageModel):
     def commit(self, path: tuple[int, ...]) -> None:
         """Keep the KV entries of the accepted path of the last tree pass, root included."""
         self.forward.commit(path)
+
+
+def _refuse_autocast(device: str) -> None:
+    """Raise ``UsageError`` where PyTorch chooses other dtypes than the model's."""
+    if torch.is_autocast_enabled(device):
+        raise UsageError(
+            "torch.autocast is on, so that layers run in other dtypes than the model's; allowed: a model in "
+            "the dtype that is wanted, outside of autocast"
+        )
 
 
 def tokenizer_fingerprint(tokenizer: PreTrainedTokenizerBase) -> str:

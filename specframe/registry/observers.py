@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import logging
 from collections.abc import Callable
 from typing import Any
@@ -39,8 +40,9 @@ class Observers:
             _tell(self._stepped, stats=stats())
 
     def generation_finished(self, report: GenerationReport) -> None:
-        """Tell everybody that a generation is over."""
-        _tell(self._finished, report=report)
+        """Tell everybody that a generation is over; whatever they do to the report is done to a copy."""
+        if self._finished:
+            _tell(self._finished, report=copy.deepcopy(report))
 
 
 def _callers(manager: pluggy.PluginManager | None, hook: str) -> list[tuple[str, pluggy.HookCaller]]:

@@ -144,3 +144,47 @@ def test_adapters_that_are_attached_switched_off_and_merged(modules: list[str]) 
         assert written(model) == plain
     assert written(model) == attached
     assert written(peft_model.merge_and_unload()) == attached
+
+
+def test_an_engine_of_what_peft_returns_is_one_of_the_model_inside() -> None:
+    peft_model = adapted(["q_proj", "down_proj"])
+    expected = reference_greedy(peft_model.base_model.model, PROMPT, 30)
+    assert written(peft_model) == expected
+
+
+def prompted(kind: str) -> Any:
+    """Return a model with four virtual tokens before every prompt."""
+    peft = pytest.importorskip("peft")
+    config = getattr(peft, kind)(task_type="CAUSAL_LM", num_virtual_tokens=4)
+    model = tiny_model()
+    torch.manual_seed(3)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)  # it asks transformers by an old name
+        return peft.get_peft_model(model, config).eval()
+
+
+@pytest.mark.parametrize("kind", ["PromptTuningConfig", "PrefixTuningConfig", "PromptEncoderConfig"])
+def test_virtual_tokens_are_refused_where_they_count(kind: str) -> None:
+    peft_model = prompted(kind)
+    model = peft_model.get_base_model()
+    engine = engine_for(model, CONFIG, tiny_tokenizer())
+    ids = {"input_ids": PROMPT[None], "attention_mask": torch.ones_like(PROMPT)[None], "max_new_tokens": 30}
+    with pytest.raises(UsageError, match="puts virtual tokens before a prompt"):
+        peft_model.generate(**ids, custom_generate=specframe_generate.generate, specframe=engine)
+    with pytest.raises(UsageError, match="puts virtual tokens before a prompt"):
+        engine_for(peft_model, CONFIG, tiny_tokenizer())
+    with peft_model.disable_adapter():
+        assert engine.generate(PROMPT, 30).token_ids == reference_greedy(model, PROMPT, 30)
+
+
+def test_attention_that_an_adapter_wraps_runs_plain() -> None:
+    peft = pytest.importorskip("peft")
+    config = peft.AdaptionPromptConfig(task_type="CAUSAL_LM", adapter_len=3, adapter_layers=2)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)  # it asks transformers by an old name
+        peft_model = peft.get_peft_model(tiny_model(), config).eval()
+    with torch.no_grad():
+        for name, parameter in peft_model.named_parameters():
+            if "adaption" in name:
+                parameter.normal_()
+    assert written(peft_model) == reference_greedy(peft_model.get_base_model(), PROMPT, 30)

@@ -154,7 +154,7 @@ class AdedOptions:
 
     topk: int = option(4, help="tokens to keep after a pair", minimum=1, maximum=64)
     rows: int = option(
-        131_072, help="most pairs to keep; the oldest go first", unit="rows of about 400 bytes", minimum=1
+        65_536, help="most pairs to keep; the oldest go first", unit="rows of about 600 bytes", minimum=1
     )
     simulations: int = option(24, help="of the tree search for each draft", minimum=1)
     exploration: float = option(1.0, help="weight of what the search tried little", minimum=0.0)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import pickle
 import shutil
 from collections.abc import Callable, Mapping
@@ -125,16 +126,25 @@ def read_settings(path: Path) -> dict[str, Any]:
         CheckpointError: it is missing, or holds something else than a JSON object.
     """
     if not path.is_dir():
-        raise CheckpointError(f"EAGLE checkpoint {path} is not a directory")
+        raise CheckpointError(f"checkpoint {path} is not a directory")
     try:
-        settings = json.loads((path / CONFIG).read_text(encoding="utf-8"))
+        settings = json.loads((path / CONFIG).read_text(encoding="utf-8"), object_pairs_hook=_object)
     except FileNotFoundError:
-        raise CheckpointError(f"EAGLE checkpoint {path} has no {CONFIG}") from None
+        raise CheckpointError(f"checkpoint {path} has no {CONFIG}") from None
     except (OSError, ValueError) as error:
         raise CheckpointError(f"{path / CONFIG} cannot be read as JSON: {first_line(error)}") from None
     if not isinstance(settings, dict):
         raise CheckpointError(f"{path / CONFIG} holds no JSON object")
     return settings
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Return a JSON object, no key of which is there twice: one of them would win."""
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        names = [name for name, _ in pairs]
+        raise ValueError(f"it has {next(name for name in names if names.count(name) > 1)!r} twice")
+    return found
 
 
 def read_some(path: Path, wanted: Callable[[str], bool]) -> dict[str, Tensor]:
@@ -163,11 +173,15 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
     Reads one safetensors or ``.bin`` file, or the shards that an index names; never runs pickled code.
 
     Raises:
-        CheckpointError: a file is missing or corrupt.
+        CheckpointError: a file is missing or corrupt, or two shards hold one tensor.
     """
     tensors: dict[str, Tensor] = {}
     for file in _files(path):
-        tensors.update(_read_file(file))
+        found = _read_file(file)
+        twice = sorted(tensors.keys() & found)
+        if twice:
+            raise CheckpointError(f"{path} has {twice[0]} in several shards; allowed: in one")
+        tensors.update(found)
     return tensors
 
 
@@ -175,14 +189,15 @@ def _files(path: Path) -> list[Path]:
     """Return the files that hold the tensors, one or several shards."""
     found = next((path / name for name in _WEIGHTS if (path / name).is_file()), None)
     if found is None:
-        raise CheckpointError(f"EAGLE checkpoint {path} has neither {_SAFETENSORS} nor {_BIN}")
+        raise CheckpointError(f"checkpoint {path} has neither {_SAFETENSORS} nor {_BIN}")
     return _shards(path, found) if found.suffix == ".json" else [found]
 
 
 def _shards(path: Path, index: Path) -> list[Path]:
     """Return the files that an index names, which lie beside it."""
     try:
-        shards = sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
+        names = set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values())
+        shards = sorted(map(os.fspath, names))
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise CheckpointError(f"{index} is corrupt: {first_line(error)}") from None
     for name in shards:
@@ -199,13 +214,16 @@ def _read_file(file: Path) -> dict[str, Tensor]:
             tensors = torch.load(file, map_location="cpu", weights_only=True)
     except (SafetensorError, pickle.UnpicklingError, RuntimeError, EOFError, OSError, ValueError) as error:
         raise CheckpointError(f"{file} is corrupt: {first_line(error)}") from None
-    if not (isinstance(tensors, dict) and all(map(_is_dense, tensors.values()))):
+    if not (isinstance(tensors, dict) and all(map(_is_named_dense, tensors.items()))):
         raise CheckpointError(f"{file} is corrupt: it holds something else than named tensors")
     return tensors
 
 
-def _is_dense(found: Any) -> bool:
-    return isinstance(found, Tensor) and found.layout == torch.strided and not found.is_quantized
+def _is_named_dense(item: tuple[Any, Any]) -> bool:
+    name, found = item
+    if not (isinstance(name, str) and isinstance(found, Tensor)):
+        return False
+    return found.layout == torch.strided and not found.is_quantized and not found.is_meta
 
 
 def filled(make: Callable[[], Module], tensors: Mapping[str, Tensor], path: Path, target: Target) -> Module:

@@ -96,7 +96,7 @@ class TokenRecyclingOptions:
     rows: int = option(
         65536,
         help="most tokens to keep a row for, and as many pairs; the oldest go first",
-        unit="rows of about 200 bytes",
+        unit="rows of about 300 bytes",
         minimum=1,
     )
     context: int = option(

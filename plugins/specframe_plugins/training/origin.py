@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import torch
 
 from specframe.errors import UsageError
+from specframe.model.decoder_layers import name_of_layers
 from specframe.model.target import Target
 from specframe_plugins.training.shards import ShardSet
 
@@ -29,7 +30,8 @@ def target_fingerprint(target: Target) -> str:
     config = target.config
     sizes = (config.model_type, config.num_hidden_layers, *target.output_head.weight.shape)
     digest.update(repr(sizes).encode())
-    last = [weight for weight in target.decoder.layers[-1].parameters() if weight.ndim > 1]
+    layers = getattr(target.decoder, name_of_layers(target.decoder, config.num_hidden_layers))
+    last = [weight for weight in layers[-1].parameters() if weight.ndim > 1]
     for weight in (target.output_head.weight, *last):
         digest.update(weight[:_ROWS].detach().cpu().to(torch.bfloat16).view(torch.int16).numpy().tobytes())
     return digest.hexdigest()[:16]

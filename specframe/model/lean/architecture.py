@@ -94,13 +94,13 @@ def why_not(model: PreTrainedModel) -> str | None:
     for name in rope_type.values() if isinstance(rope_type, dict) else (rope_type,):
         if name not in TABULATED_TYPES:
             return f"rotary embedding {name!r} is not among {', '.join(TABULATED_TYPES)}"
-    attentions = {(layer.self_attn.head_dim, layer.self_attn.scaling) for layer in decoder.layers}
-    if len(attentions) > 1:
-        return "its layers differ in the size of their heads or the factor on their scores"
     for index, layer in enumerate(decoder.layers):
         reason = _strange_part(layer, family)
         if reason is not None:
             return f"layer {index} {reason}"
+    attentions = {(layer.self_attn.head_dim, layer.self_attn.scaling) for layer in decoder.layers}
+    if len(attentions) > 1:
+        return "its layers differ in the size of their heads or the factor on their scores"
     return None
 
 

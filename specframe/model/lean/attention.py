@@ -32,6 +32,7 @@ class Visible:
         window: int | None,
         shared: int,
         dtype: torch.dtype,
+        context: int | None = None,
     ) -> Visible:
         """Return what n new tokens see.
 
@@ -43,13 +44,16 @@ class Visible:
             window: how many positions a token sees at most, itself included; None for all.
             shared: query heads per key head.
             dtype: of the scores.
+            context: how many of the committed positions are visible; None for all.
         """
         n, m = mask.shape
         stop = committed + m
-        first = 0 if window is None else max(0, committed - window + 1)
-        if m == 1:
+        context = committed if context is None else context
+        first = 0 if window is None else max(0, context - window + 1)
+        if m == 1 and context == committed:
             return cls(first, stop, None)
         seen = F.pad(mask, (committed - first, 0), value=True)
+        seen[:, context - first : committed - first] = False
         if window is not None and stop > window:
             keys = torch.cat([torch.arange(first, committed, device=positions.device), positions])
             seen = seen & (keys > positions[-n:, None] - window)

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
+from specframe.model.forward import LeftOut
 from specframe.model.lean.architecture import FAMILIES
 from specframe.model.lean.attention import Visible
 from specframe.model.lean.cache import LeanCache
@@ -73,13 +74,33 @@ class LeanForward:
             return hidden, hidden
         return hidden, torch.cat([inputs[index] for index in feature_layers], dim=-1)
 
-    def _memories(self, positions: Tensor, mask: Tensor) -> list[Memory]:
+    def why_whole(self) -> str | None:
+        """Return None: any part of any layer can be left out."""
+        return None
+
+    def run_partly(
+        self, ids: Tensor, positions: Tensor, mask: Tensor, left_out: LeftOut, context: int | None = None
+    ) -> Tensor:
+        """Return the last hidden states [n, H] of n new tokens, as in ``PartialForward``."""
+        x: Tensor = self._embed(ids)
+        rotations = self._rotary.at(positions[-len(ids) :])
+        memories = self._memories(positions, mask, context)
+        for index, layer in enumerate(self._layers):
+            if index not in left_out.attention:
+                x = layer.attention(x, rotations[layer.kind], memories[index])
+            if index not in left_out.mlp:
+                x = layer.mlp(x)
+        return self._norm(x)
+
+    def _memories(self, positions: Tensor, mask: Tensor, context: int | None = None) -> list[Memory]:
         """Return what every layer reads and writes of the cache, for n new tokens as in ``run``."""
         cache, stop = self._cache, self._cache.committed + len(positions)
         new_keys, new_values = cache.slots(stop - len(mask), stop)
         seen = {}
         for kind, window in self._windows.items():
-            visible = Visible.of(positions, mask, cache.committed, window, self._shared, cache.data.dtype)
+            visible = Visible.of(
+                positions, mask, cache.committed, window, self._shared, cache.data.dtype, context
+            )
             seen[kind] = *cache.slots(visible.first, visible.stop), visible.mask
         memories = []
         for index, layer in enumerate(self._layers):

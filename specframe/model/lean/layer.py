@@ -99,8 +99,15 @@ class LeanLayer:
             rotation: cosines and signed sines of the tokens' positions [n, 1, D].
             memory: the layer's part of the cache.
         """
+        return self.mlp(self.attention(x, rotation, memory))
+
+    def attention(self, x: Tensor, rotation: tuple[Tensor, Tensor], memory: Memory) -> Tensor:
+        """Return what enters the MLP's part [n, H]; arguments as for the whole layer."""
         mixed = self._out(self._attend(_normed(x, self._before_attention), rotation, memory))
-        x = x + _normed(mixed, self._after_attention)
+        return x + _normed(mixed, self._after_attention)
+
+    def mlp(self, x: Tensor) -> Tensor:
+        """Return the layer's output [n, H] of what its attention left."""
         gate, up = self._gate_up(_normed(x, self._before_mlp)).chunk(2, dim=-1)
         return x + _normed(self._down(self._activation(gate) * up), self._after_mlp)
 

@@ -24,6 +24,12 @@ def test_the_same_costs_must_give_the_same_steps(again: Steps, expected: bool, c
     assert passed(again, costs, costs) is expected
 
 
+def test_a_drafter_that_is_kept_warm_is_not_asked_whether_it_forgets() -> None:
+    first = row(costs=None)
+    warm = attrs.evolve(first, report=attrs.evolve(first.report, warm="shared"))
+    assert check_isolation("suffix", warm, OTHER, None).passed is None
+
+
 @pytest.mark.parametrize("costs", ["d3c2b1a0", None])
 def test_other_costs_may_give_other_steps(costs: str | None) -> None:
     assert passed(OTHER, costs) is None

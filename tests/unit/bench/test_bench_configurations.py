@@ -37,6 +37,11 @@ def test_a_key_without_a_dot_is_an_option_of_the_strategy() -> None:
     }
 
 
+def test_a_configuration_may_keep_its_drafter_warm() -> None:
+    (one,) = parse_configurations(["full:drafter=suffix,warm=shared"])
+    assert one.run_config(RunConfig()).warm == "shared"
+
+
 def test_a_component_can_be_chosen_for_one_configuration() -> None:
     (one,) = parse_configurations(["nanospec:drafter=other,gather=torch,drafter.nodes=4"])
     config = one.run_config(RunConfig(drafter="eagle", options={"drafter": {"nodes": "8", "depth": "3"}}))

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+import attrs
 import pytest
 import torch
 from torch._subclasses.fake_tensor import FakeTensorMode
@@ -110,6 +113,42 @@ def test_a_verdict_that_does_not_follow_from_the_tree_is_refused(
     checked.admit(tree(), 4)
     with pytest.raises(ComponentError, match=complaint):
         checked.confirm(Verdict(path, accepted, next_token, path_ends_at_leaf=False))
+
+
+@pytest.mark.parametrize(
+    ("changes", "complaint"),
+    [
+        ({"path": None}, "a NoneType as its path; allowed: tuple"),
+        ({"path": [0]}, "a list as its path; allowed: tuple"),
+        ({"path": 0}, "an? int as its path"),
+        ({"path": torch.tensor(0)}, "a Tensor as its path"),
+        ({"path": (node for node in (0,))}, "a generator as its path"),
+        ({"path": {0: 1}}, "a dict as its path"),
+        ({"accepted_ids": None}, "a NoneType as its accepted_ids; allowed: tuple"),
+        ({"accepted_ids": []}, "a list as its accepted_ids"),
+        ({"path_ends_at_leaf": None}, "a NoneType as its path_ends_at_leaf; allowed: bool"),
+        ({"path_ends_at_leaf": torch.tensor([True, False])}, "a Tensor as its path_ends_at_leaf"),
+        ({"path_ends_at_leaf": True}, r"path_ends_at_leaf True of the path \(0,\); allowed: whether"),
+        ({"path": (0, 1, 3), "accepted_ids": (9, 9)}, "path_ends_at_leaf False of the path"),
+    ],
+)
+def test_a_verdict_with_a_part_of_another_kind_is_refused(changes: dict[str, Any], complaint: str) -> None:
+    checked = check()
+    checked.admit(tree(), 4)
+    with pytest.raises(ComponentError, match=complaint):
+        checked.confirm(attrs.evolve(ROOT_VERDICT, **changes))
+
+
+def test_a_verdict_of_a_class_of_its_own_is_refused() -> None:
+    class Another(Verdict):
+        @property
+        def emitted_ids(self) -> tuple[int, ...]:
+            return (99,)
+
+    checked = check()
+    checked.admit(tree(), 4)
+    with pytest.raises(ComponentError, match="returned Another; allowed: Verdict"):
+        checked.confirm(Another((0,), (), 3, path_ends_at_leaf=False))
 
 
 def test_a_verdict_on_a_whole_path_passes() -> None:

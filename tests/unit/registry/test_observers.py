@@ -69,6 +69,31 @@ def test_a_plugin_that_raises_is_named_and_the_others_are_told(
     assert len(other.told) == 2
 
 
+class Unspeakable(Exception):
+    def __str__(self) -> str:
+        raise RuntimeError("no message")
+
+
+def test_an_error_without_a_message_is_named_by_its_type(caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.WARNING):
+        Observers(watched_by(first=Watching(Unspeakable()))).generation_started(RunConfig())
+    assert caplog.records[0].getMessage().endswith("no more: Unspeakable: its message cannot be read")
+
+
+class Emptying:
+    """Takes a report to pieces."""
+
+    @hookimpl
+    def specframe_generation_finished(self, report: Any) -> None:
+        report.clear()
+
+
+def test_what_an_observer_does_to_a_report_stays_with_it() -> None:
+    report: Any = [7, 9]
+    Observers(watched_by(emptying=Emptying())).generation_finished(report)
+    assert report == [7, 9]
+
+
 def test_statistics_of_a_step_are_made_only_for_somebody() -> None:
     def never() -> Any:
         raise AssertionError("nobody listens")

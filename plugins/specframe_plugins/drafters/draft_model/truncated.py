@@ -7,6 +7,7 @@ from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 from specframe.errors import UsageError
+from specframe.model.decoder_layers import name_of_layers
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -21,7 +22,7 @@ def first_layers(model: PreTrainedModel, layers: int, name: str) -> PreTrainedMo
         name: how users call it.
 
     Raises:
-        UsageError: the model has fewer layers.
+        UsageError: the model has fewer layers, or keeps them where they are not found.
     """
     known = int(model.config.get_text_config().num_hidden_layers)
     if layers > known:
@@ -30,7 +31,8 @@ def first_layers(model: PreTrainedModel, layers: int, name: str) -> PreTrainedMo
     memo = {id(tensor): tensor for tensor in chain(model.parameters(), model.buffers())}
     truncated = copy.deepcopy(model, memo)
     decoder: Any = truncated.get_decoder()
-    decoder.layers = decoder.layers[:layers]
+    list_name = name_of_layers(decoder, known)
+    setattr(decoder, list_name, getattr(decoder, list_name)[:layers])
     config: Any = truncated.config.get_text_config()
     config.num_hidden_layers = layers
     if getattr(config, "layer_types", None):

@@ -255,7 +255,7 @@ def _feature_layers(public: PublicConfig, target: Target) -> tuple[int, ...]:
         return ()
     usual = default_feature_layers(target.config.num_hidden_layers)
     layers = usual
-    if named:
+    if named is not None and named != []:
         if not isinstance(named, list) or any(type(layer) is not int for layer in named):
             raise public.refusal("eagle_aux_hidden_state_layer_ids", named, "a list of layers")
         layers = tuple(named)

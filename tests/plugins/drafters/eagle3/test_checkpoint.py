@@ -150,6 +150,43 @@ def test_a_missing_shard_is_named(tmp_path: Path, target: Target) -> None:
     assert "no shard lost.safetensors" in message(path, target)
 
 
+@pytest.mark.parametrize("shard", [1, None, ["a"]])
+def test_an_index_whose_shards_are_no_names_is_corrupt(shard: Any, tmp_path: Path, target: Target) -> None:
+    path = write(tmp_path / "public", {})
+    (path / "model.safetensors").unlink()
+    (path / "model.safetensors.index.json").write_text(json.dumps({"weight_map": {"fc.weight": shard}}))
+    assert "model.safetensors.index.json is corrupt" in message(path, target)
+
+
+def test_a_tensor_in_two_shards_is_named(tmp_path: Path, target: Target) -> None:
+    path, tensors = write(tmp_path / "public", {}), public_tensors(target)
+    (path / "model.safetensors").unlink()
+    save_file(tensors, path / "a.safetensors")
+    save_file({"fc.weight": tensors["fc.weight"] * 2}, path / "b.safetensors")
+    weight_map = dict.fromkeys(tensors, "a.safetensors") | {"norm.weight": "b.safetensors"}
+    (path / "model.safetensors.index.json").write_text(json.dumps({"weight_map": weight_map}))
+    assert "has fc.weight in several shards; allowed: in one" in message(path, target)
+
+
+@pytest.mark.parametrize(
+    "content", [{1: torch.zeros(2)}, {"fc.weight": torch.zeros(2, device="meta")}], ids=["numbers", "meta"]
+)
+def test_a_bin_file_without_names_or_values_is_corrupt(
+    content: dict[Any, Tensor], tmp_path: Path, target: Target
+) -> None:
+    path = write(tmp_path / "public", {})
+    (path / "model.safetensors").unlink()
+    torch.save(content, path / "pytorch_model.bin")
+    assert "something else than named tensors" in message(path, target)
+
+
+def test_a_key_that_stands_twice_in_a_config_is_named(tmp_path: Path, target: Target) -> None:
+    path = write(tmp_path / "public", {})
+    text = (path / "config.json").read_text()
+    (path / "config.json").write_text(text.rstrip().removesuffix("}") + ', "hidden_act": "gelu"}')
+    assert "it has 'hidden_act' twice" in message(path, target)
+
+
 def test_pickled_code_is_never_run(tmp_path: Path, target: Target) -> None:
     path = write(tmp_path / "public", {})
     (path / "model.safetensors").unlink()

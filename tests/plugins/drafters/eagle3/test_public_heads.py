@@ -474,6 +474,14 @@ def test_an_odd_value_is_refused_in_one_line_or_taken(name: str, tmp_path: Path,
     assert not [line for line in said if "\n" in line]
 
 
+@pytest.mark.parametrize("layers", [0, False, "", {}])
+def test_what_names_no_layers_is_not_taken_for_a_key_that_is_missing(
+    layers: Any, tmp_path: Path, target: Target
+) -> None:
+    path = write(tmp_path / "head", tensors(), {**CONFIG, "eagle_aux_hidden_state_layer_ids": layers})
+    assert "allowed: a list of layers" in message(path, target)
+
+
 def refusal_of(path: Path, target: Target) -> str:
     """Return what is wrong with a head; nothing where it loads."""
     try:

@@ -1,0 +1,1 @@
+"""The drafter ``swift``: the target itself with some of its layers' parts left out."""
