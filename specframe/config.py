@@ -173,6 +173,12 @@ SETTINGS: Mapping[str, type[Any]] = {
 def load_toml(path: Path) -> dict[str, Any]:
     """Return the settings of a TOML file: ``SETTINGS`` at the top, options in one table per kind.
 
+    A component whose setting is called like its table is chosen by a string in place of the table, or by
+    ``name`` in it: TOML gives a key one value.
+
+    Returns:
+        ``SETTINGS``; the tables are in ``options``, where there are any.
+
     Raises:
         UsageError: the file cannot be read, is not TOML, or names a setting that does not exist.
     """
@@ -183,19 +189,23 @@ def load_toml(path: Path) -> dict[str, Any]:
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise UsageError(f"{path} is not valid TOML: {error}") from None
     allowed = [name for name in SETTINGS if name != "options"]
+    options: dict[str, dict[str, Any]] = {}
+    for name, value in [*settings.items()]:
+        if name in KINDS and isinstance(value, dict):
+            options[name] = settings.pop(name)
+            if name in allowed and "name" in value:
+                settings[name] = value.pop("name")
+        elif name in KINDS and name not in allowed:
+            raise UsageError(f"{path}: [{name}] must be a table of options")
     for name, value in settings.items():
-        if name in KINDS:
-            if not isinstance(value, dict):
-                raise UsageError(f"{path}: [{name}] must be a table of options")
-            continue
         if name not in allowed:
-            raise unknown_name(f"setting in {path}", name, [*allowed, *KINDS])
+            raise unknown_name(f"setting in {path}", name, dict.fromkeys([*allowed, *KINDS]))
         wanted = plain_type(SETTINGS[name], name)
         if type(value) is int and wanted is float:
             settings[name] = float(value)
         elif type(value) is not wanted:
             raise UsageError(f"{path}: {name} = {value!r} must be of type {wanted.__name__}")
-    return settings
+    return {**settings, "options": options} if options else settings
 
 
 def parse_options(assignments: Iterable[str]) -> dict[str, dict[str, str]]:

@@ -209,6 +209,11 @@ def _engine(
         given = name in config.sampling.given and name != "temperature"
         if given and getattr(config.sampling, name) != neutral:
             raise UsageError(f"the config sets {name}; allowed: that as an argument of generate()")
+    if config.warm == "conversation":
+        raise UsageError(
+            "the config's warm is conversation; allowed here: off or shared, since generate() does not say "
+            "which calls are turns of one conversation"
+        )
     if not isinstance(specframe, Engine):
         sampling = config.sampling.changed(temperature=temperature)
         return engine_for(model, attrs.evolve(config, sampling=sampling, generation_config="none"))

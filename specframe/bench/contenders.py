@@ -57,8 +57,9 @@ class EngineContender:
         return self.engine.drafting.drafter is not None
 
     def warm_up(self, prompt_ids: Tensor, max_new_tokens: int) -> None:
-        """Generate once for nothing."""
+        """Generate once for nothing; a warm drafter does not keep it."""
         self.engine.generate(prompt_ids, max_new_tokens)
+        self.engine.forget()
 
     def answer(self, task: Task, prompt_ids: Tensor, order: int) -> BenchRow:
         """Answer a prompt [T] and return the row, still without ``lossless``."""

@@ -158,7 +158,13 @@ def _check_configurations(
         if configuration.is_peer:
             peer_settings(configuration)
         else:
-            check_config(with_defaults(configuration.run_config(base))[0], manager)
+            config = configuration.run_config(base)
+            if config.warm == "conversation":
+                raise UsageError(
+                    "warm is conversation, and prompts of a benchmark are no turns of one; "
+                    "allowed: off or shared"
+                )
+            check_config(with_defaults(config)[0], manager)
 
 
 @contextmanager

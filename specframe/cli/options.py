@@ -14,7 +14,6 @@ import attrs
 import typer
 
 from specframe.config import SETTINGS, RunConfig, load_toml, merge_options, parse_options
-from specframe.contracts.kinds import KINDS
 from specframe.contracts.options import plain_type
 from specframe.model.loading import default_model
 
@@ -82,7 +81,7 @@ def resolve_config(
         UsageError: something is unknown or does not fit.
     """
     from_file = load_toml(file) if file is not None else {}
-    options_in_file: dict[str, Any] = {kind: from_file.pop(kind) for kind in KINDS if kind in from_file}
+    options_in_file: dict[str, Any] = from_file.pop("options", {})
     chosen = {
         **(defaults or {}),
         **from_file,

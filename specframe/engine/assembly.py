@@ -22,6 +22,7 @@ from specframe.contracts.protocols import (
     lm_head_of,
 )
 from specframe.contracts.screen import Screen, StateSource
+from specframe.engine.declared import check_declared
 from specframe.engine.draft_states import DraftStates
 from specframe.engine.drafting.active import ActiveDrafting, Unpruned
 from specframe.engine.drafting.autoregressive import Autoregressive
@@ -97,7 +98,9 @@ def build_engine(
 
     def make(kind: Kind, context: BuildContext = context) -> Any:
         component, options = chosen[kind]
-        return checked(kind, lambda: component.factory(options, context))
+        made = checked(kind, lambda: component.factory(options, context))
+        check_declared(kind, made, target)
+        return made
 
     with naming(config):
         verifier = make("verifier")

@@ -33,12 +33,13 @@ class Conversation:
     ) -> None:
         self.engine = engine
         self._first = [] if system is None else [{"role": "system", "content": system}]
-        self._settings: RequestSettings = {**settings, "turn_of": self}
-        self.messages: list[dict[str, str]] = [*self._first]
+        self._settings: RequestSettings = {**settings}
+        self.start_over()
 
     def start_over(self) -> None:
-        """Forget all messages but the system's."""
+        """Forget all messages but the system's; a warm drafter forgets them too."""
         self.messages = [*self._first]
+        self._settings["turn_of"] = object()  # what follows is a turn of another conversation
 
     def say(
         self, text: str, max_new_tokens: int | None = None, **settings: Unpack[RequestSettings]

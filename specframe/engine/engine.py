@@ -89,6 +89,7 @@ class Engine:
         self.clock = PhaseClock(_timed_event if target.device.type == "cuda" else None)
         self._prefix_cache = PrefixCache(target)
         self._learnt_from: object = None  # the conversation of the last request
+        self._half_learnt = False  # a request ended in the midst of a step
         self._check = TreeCheck(target.vocab_size, drafting.demands.max_nodes, target.device)
 
     def forget(self) -> None:
@@ -101,6 +102,7 @@ class Engine:
             self._prefix_cache.forget()
             self._learnt_from = None
             self.drafting.forget()
+            self._half_learnt = False
 
     def generate(
         self,
@@ -230,8 +232,11 @@ class Engine:
                 drafting.start(generation.prompt_ids, prefill, generation.generator, self.clock, kept)
                 self._prefix_cache.hold(ids, conversation)
             yield from self._steps(generation, drafting, features)
-        except ComponentError as error:
-            if not self.config.fallback or error.kind == "verifier":
+        except GeneratorExit:
+            raise
+        except BaseException as error:
+            self._half_learnt = True
+            if not (self.config.fallback and isinstance(error, ComponentError)) or error.kind == "verifier":
                 raise
             generation.recorder.fallback = str(named(error, self.config))
             _log.warning("specframe goes on without drafting: %s", generation.recorder.fallback)
@@ -239,12 +244,15 @@ class Engine:
             yield from self._steps(generation, Autoregressive(), features)
 
     def _begin_learning(self, conversation: object) -> None:
-        """Have the drafter forget earlier requests, except those that the user lets it learn from."""
+        """Have the drafter forget earlier requests, except those that the user lets it learn from.
+
+        After a request that failed nobody knows what the drafter has learnt, so that it starts afresh.
+        """
         warm = self.config.warm
         same = conversation is not None and conversation is self._learnt_from
-        if not (warm == "shared" or (warm == "conversation" and same)):
+        if self._half_learnt or not (warm == "shared" or (warm == "conversation" and same)):
             self.drafting.forget()
-        self._learnt_from = conversation
+        self._half_learnt, self._learnt_from = False, conversation
 
     def _steps(self, generation: Generation, drafting: Drafting, features: Tensor) -> Iterator[Chunk]:
         """Yield what every step emits, given the features of the last committed position [1, F]."""

@@ -284,6 +284,14 @@ def test_a_strategy_that_claims_what_it_does_not_do_is_exposed(
     assert [(one["configuration"], one["check"]) for one in failed] == [(strategy, check)]
 
 
+def test_prompts_of_a_benchmark_are_no_turns_of_a_conversation(bench: CommandLine) -> None:
+    outcome = bench("-s", "full:drafter=suffix,warm=conversation")
+    assert (outcome.exit_code, outcome.complaint) == (
+        2,
+        "warm is conversation, and prompts of a benchmark are no turns of one; allowed: off or shared",
+    )
+
+
 @pytest.mark.usefixtures("doubles")
 @pytest.mark.parametrize("strategy", ["strategy", "exact-screen", "lowrank:candidates=16,rank=8"])
 def test_an_honest_strategy_passes_all_checks(bench: CommandLine, strategy: str) -> None:

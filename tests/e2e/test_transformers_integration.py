@@ -404,3 +404,9 @@ def test_a_model_is_left_as_it_was_when_a_request_fails(directory: Path, config:
         )
     assert all(module.training for module in model.modules())
     assert all(parameter.requires_grad for parameter in model.parameters())
+
+
+def test_warm_for_a_conversation_is_refused_where_nobody_says_what_is_one(model: PreTrainedModel) -> None:
+    config = RunConfig(drafter="suffix", warm="conversation")
+    with pytest.raises(UsageError, match="the config's warm is conversation; allowed here: off or shared"):
+        model.generate(PROMPT, custom_generate=generate, specframe=config)

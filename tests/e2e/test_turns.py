@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 
+import attrs
 import pytest
 import torch
 from said_turns import TURNS, converse, expected
@@ -214,3 +215,15 @@ class TestConversation:
         engine.target.tokenizer.chat_template = None
         with pytest.raises(UsageError, match="no chat template"):
             Conversation(engine).say("w6")
+
+    def test_a_conversation_that_starts_over_is_another_one_to_a_warm_drafter(self, engine: Engine) -> None:
+        forgotten: list[int] = []
+        engine.config = attrs.evolve(engine.config, warm="conversation")
+        engine.drafting.forget = lambda: forgotten.append(1)  # type: ignore[method-assign]
+        conversation = Conversation(engine, max_new_tokens=3)
+        conversation.say("w6")
+        conversation.say("w7")
+        assert len(forgotten) == 1
+        conversation.start_over()
+        conversation.say("w8")
+        assert len(forgotten) == 2

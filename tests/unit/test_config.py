@@ -56,6 +56,13 @@ def test_the_file_beats_the_defaults(toml: Path) -> None:
     assert (config.strategy, config.sampling.seed, config.drafter) == ("static", 7, RunConfig().drafter)
 
 
+@pytest.mark.parametrize("text", ['drafter = "suffix"', '[drafter]\nname = "suffix"\ntokens = 9'])
+def test_a_file_chooses_a_component_whose_table_has_its_name(tmp_path: Path, text: str) -> None:
+    config = resolve_config(written(tmp_path, text), {})
+    assert (config.drafter, "name" in config.options.get("drafter", {})) == ("suffix", False)
+    assert config.options == ({"drafter": {"tokens": 9}} if "tokens" in text else {})
+
+
 def test_the_command_line_beats_the_file(toml: Path) -> None:
     assert resolve_config(toml, {"strategy": "full", "seed": None}).strategy == "full"
 
@@ -94,6 +101,8 @@ def test_an_unknown_kind_of_option_gets_the_nearest_kind() -> None:
         ("sampling = 3", "unknown setting"),
         ("cuda_graph = 1", "cuda_graph = 1 must be of type bool"),
         ("vocabulary = 3", r"\[vocabulary\] must be a table"),
+        ("drafter = 3", "drafter = 3 must be of type str"),
+        ("[gather]\nname = 3", "gather = 3 must be of type str"),
         ("[options.vocabulary]\ncapacity = 3", "unknown setting"),
     ],
 )

@@ -102,14 +102,16 @@ class ActiveDrafting:
     def reusable(self, shared: int, prompt_tokens: int) -> int:
         """Return how many first positions of a turn need not be read again.
 
-        The drafter may remember fewer than are shared, and the last of these is always read again. A strategy
-        that starts afresh is shown as many of the prompt's last positions as for any prompt.
+        The drafter may remember fewer than are shared, and the last of these is always read again. The
+        drafter, and a strategy that starts afresh, are shown as many of the prompt's last positions as for
+        any prompt.
         """
+        drafter, window = self.drafter, self.demands.prompt_window
         with blaming("drafter"):
-            kept = min(max(shared - 1, 0), self.drafter.remembered)
+            kept = min(max(shared - 1, 0), drafter.remembered)
         if self.strategy.keeps_active_set:
-            return kept
-        return max(min(kept, prompt_tokens - self.demands.prompt_window), 0)
+            window = drafter.prompt_window if drafter.harvest_topk else 0
+        return max(min(kept, prompt_tokens - window), 0)
 
     def start(
         self, prompt_ids: Tensor, prefill: Prefill, generator: Generator, clock: PhaseClock, kept: int = 0
