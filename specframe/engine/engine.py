@@ -89,7 +89,8 @@ class Engine:
         self.clock = PhaseClock(_timed_event if target.device.type == "cuda" else None)
         self._prefix_cache = PrefixCache(target)
         self._learnt_from: object = None  # the conversation of the last request
-        self._half_learnt = False  # a request ended in the midst of a step
+        # Nobody knows what the drafter learnt: costs were measured with it, or a request failed in mid-step.
+        self._must_forget = True
         self._check = TreeCheck(target.vocab_size, drafting.demands.max_nodes, target.device)
 
     def forget(self) -> None:
@@ -102,7 +103,7 @@ class Engine:
             self._prefix_cache.forget()
             self._learnt_from = None
             self.drafting.forget()
-            self._half_learnt = False
+            self._must_forget = False
 
     def generate(
         self,
@@ -235,7 +236,7 @@ class Engine:
         except GeneratorExit:
             raise
         except BaseException as error:
-            self._half_learnt = True
+            self._must_forget = True
             if not (self.config.fallback and isinstance(error, ComponentError)) or error.kind == "verifier":
                 raise
             generation.recorder.fallback = str(named(error, self.config))
@@ -246,13 +247,13 @@ class Engine:
     def _begin_learning(self, conversation: object) -> None:
         """Have the drafter forget earlier requests, except those that the user lets it learn from.
 
-        After a request that failed nobody knows what the drafter has learnt, so that it starts afresh.
+        Before the first request, and after one that failed, it starts afresh in any case.
         """
         warm = self.config.warm
         same = conversation is not None and conversation is self._learnt_from
-        if self._half_learnt or not (warm == "shared" or (warm == "conversation" and same)):
+        if self._must_forget or not (warm == "shared" or (warm == "conversation" and same)):
             self.drafting.forget()
-        self._half_learnt, self._learnt_from = False, conversation
+        self._must_forget, self._learnt_from = False, conversation
 
     def _steps(self, generation: Generation, drafting: Drafting, features: Tensor) -> Iterator[Chunk]:
         """Yield what every step emits, given the features of the last committed position [1, F]."""

@@ -144,6 +144,14 @@ def test_a_warm_drafter_forgets_what_it_had_half_learnt(warm: str, fallback: boo
     assert later > 0, "it forgets more than what failed"
 
 
+def test_what_a_drafter_was_shown_before_the_first_request_is_forgotten(target: Target) -> None:
+    drafter = Mine()
+    engine = engine_of(drafter, target, warm="shared")
+    drafter.learnt = 5  # of the text that costs were measured with
+    engine.generate(PROMPT)
+    assert drafter.learnt_at_start[-1] == 0
+
+
 def test_a_request_that_is_given_up_leaves_a_warm_drafter_what_it_learnt(target: Target) -> None:
     drafter = Mine()
     engine = engine_of(drafter, target, warm="shared")
