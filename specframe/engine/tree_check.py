@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from specframe.contracts.faults import ComponentError
-from specframe.contracts.tree import DraftTree, Verdict
+from specframe.contracts.tree import DraftTree, SampledFrom, Verdict
 
 # Rounding may lift the logarithm of a certainty above zero.
 _CERTAINTY = 1e-4
@@ -157,8 +157,11 @@ def misshapen(tree: object, nodes: Tensor) -> str | None:
             return f"{name} is on {values.device}; allowed: {nodes.device}"
         if not values.is_floating_point() if name == "log_probs" else values.dtype != torch.int64:
             return f"{name} is {values.dtype}; allowed: {'float32' if name == 'log_probs' else 'int64'}"
-    if tree.sampled_from is not None and len(tree.sampled_from.rows) != len(tree):
-        return f"it was sampled for {len(tree.sampled_from.rows)} nodes of {len(tree)}"
+    drawn = tree.sampled_from
+    if drawn is not None and not isinstance(drawn, SampledFrom):
+        return f"its sampled_from is of type {type(drawn).__name__}; allowed: SampledFrom, or None"
+    if drawn is not None and len(drawn.rows) != len(tree):
+        return f"it was sampled for {len(drawn.rows)} nodes of {len(tree)}"
     if not 1 <= len(tree) <= len(nodes):
         return f"it has {len(tree)} nodes; allowed: 1 to {len(nodes)}"
     return None

@@ -194,6 +194,10 @@ _MALFORMED: dict[str, tuple[Callable[[DraftTree], Any], str]] = {
     "probabilities of int64": (lambda t: attrs.evolve(t, log_probs=t.depths), "int64; allowed: float32"),
     "columns of two lengths": (lambda t: attrs.evolve(t, depths=t.depths[:-1]), "depths has "),
     "a matrix": (lambda t: attrs.evolve(t, token_ids=t.token_ids[None]), "token_ids is no tensor [N]"),
+    "drawn from nothing known": (
+        lambda t: attrs.evolve(t, sampled_from=3),
+        "its sampled_from is of type int",
+    ),
     "a list": (lambda t: attrs.evolve(t, parents=t.parents.tolist()), "parents is no tensor [N]"),
     "nothing": (lambda t: None, "it is of type NoneType; allowed: DraftTree"),
 }

@@ -36,6 +36,7 @@ SOURCES: Mapping[str, Callable[[int], list[Source]]] = {
 }
 # Of these, what can be kept warm.
 LEARNING = frozenset({"aded", "suffix", "token-recycling"})
+_DEFAULT = "lookup"
 
 
 def names_of(text: str) -> list[str]:
@@ -73,12 +74,12 @@ class GraftOptions(SizeOptions):
     lookup: int | None = option(
         None,
         help="most tokens of a path that is drafted without the head, 0 for none; "
-        f"none: {LONGEST} on a CPU, 0 on a GPU and if drawn",
+        f"none: {LONGEST} on a CPU and with another graft, 0 on a GPU and if drawn",
         unit="tokens",
         minimum=0,
     )
     graft: str = option(
-        "lookup",
+        _DEFAULT,
         help=f"what proposes them: {', '.join(SOURCES)}, or several of these joined by +",
     )
 
@@ -99,10 +100,16 @@ class GraftOptions(SizeOptions):
                     "or -o drafter.tree=top-k"
                 )
             return self.lookup
+        named = names_of(self.graft) != names_of(_DEFAULT)
+        if named and sampled:
+            raise UsageError(
+                f"graft={self.graft} adds tokens that were not drawn, which is not exact for drawn trees; "
+                "allowed: -o drafter.tree=top-k"
+            )
         # The path costs no draft, but the host has to read the tree.
         on_cpu = context.target.device.type == "cpu"
         shape = self.shape(context.target.device, budgeted=context.budgeted)
-        return LONGEST if on_cpu and not sampled and shape.levels else 0
+        return LONGEST if (on_cpu or named) and not sampled and shape.levels else 0
 
 
 def grafted(drafter: Drafter, options: GraftOptions, context: BuildContext) -> Drafter:

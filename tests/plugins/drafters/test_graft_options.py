@@ -40,6 +40,17 @@ def test_a_path_in_sampled_trees_is_refused(kind: TreeKind) -> None:
         GraftOptions(lookup=4).graft_length(context_of("cpu", kind))
 
 
+@pytest.mark.parametrize("device", ["cpu", "cuda"])
+def test_a_graft_that_was_asked_for_is_grafted_on_any_device(device: str) -> None:
+    assert GraftOptions(graft="suffix").graft_length(context_of(device)) == 32
+
+
+@pytest.mark.parametrize("kind", SAMPLED)
+def test_a_graft_that_was_asked_for_is_refused_beside_sampled_trees(kind: TreeKind) -> None:
+    with pytest.raises(UsageError, match="graft=suffix adds tokens that were not drawn"):
+        GraftOptions(graft="suffix").graft_length(context_of("cpu", kind))
+
+
 @pytest.mark.parametrize("sizes", [{"depth": 0}, {"nodes": 1}], ids=str)
 def test_who_drafts_nothing_copies_nothing_unless_asked(sizes: dict[str, int]) -> None:
     lengths = [
