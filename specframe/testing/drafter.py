@@ -105,12 +105,12 @@ def check_drafter(drafter: Drafter, feature_size: int, vocab_size: int = 100) ->
         AssertionError: it breaks a promise of ``Drafter``.
     """
     require_contract(drafter, Drafter)
-    require(drafter.branching >= 1, f"branching is {drafter.branching}; allowed: 1 or more")
-    require(drafter.max_nodes >= 1, f"max_nodes is {drafter.max_nodes}; allowed: 1 or more")
-    require(drafter.max_depth >= 0, f"max_depth is {drafter.max_depth}; allowed: 0 or more")
-    for name in ("harvest_topk", "prompt_window"):
+    least = {"branching": 1, "max_nodes": 1, "max_depth": 0, "harvest_topk": 0, "prompt_window": 0}
+    for name, allowed in least.items():
         number = getattr(drafter, name)
-        require(number >= 0, f"{name} is {number}; allowed: 0 or more")
+        require(
+            type(number) is int and number >= allowed, f"{name} is {number!r}; allowed: {allowed} or more"
+        )
     for stage in _stages(drafter, feature_size, vocab_size):
         first = _drafts(stage, prompt_length=9)
         _drafts(stage, prompt_length=1)

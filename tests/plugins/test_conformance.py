@@ -20,6 +20,7 @@ from specframe.contracts.options import build_options
 from specframe.contracts.protocols import Drafter, GatherBackend, Verifier
 from specframe.contracts.screen import Candidates, Screen, StateSource
 from specframe.contracts.target_logits import TargetLogits
+from specframe.contracts.top_tokens import TopTokens
 from specframe.contracts.tree import DraftTree, Verdict
 from specframe.model.target import Target
 from specframe.registry.components import BuildContext, Component
@@ -506,6 +507,24 @@ class KeepsState(ChainDrafter):
         return [int(token_ids[0, 0])] * (1 + self.calls % 3), [-1.0] * (1 + self.calls % 3)
 
 
+class AsksForHalves(ChainDrafter):
+    harvest_topk: Any = 1.5
+
+
+class NeverForgets(ChainDrafter):
+    harvest_topk = 2
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.learnt: list[int] = []
+
+    def propose(self, log_probs: Tensor, token_ids: Tensor) -> tuple[list[int], list[float]]:
+        return [int(token_ids[0, 0])] * min(1 + len(self.learnt), 3), [-1.0] * min(1 + len(self.learnt), 3)
+
+    def learn(self, verdict: Verdict, tree: DraftTree, top: TopTokens | None) -> None:
+        self.learnt.append(verdict.next_token)
+
+
 def test_a_plain_drafter_passes() -> None:
     check_drafter(ChainDrafter(), 8)
 
@@ -516,6 +535,8 @@ def test_a_plain_drafter_passes() -> None:
         (ProposesPadding, "holds token -1, which is not active"),
         (OverrunsItsNodes, "the tree has 10 nodes; max_nodes is 4"),
         (KeepsState, "an earlier request leaked"),
+        (AsksForHalves, "harvest_topk is 1.5; allowed: 0 or more"),
+        (NeverForgets, "an earlier request leaked"),
     ],
 )
 def test_a_drafter_that_breaks_a_promise_is_caught(broken: type[ChainDrafter], reason: str) -> None:
