@@ -68,7 +68,8 @@ class SuffixSource(Source):
     def begin(self, token_ids: Sequence[int]) -> None:
         """Begin with a prompt [T], after what is kept of the texts before."""
         if len(self._ids) > self._most:
-            kept = self._ids[len(self._ids) - self._most :]
+            # To forget the oldest is to read the others anew, so it is a quarter at once: few requests wait.
+            kept = self._ids[len(self._ids) - self._most * 3 // 4 :]
             self.forget()
             self.read(kept)
         self._begins = len(self._ids)

@@ -253,3 +253,18 @@ def test_an_unknown_source_is_refused(text: str) -> None:
 def test_the_defaults_are_sources() -> None:
     for options in (AdedOptions(), SuffixOptions(), TokenRecyclingOptions()):
         assert options.source().depth > 1
+
+
+def test_few_requests_wait_until_a_full_suffix_source_has_forgotten_the_oldest() -> None:
+    source, lengths = SuffixSource(4, 100), []
+    source.begin(range(100))
+    read = source.read
+
+    def counted(token_ids: Sequence[int]) -> None:
+        lengths.append(len(token_ids))
+        read(token_ids)
+
+    source.read = counted  # type: ignore[method-assign]
+    for _ in range(20):
+        source.begin([7, 8])
+    assert [length for length in lengths if length > 2] == [75, 75]
