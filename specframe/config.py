@@ -128,6 +128,19 @@ class RunConfig:
             raise unknown_name("warmth", self.warm, get_args(Warmth))
         if not isinstance(self.sampling, SamplingParams):
             raise UsageError(f"sampling is {self.sampling!r}; allowed: SamplingParams")
+        for name in ("model", "costs"):
+            if isinstance(getattr(self, name), Path):
+                object.__setattr__(self, name, str(getattr(self, name)))
+        for name in ("model", "strategy", "drafter", "verifier", "gather", "dtype", "device", "costs"):
+            if not isinstance(getattr(self, name), str):
+                raise UsageError(f"{name} is {getattr(self, name)!r}; allowed: a text")
+        for name, kinds in (("cuda_graph", (bool, type(None))), ("allow_lossy", bool), ("fallback", bool)):
+            if not isinstance(getattr(self, name), kinds):
+                raise UsageError(f"{name} is {getattr(self, name)!r}; allowed: True or False")
+        if not isinstance(self.options, Mapping) or not all(
+            isinstance(options, Mapping) for options in self.options.values()
+        ):
+            raise UsageError(f"options is {self.options!r}; allowed: options by name, by kind of component")
         for kind in self.options:
             if kind not in KINDS:
                 raise unknown_name("option group", kind, KINDS)

@@ -11,7 +11,11 @@ from specframe.errors import UsageError
 
 def is_whole(value: object) -> bool:
     """Return whether a value is a whole number; a bool, or a float without a fraction, is none."""
-    return hasattr(value, "__index__") and not isinstance(value, bool)
+    try:
+        operator.index(value)  # type: ignore[arg-type]  # that is the question
+    except Exception:  # code of any class: arrays and tensors of several numbers have the method
+        return False
+    return not isinstance(value, bool)
 
 
 def whole(name: str, value: Any) -> int:
@@ -33,4 +37,7 @@ def real(name: str, value: Any) -> float:
     """
     if not isinstance(value, Real) or isinstance(value, bool):
         raise UsageError(f"{name} is {value!r}; allowed: a number")
-    return float(value)
+    try:
+        return float(value)
+    except OverflowError:
+        raise UsageError(f"{name} is too large; allowed: a number that is a float") from None

@@ -9,6 +9,7 @@ import json
 import os
 import shutil
 import socket
+import tempfile
 import typing
 from collections.abc import Mapping
 from pathlib import Path
@@ -54,8 +55,10 @@ def check_file_place(path: Path) -> None:
     elif not path.parent.is_dir():
         inside_a_file = any(above.is_file() for above in path.absolute().parents)
         reason = errno.ENOTDIR if inside_a_file else errno.ENOENT
-    elif not os.access(path if path.exists() else path.parent, os.W_OK):
-        reason = errno.EACCES
+    elif path.exists():
+        reason = None if os.access(path, os.W_OK) else errno.EACCES
+    else:
+        reason = _why_nothing_can_be_made_in(path.parent)
     if reason is not None:
         raise SpecframeError(f"cannot write {path}: {os.strerror(reason)}")
 
@@ -71,8 +74,18 @@ def check_folder_place(path: Path) -> None:
         above = above.parent
     if not above.is_dir():
         raise UsageError(f"cannot write {path}: {above} is a file; allowed: a new directory in a folder")
-    if not os.access(above, os.W_OK | os.X_OK):
-        raise UsageError(f"cannot write {path}: Permission denied; allowed: a place that can be written")
+    reason = _why_nothing_can_be_made_in(above)
+    if reason is not None:
+        raise UsageError(f"cannot write {path}: {os.strerror(reason)}; allowed: a place that can be written")
+
+
+def _why_nothing_can_be_made_in(folder: Path) -> int | None:
+    """Return the error that a new file in a folder ends in; it is tried, as not all folders tell."""
+    try:
+        with tempfile.TemporaryFile(dir=folder):
+            return None
+    except OSError as error:
+        return error.errno or errno.EACCES
 
 
 def scratch_beside(path: Path) -> Path:

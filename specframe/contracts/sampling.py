@@ -12,8 +12,8 @@ from specframe.contracts.numbers import real, whole
 from specframe.contracts.options import option
 from specframe.errors import UsageError, unknown_name
 
-# What torch seeds a generator with.
-_SEEDS = range(-(2**63), 2**64)
+# What torch seeds a generator with: from the first on, up to the second.
+_SEEDS = (-(2**63), 2**64)
 # Below this, logits divided by the temperature leave the range of float32.
 _LOWEST_TEMPERATURE = 1e-3
 
@@ -72,10 +72,10 @@ class SamplingParams:
 
     def __attrs_post_init__(self) -> None:
         for name in ("temperature", "top_p", "min_p", "repetition_penalty"):
-            real(name, getattr(self, name))
+            object.__setattr__(self, name, real(name, getattr(self, name)))
         for name in ("top_k", "seed"):
-            whole(name, getattr(self, name))
-        if self.seed not in _SEEDS:
+            object.__setattr__(self, name, whole(name, getattr(self, name)))
+        if not _SEEDS[0] <= self.seed < _SEEDS[1]:
             raise UsageError(f"seed is {self.seed}; allowed: -2**63 to 2**64 - 1")
         temperature, penalty = self.temperature, self.repetition_penalty
         if not (temperature == 0.0 or _LOWEST_TEMPERATURE <= temperature < math.inf):

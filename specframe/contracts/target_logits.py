@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Any, Protocol
 
 import attrs
 import torch
@@ -11,7 +11,7 @@ from torch import Tensor
 from transformers import LogitsProcessorList
 
 from specframe.contracts.tree import DraftTree
-from specframe.errors import SpecframeError
+from specframe.errors import SpecframeError, one_line
 from specframe.ops.row_maxima import row_max, row_topk
 
 
@@ -102,7 +102,7 @@ class TargetLogits:
             return scores
         if self._context is None:
             nothing = torch.empty(len(nodes), 0, dtype=torch.int64, device=raw.device)
-            return self._processors(nothing, scores)  # type: ignore[arg-type]  # annotated for generate() alone
+            return self._apply(nothing, scores)
         # Processors take a rectangle of ids: nodes of one depth have histories of one length.
         processed = torch.empty_like(scores)
         histories = [self._history(node) for node in nodes]
@@ -110,8 +110,26 @@ class TargetLogits:
             group = [at for at, history in enumerate(histories) if len(history) == length]
             ids = torch.tensor([histories[at] for at in group], dtype=torch.int64, device=raw.device)
             before = torch.cat([self._context.expand(len(group), -1), ids.view(len(group), length)], dim=1)
-            processed[group] = self._processors(before, scores[group])  # type: ignore[arg-type]  # as above
+            processed[group] = self._apply(before, scores[group])
         return processed
+
+    def _apply(self, ids: Tensor, scores: Tensor) -> Tensor:
+        """Return scores [n, V] after the processors, given the ids before each [n, L].
+
+        Raises:
+            SpecframeError: one of them raises, or returns something else; it is no component's fault.
+        """
+        try:
+            processors: Any = self._processors  # annotated for generate() alone
+            found = processors(ids, scores)
+        except SpecframeError:
+            raise
+        except Exception as error:
+            raise SpecframeError(f"a logits processor raised {one_line(error)}") from error
+        if not isinstance(found, Tensor) or found.shape != scores.shape:
+            shown = list(found.shape) if isinstance(found, Tensor) else type(found).__name__
+            raise SpecframeError(f"a logits processor returned {shown}; allowed: scores {list(scores.shape)}")
+        return found
 
     def probabilities(self, node: int) -> Tensor:
         """Return the target's distribution after a node [V] float32.

@@ -20,12 +20,15 @@ from specframe.model.dense_head import dense_linear, why_not_row_by_row
 from specframe.model.forward import Forward, attention_windows
 from specframe.model.lean.parts import embedding_scale
 from specframe.model.loading import LoadedModel, open_pretrained
-from specframe.model.probe import read_through_a_tree, telling_lengths
+from specframe.model.probe import MOST_BESIDE, read_through_a_tree, telling_lengths
 from specframe.model.stored import StoredModel, StoredParts
-from specframe.model.supported import NEEDS, check_supported
+from specframe.model.supported import NEEDS, check_supported, longrope_limits
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
+
+# What configs call the number of their positions.
+_POSITIONS = ("max_position_embeddings", "max_target_positions")
 
 _log = logging.getLogger(__name__)
 
@@ -97,7 +100,8 @@ class LanguageModel:
     @property
     def max_positions(self) -> int:
         """How many tokens a sequence may have, prompt and output together."""
-        return int(getattr(self.config, "max_position_embeddings", None) or 2**31)
+        declared = (getattr(self.config, name, None) for name in _POSITIONS)
+        return next((int(positions) for positions in declared if positions), 2**31)
 
     @cached_property
     def long_from(self) -> int | None:
@@ -105,15 +109,7 @@ class LanguageModel:
 
         None for models whose rotations depend on the position alone.
         """
-        declared = getattr(self.config, "rope_parameters", None) or {}
-        kinds = [declared, *(value for value in declared.values() if isinstance(value, dict))]
-        limits = [
-            kind.get("original_max_position_embeddings")
-            or getattr(self.config, "original_max_position_embeddings", None)
-            for kind in kinds
-            if kind.get("rope_type") == "longrope"
-        ]
-        return min((int(limit) for limit in limits if limit), default=None)
+        return min(longrope_limits(self.config), default=None)
 
 
 @attrs.frozen(slots=True, kw_only=True, eq=False)
@@ -160,7 +156,13 @@ def _in_memory(model: PreTrainedModel, tokenizer: Any, name: str, chosen: Forwar
         ) from error
     declared = getattr(model.generation_config, "eos_token_id", None)
     for build in candidates(model, name, chosen):
-        forward_name, forward = build()
+        try:
+            forward_name, forward = build()
+        except SpecframeError:
+            raise
+        except Exception as error:  # what a config says may be anything
+            _log.warning("a forward of %s cannot be built: %s", name, one_line(error))
+            continue
         if _reproduces(answer, forward, head, name, forward_name, _tolerance(head)):
             if forward_name == "transformers":
                 _check_distances(model, forward, head, name)
@@ -245,10 +247,14 @@ def _reproduces(
     name: str,
     forward_name: ForwardName,
     tolerance: float,
+    beside: int = 0,
 ) -> bool:
-    """Return whether a forward gives a model's answer, draft tree and all; where not, there is a warning."""
+    """Return whether a forward gives a model's answer, draft tree and all; where not, there is a warning.
+
+    ``beside`` is that of ``read_through_a_tree``.
+    """
     try:
-        hidden = read_through_a_tree(forward, answer.ids)
+        hidden = read_through_a_tree(forward, answer.ids, beside)
     except Exception as failure:  # code of any model, given masks and a cache that it may not know
         _log.warning("forward %s does not run %s: %s", forward_name, name, one_line(failure))
         return False
@@ -285,7 +291,8 @@ def _check_distances(model: PreTrainedModel, forward: Forward, head: OutputHead,
         ]  # tokens come again, as in texts: what is chosen by their values alone has ties
         answer = Answer.of(model, ids, name, last=16)
         # One key too few of hundreds is little; what is right is off by 1e-6.
-        if not _reproduces(answer, forward, head, name, "transformers", _tolerance(head, 1e-4)):
+        beside = min(distance, MOST_BESIDE)
+        if not _reproduces(answer, forward, head, name, "transformers", _tolerance(head, 1e-4), beside):
             raise UsageError(
                 f"{name} ({type(model).__name__}) attends in a way of its own at a distance of "
                 f"{distance} tokens; allowed: models that take masks and position ids"
@@ -294,16 +301,21 @@ def _check_distances(model: PreTrainedModel, forward: Forward, head: OutputHead,
 
 def _output_head(weight: Any, bias: Tensor | None, config: Any, product: Any = None) -> OutputHead:
     """Return an LM head, scaled and soft-capped as the config of its model says."""
-    scale = float(getattr(config, "logit_scale", None) or 1.0) / float(
-        getattr(config, "logits_scaling", None) or 1.0
-    )
-    softcap = getattr(config, "final_logit_softcapping", None)
-    return OutputHead(weight, bias, scale, float(softcap) if softcap else None, product=product)
+    scale, softcap = _number(config, "logit_scale", 1.0), _number(config, "final_logit_softcapping", 0.0)
+    scale /= _number(config, "logits_scaling", 1.0)
+    return OutputHead(weight, bias, scale, softcap or None, product=product)
+
+
+def _number(config: Any, name: str, default: float) -> float:
+    value = getattr(config, name, None) or default
+    if not isinstance(value, int | float):
+        raise UsageError(f"the model's config has the {name} {value!r}; allowed: a number")
+    return float(value)
 
 
 def _ids(declared: Any, name: str) -> frozenset[int]:
     """Return the ids that a config of a model ends a text with: an id, several, or None."""
     ids = declared if isinstance(declared, list | tuple) else [] if declared is None else [declared]
-    if not all(is_whole(id) for id in ids):
+    if not all(is_whole(id) and abs(id) < 2**63 for id in ids):
         raise UsageError(f"{name} has the eos_token_id {declared!r}; allowed: a token id, or a list of them")
     return frozenset(map(int, ids))

@@ -359,10 +359,14 @@ def _generation_config(find: Callable[[str], Path]) -> dict[str, Any]:
 
     Args:
         find: returns where a file of the checkpoint is; a path to nothing where there is none.
+
+    Raises:
+        CheckpointError: the file is there, and cannot be read.
     """
-    entries = _read_object(find("generation_config.json"))
-    if entries:
-        return entries
+    file = find("generation_config.json")
+    _check_generation_config(file)
+    if file.is_file():  # one that says nothing, too
+        return _read_object(file)
     from transformers import GenerationConfig
 
     try:
@@ -372,13 +376,23 @@ def _generation_config(find: Callable[[str], Path]) -> dict[str, Any]:
     return dict(old.to_diff_dict())
 
 
+def _check_generation_config(file: Path) -> None:
+    """Raise ``CheckpointError`` for a file that is there and says nothing that can be read."""
+    if file.is_file() and not isinstance(_read_json(file), dict):
+        raise CheckpointError(f"{file} holds no JSON object; allowed: one, or no such file")
+
+
 def _read_object(file: Path) -> dict[str, Any]:
     """Return the JSON object of a file; nothing where there is none that can be read."""
-    try:
-        entries = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError):  # loading says what is wrong with it
-        return {}
+    entries = _read_json(file)
     return entries if isinstance(entries, dict) else {}
+
+
+def _read_json(file: Path) -> Any:
+    try:
+        return json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError):  # loading says what is wrong with it
+        return None
 
 
 def _load_from_hub(spec: str, dtype: torch.dtype, device: str | torch.device) -> LoadedModel:
@@ -416,6 +430,7 @@ def _load(
 ) -> LoadedModel:
     from transformers import AutoConfig, AutoModelForCausalLM
 
+    _check_generation_config(Path(source) / "generation_config.json")
     rules: dict[str, Any] = {"trust_remote_code": False, "local_files_only": local_files_only}
     with quiet_transformers():
         try:
@@ -501,21 +516,29 @@ def _damaged_file(directory: Path) -> Path | None:
     """Return a file of a converted model that is missing or cut off, or None; no weight is read."""
     from safetensors import SafetensorError, safe_open
 
-    config = directory / "config.json"
     for weights in sorted(directory.glob("*.safetensors")) or [directory / "model.safetensors"]:
         try:
             with safe_open(weights, framework="pt"):
                 pass
         except (OSError, SafetensorError):
             return weights
-    try:
-        json.loads(config.read_bytes())
-    except (OSError, ValueError):
-        return config
-    for tokenizer in directory.glob("tokenizer*.json"):
-        with tokenizer.open("rb") as file:
-            file.seek(max(0, tokenizer.stat().st_size - 16))
-            if not file.read().rstrip().endswith(b"}"):
+    for name, needed in (
+        ("config.json", True),
+        ("generation_config.json", False),
+        ("tokenizer_config.json", False),
+    ):
+        file = directory / name
+        try:
+            if needed or file.exists():
+                json.loads(file.read_bytes())
+        except (OSError, ValueError):
+            return file
+    if not any(directory.glob("tokenizer.*")):
+        return directory / "tokenizer.json"
+    for tokenizer in directory.glob("tokenizer.json"):
+        with tokenizer.open("rb") as opened:
+            opened.seek(max(0, tokenizer.stat().st_size - 16))
+            if not opened.read().rstrip().endswith(b"}"):
                 return tokenizer
     return None
 

@@ -13,9 +13,11 @@ import attrs
 import torch
 from torch import Tensor, nn
 
+from specframe.errors import SpecframeError
 from specframe.model.answer import Record, text_ids
 from specframe.model.lean.architecture import strange_names, why_not
 from specframe.model.quiet import quiet_transformers
+from specframe.model.supported import has_window_of_one
 from specframe.ops.heap import give_back
 from specframe.ops.packed_linear import PackedLinear, can_pack
 from specframe.ops.weight_files import SUPPORTED, FileRows, WeightFiles
@@ -76,11 +78,16 @@ class StoredModel:
         """
         if self.known is not None:
             return self.known
-        model = self._reference()
-        if model is None or why_not(model) is not None:
+        try:
+            model = self._reference()
+            if model is None or why_not(model) is not None:
+                return None
+            vocab_size = self.head_rows().shape[0]
+            record = Record.of(model, text_ids(self.tokenizer, vocab_size, model.device), self.name)
+        except SpecframeError:
+            raise
+        except Exception:  # loading it whole says what is wrong with it
             return None
-        vocab_size = self.head_rows().shape[0]
-        record = Record.of(model, text_ids(self.tokenizer, vocab_size, model.device), self.name)
         record.save(self.record_path)
         del model
         give_back()
@@ -190,6 +197,8 @@ def are_known(files: WeightFiles, config: Any) -> bool:
         config: of the model.
     """
     if hasattr(config, "quantization_config") or config.get_text_config() is not config:
+        return False
+    if has_window_of_one(config):
         return False
     names = set(files.names)
     tied = bool(config.tie_word_embeddings)

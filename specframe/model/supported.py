@@ -37,6 +37,29 @@ def attention_of(config: Any) -> str:
     return "sdpa" if getattr(classes[type(config)], "_supports_sdpa", False) else "eager"
 
 
+def has_window_of_one(config: Any) -> bool:
+    """Return whether layers of a text config see one token alone.
+
+    Of none before it, transformers' cache keeps all: ``[-0:]``.
+    """
+    layer_types = getattr(config, "layer_types", None)
+    slides = not layer_types or SLIDING_ATTENTION in layer_types
+    return slides and getattr(config, "sliding_window", None) == 1
+
+
+def longrope_limits(config: Any) -> set[int]:
+    """Return after how many tokens a text config's rotations become others (longrope); empty for never."""
+    declared = getattr(config, "rope_parameters", None) or {}
+    kinds = [declared, *(value for value in declared.values() if isinstance(value, dict))]
+    limits = (
+        kind.get("original_max_position_embeddings")
+        or getattr(config, "original_max_position_embeddings", None)
+        for kind in kinds
+        if kind.get("rope_type") == "longrope"
+    )
+    return {int(limit) for limit in limits if limit}
+
+
 def _why_not(config: Any) -> str | None:
     from transformers import MODEL_FOR_CAUSAL_LM_MAPPING
 
@@ -56,9 +79,13 @@ def _why_not(config: Any) -> str | None:
         return f"has layers of type {strange[0]!r}, whose state cannot be rolled back"
     if getattr(classes[type(config)], "_is_stateful", False):
         return "keeps a state that cannot be rolled back"
-    if getattr(text, "sliding_window", None) == 1 and (SLIDING_ATTENTION in layer_types or not layer_types):
-        # Of none before, transformers keeps all: `[-0:]`.
+    if has_window_of_one(text):
         return "has a sliding window of one token, beyond which the cache of its own generate goes"
+    if len(limits := longrope_limits(text)) > 1:
+        lengths = " and ".join(f"{limit:,}" for limit in sorted(limits))
+        return f"has layers whose rotations change after different lengths, {lengths} tokens (longrope)"
     if getattr(text, "alibi", False):
         return "takes positions from the cache (ALiBi)"
+    if "local" in (getattr(text, "attention_layers", None) or ()):
+        return "has layers of local attention, whose windows are counted in the cache"
     return None

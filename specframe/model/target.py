@@ -177,18 +177,15 @@ class Target(LanguageModel):
     ) -> Prefill:
         """Read a prompt, chunk by chunk; the LM head runs only over the rows that are asked for.
 
-                Args:
-                    prompt_ids: [T] int64.
-                    chunk: prompt tokens per pass.
-                    harvest_topk: how many of the target's top ids to return per position.
-                    harvest_window: for how many of the last positions.
-        <<<<<<< HEAD
-                    harvest_log_probs: whether to return their log-probabilities too.
-        =======
+        Args:
+            prompt_ids: [T] int64.
+            chunk: prompt tokens per pass.
+            harvest_topk: how many of the target's top ids to return per position.
+            harvest_window: for how many of the last positions.
+            harvest_log_probs: whether to return their log-probabilities too.
 
-                Raises:
-                    UsageError: ``torch.autocast`` is on.
-        >>>>>>> 72bbf36eee384628bf48dd02fbb131f9523d3c8f
+        Raises:
+            UsageError: ``torch.autocast`` is on.
         """
         _refuse_autocast(self.device.type)
         length = self.forward.committed + len(prompt_ids)

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from specframe.errors import UsageError
+from specframe.errors import UsageError, one_line
 
 
 def rows_of(input_ids: Any, attention_mask: Any = None, *, right: bool = True) -> list[Tensor]:
@@ -20,12 +20,12 @@ def rows_of(input_ids: Any, attention_mask: Any = None, *, right: bool = True) -
         right: whether there may be padding on the right.
 
     Raises:
-        UsageError: a mask has another shape, leaves nothing of a prompt, or a hole in it.
+        UsageError: there are no numbers; or a mask has another shape, leaves nothing of a prompt, or a hole.
     """
-    rows = [_ids(row) for row in input_ids]
+    rows = _tensors(input_ids, "ids", torch.int64)
     if attention_mask is None:
         return rows
-    masks = [torch.as_tensor(mask) != 0 for mask in attention_mask]
+    masks = [mask != 0 for mask in _tensors(attention_mask, "attention mask", None)]
     if [row.shape for row in rows] != [mask.shape for mask in masks]:
         raise UsageError(
             f"the attention mask is of {[list(mask.shape) for mask in masks]} for prompts of "
@@ -53,6 +53,8 @@ def prompts_of(requests: Any, attention_mask: Any = None) -> Iterator[Any]:
     elif isinstance(requests, str) or not isinstance(requests, Iterable):
         raise UsageError(f"the requests are {requests!r}; allowed: several prompts, or a batch of ids [B, T]")
     if attention_mask is None and not isinstance(requests, Tensor):
+        if not isinstance(requests, Iterable):
+            raise UsageError(f"input_ids is {requests!r}; allowed: ids [B, T]")
         yield from requests
         return
     if isinstance(requests, Tensor) and requests.dim() != 2:
@@ -60,8 +62,14 @@ def prompts_of(requests: Any, attention_mask: Any = None) -> Iterator[Any]:
     yield from rows_of(requests, attention_mask)
 
 
-def _ids(row: Any) -> Tensor:
-    return row if isinstance(row, Tensor) else torch.tensor(row, dtype=torch.int64)
+def _tensors(rows: Any, what: str, dtype: torch.dtype | None) -> list[Tensor]:
+    """Return one tensor for each of several rows; those that are no tensors become some of a dtype."""
+    try:
+        return [row if isinstance(row, Tensor) else torch.tensor(row, dtype=dtype) for row in rows]
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise UsageError(
+            f"the {what} of the batch cannot be read: {one_line(error)}; allowed: rows of numbers [B, T]"
+        ) from None
 
 
 def _without_padding(row: Tensor, mask: Tensor, right: bool, at: int) -> Tensor:

@@ -158,7 +158,9 @@ def encode_messages(
     from jinja2 import TemplateError
 
     if not tokenizer.chat_template:
-        raise UsageError("this model has no chat template; allowed: --raw")
+        raise UsageError(
+            "this model has no chat template; allowed: a text as it is (specframe run --raw, chat=False)"
+        )
     _check_template(tokenizer, template_args or {}, tools)
     try:
         ids: Any = tokenizer.apply_chat_template(

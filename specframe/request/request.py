@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import operator
+from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from typing import Any, TypeAlias, TypedDict, get_args
 
 import attrs
@@ -22,6 +23,9 @@ from specframe.request.prompts import encode_messages, encode_prompt
 # Text, messages of a chat with "role" and "content", or token ids: [T] int64, or a sequence of them.
 Prompt: TypeAlias = str | Tensor | Sequence[int] | Sequence[Mapping[str, str]]
 
+
+# What can be counted through and is no sequence of ids.
+_NO_IDS = (bytes, bytearray, memoryview, Set, Mapping)
 
 # Told of every target pass what the target says, and after which nodes of its tree tokens were emitted.
 Watch: TypeAlias = Callable[[TargetLogits, Sequence[int]], None]
@@ -66,6 +70,18 @@ def _limit(count: int | None) -> int | None:
 
 def _logprobs(count: int | None) -> int | None:
     return None if count is None else whole("logprobs", count)
+
+
+# Fields that may be of one kind alone, and how an error calls it.
+_KINDS: tuple[tuple[str, Any, str], ...] = (
+    ("until", Callable | None, "a function, or None"),
+    ("watch", Callable | None, "a function, or None"),
+    ("logits_processor", Iterable | None, "a list of processors, or None"),
+    ("chat", bool | None, "True, False or None"),
+    ("ignore_eos", bool, "True or False"),
+    ("id", str, "a text"),
+    ("task", str, "a text"),
+)
 
 
 @attrs.frozen(slots=True, eq=False)
@@ -124,6 +140,11 @@ class Request:
             raise UsageError(f"max_new_tokens is {self.max_new_tokens}; allowed: 1 or more")
         if not isinstance(self.sampling, SamplingParams | None):
             raise UsageError(f"sampling is {self.sampling!r}; allowed: SamplingParams, or None")
+        for name, kind, allowed in _KINDS:
+            if not isinstance(getattr(self, name), kind):
+                raise UsageError(f"{name} is {_abridged(getattr(self, name))}; allowed: {allowed}")
+        if not all(callable(processor) for processor in self.logits_processor or ()):
+            raise UsageError("logits_processor holds something that cannot be called; allowed: processors")
         if self.logprobs is not None and self.logprobs < 0:
             raise UsageError(f"logprobs is {self.logprobs}; allowed: 0 or more")
         if not isinstance(self.template_args, Mapping):
@@ -152,18 +173,21 @@ class Request:
                 chat is asked for and the tokenizer has no chat template.
         """
         ids = self._encode(tokenizer)
-        if ids.dim() != 1 or ids.is_floating_point() or ids.dtype == torch.bool:
+        odd = ids.is_floating_point() or ids.is_complex() or ids.dtype == torch.bool
+        if ids.dim() != 1 or odd or ids.layout != torch.strided or ids.device.type == "meta":
             raise UsageError(
-                f"the prompt is a tensor of {ids.dtype} {list(ids.shape)}; allowed: token ids [T] of an "
+                f"the prompt is a tensor of {ids.dtype} {list(ids.shape)} on {ids.device}"
+                f"{'' if ids.layout == torch.strided else f', {ids.layout}'}; allowed: token ids [T] of an "
                 "integer type, one prompt at a time"
             )
         if not len(ids):
             raise UsageError("the prompt is empty; allowed: at least one token")
+        ids = ids.to(torch.int64)
         lowest, highest = ids.aminmax()
         if lowest < 0 or highest >= vocab_size:
             bad = int(lowest if lowest < 0 else highest)
             raise UsageError(f"the prompt has token id {bad}; allowed: 0 to {vocab_size - 1}")
-        return ids.to(torch.int64)
+        return ids
 
     def _encode(self, tokenizer: PreTrainedTokenizerBase) -> Tensor:
         prompt: Any = self.prompt
@@ -172,13 +196,15 @@ class Request:
             return prompt
         if isinstance(prompt, str):
             return encode_prompt(tokenizer, prompt, self.chat, self.template_args, self.tools)
-        if isinstance(prompt, Iterable) and not isinstance(prompt, bytes | bytearray | Mapping):
+        if isinstance(prompt, Iterable) and not isinstance(prompt, _NO_IDS):
             entries = list(prompt)
             if entries and all(isinstance(entry, Mapping) for entry in entries):
                 return encode_messages(tokenizer, entries, self.template_args, self.tools)
             if all(is_whole(entry) for entry in entries):
                 self._refuse_template_settings()
-                return torch.tensor([int(entry) for entry in entries], dtype=torch.int64)
+                ids = [operator.index(entry) for entry in entries]
+                # What is no int64 is no id of any vocabulary.
+                return torch.tensor([max(-(2**63), min(id, 2**63 - 1)) for id in ids], dtype=torch.int64)
         raise UsageError(
             f"the prompt is {_abridged(prompt)}; allowed: text, messages of a chat, or token ids"
         )
@@ -209,6 +235,11 @@ def fit(request: Request, target: Target, config: RunConfig) -> tuple[Tensor, in
     if (request.logprobs or 0) > target.vocab_size:
         raise UsageError(
             f"logprobs is {request.logprobs}; allowed: 0 to {target.vocab_size}, the tokens of {target.name}"
+        )
+    beyond = sorted(one for one in request.stop_ids if not 0 <= one < target.vocab_size)
+    if beyond:
+        raise UsageError(
+            f"stop id {beyond[0]} is no token of {target.name}; allowed: 0 to {target.vocab_size - 1}"
         )
     if prompt >= positions:
         raise UsageError(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -26,7 +27,8 @@ class TextStream:
     All pieces together are what the tokenizer decodes from all ids.
 
     Args:
-        tokenizer: the target's; nothing but its ``decode`` and ``convert_ids_to_tokens`` is called.
+        tokenizer: the target's; nothing but its ``decode`` and ``convert_ids_to_tokens`` is called, and its
+            special tokens are looked at.
     """
 
     def __init__(self, tokenizer: PreTrainedTokenizerBase) -> None:
@@ -68,13 +70,23 @@ class TextStream:
     def _certain(self) -> int:
         """Return how many characters of the window's text no later token can change."""
         run = 0
-        while run < len(self._window) and self._is_byte(self._window[-1 - run]):
-            run += 1
+        for before, token_id in enumerate(reversed(self._window)):
+            if self._is_byte(token_id):
+                run = before + 1
+            # One that is left out does not end a run of bytes.
+            elif token_id not in self._special_ids:
+                break
         text = self._decoded(self._window[:-run]) if run else self._text
         text = text.rstrip(_BROKEN)
         if self._cleans_up:
             text = _CLEANED_UP.sub("", text)
         return len(text)
+
+    @cached_property
+    def _special_ids(self) -> frozenset[int]:
+        """Ids that are left out."""
+        added = getattr(self._tokenizer, "added_tokens_decoder", {})
+        return frozenset(token_id for token_id, token in added.items() if token.special)
 
     def _is_byte(self, token_id: int) -> bool:
         token = self._tokenizer.convert_ids_to_tokens(token_id)

@@ -22,6 +22,7 @@ from specframe.testing.reference import (
     require_contract,
     verdict_on,
 )
+from specframe.vocabulary.draft_head import DraftHead
 from specframe.vocabulary.every_token import EveryToken
 from specframe.vocabulary.store import VocabularyStore
 
@@ -34,7 +35,7 @@ class _Stage:
         drafter: is checked.
         gather: what it is given as the LM head.
         feature_size: F.
-        allowed: ids that may be proposed.
+        allowed: ids that may be proposed, in the order of the columns of ``gather``.
         vocab_size: V.
         like: has the device and dtype of features.
     """
@@ -42,7 +43,7 @@ class _Stage:
     drafter: Drafter
     gather: GatherBackend
     feature_size: int
-    allowed: set[int]
+    allowed: dict[int, None]
     vocab_size: int
     like: Tensor
 
@@ -65,7 +66,7 @@ class _Stage:
         """Begin a request as the engine does, with nothing of requests before."""
         drafter = self.drafter
         drafter.forget()
-        active_ids = torch.tensor(sorted(self.allowed), device=self.like.device)
+        active_ids = torch.tensor([*self.allowed], device=self.like.device)
         drafter.propose_among(lambda ids: torch.tensor([token_id in self.allowed for token_id in ids]))
         drafter.sample_from(generator(), lambda count: active_ids[:count])
         if kept:
@@ -129,17 +130,22 @@ def _stages(drafter: Drafter, feature_size: int, vocab_size: int) -> Iterator[_S
     head = drafter.output_head
     if head is None:
         every = EveryToken(vocab_size, torch.device("cpu"))
-        yield _Stage(drafter, every.head, feature_size, set(range(vocab_size)), vocab_size, torch.empty(0))
+        yield _Stage(
+            drafter, every.head, feature_size, dict.fromkeys(range(vocab_size)), vocab_size, torch.empty(0)
+        )
         return
     capacity = min(2 * drafter.branching + 3, head.vocab_size)
     for size in (head.vocab_size, capacity, 1):
-        gather = ReferenceGather()
-        active_ids = torch.arange(head.vocab_size - size, head.vocab_size)
+        active_ids = head.row_map.tokens(torch.arange(head.vocab_size - size, head.vocab_size))
+        gather = DraftHead(ReferenceGather(), head.row_map)
         if size == head.vocab_size:
             gather.bind(head, None)
         else:
-            VocabularyStore(head, gather, capacity=capacity, pinned_ids=active_ids)
-        yield _Stage(drafter, gather, feature_size, set(active_ids.tolist()), head.vocab_size, head.weight)
+            active_ids = active_ids.sort().values
+            store = VocabularyStore(head, ReferenceGather(), capacity=capacity, pinned_ids=active_ids)
+            gather = store.head
+        allowed = dict.fromkeys(active_ids.tolist())
+        yield _Stage(drafter, gather, feature_size, allowed, head.row_map.vocab_size, head.weight)
 
 
 def _drafts(stage: _Stage, prompt_length: int, budget: ScriptedBudget | None = None) -> list[DraftTree]:
@@ -226,9 +232,11 @@ def _check_copying(stage: _Stage) -> None:
     """Check the trees that follow a text that says the same again and again, in tokens active and not."""
     source, drafter, clock = generator(), stage.drafter, PhaseClock()
     clock.start()
-    # The last ids are active in every active set, the first ones in none but the full vocabulary.
-    cycle = (stage.vocab_size - 1, 0, stage.vocab_size - 2, 1)
-    text = torch.tensor(cycle, device=stage.like.device).repeat(4)
+    # The last rows are active in every active set, the first ones in none but the full vocabulary.
+    head = drafter.output_head
+    rows = stage.vocab_size if head is None else head.vocab_size
+    cycle = torch.tensor((rows - 1, 0, rows - 2, 1), device=stage.like.device)
+    text = (cycle if head is None else head.row_map.tokens(cycle)).repeat(4)
     features = stage.features(len(text), source)
     for length in range(2 * len(cycle), 3 * len(cycle)):
         stage.start(text[:length], features[:length])

@@ -73,7 +73,7 @@ def test_a_model_without_a_chat_template_is_one_line(
     monkeypatch.setattr("sys.stdin", io.StringIO("w5\n"))
     outcome = cli("chat", "--model", tiny_directory, *_OPTIONS)
     assert outcome.exit_code == 2
-    assert outcome.err.endswith("specframe: this model has no chat template; allowed: --raw\n")
+    assert "specframe: this model has no chat template; allowed: a text as it is (specframe" in outcome.err
 
 
 def test_an_interrupted_answer_ends_and_the_chat_goes_on(

@@ -195,7 +195,7 @@ def test_the_command_line_beats_the_file(tiny: CommandLine, tmp_path: Path) -> N
         (["-o", "vocabulary.capacity=3"], "capacity 3"),
         (["--max-new-tokens", "1000"], "exceed the 256 positions"),
         (["--prompt", "w5 " * 300], "the prompt has 300 tokens; allowed: at most 255"),
-        (["--chat"], "no chat template; allowed: --raw"),
+        (["--chat"], "no chat template; allowed: a text as it is"),
         (["-o", "drafter.depth=-1"], "option depth of drafter 'eagle'"),
     ],
 )

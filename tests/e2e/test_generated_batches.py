@@ -203,6 +203,10 @@ def test_several_samples_have_seeds_that_count_up(model: PreTrainedModel, engine
         ({"ids": 3}, {}, "a mapping without input_ids is no batch"),
         (torch.ones(2, 3).long(), {"attention_mask": torch.ones(2, 2)}, r"the attention mask is of \[\[2\]"),
         (torch.ones(2, 3).long(), {"attention_mask": torch.tensor([[1] * 3, [0] * 3])}, "prompt 1 .* alone"),
+        (torch.ones(2, 3).long(), {"attention_mask": 5}, "the attention mask of the batch cannot be read"),
+        (torch.ones(2, 3).long(), {"attention_mask": ["a", "b"]}, "the attention mask of the batch cannot"),
+        ({"input_ids": [["a"]], "attention_mask": [[1]]}, {}, "the ids of the batch cannot be read"),
+        ({"input_ids": None}, {}, r"input_ids is None; allowed: ids \[B, T\]"),
         (torch.ones(2, 3, 1).long(), {}, r"the batch is a tensor \[2, 3, 1\]; allowed: ids \[B, T\]"),
     ],
 )

@@ -106,6 +106,13 @@ def test_its_sampling_parameters_hold_where_none_is_given(tiny_head: Path) -> No
     assert same.generation_config == {}
 
 
+def test_sampling_without_a_top_k_keeps_every_token(tiny_head: Path) -> None:
+    report = engine_with(tiny_head, target_with(do_sample=True)).generate(PROMPT)
+    assert (report.temperature, report.top_k) == (1.0, 0)
+    asked = engine_with(tiny_head, target_with(), sampling=SamplingParams(temperature=1.0, top_k=0))
+    assert asked.generate(PROMPT).token_ids == report.token_ids
+
+
 @pytest.mark.parametrize(
     ("given", "expected", "taken"),
     [

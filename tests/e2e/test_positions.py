@@ -9,11 +9,20 @@ import torch
 from scripted import ScriptedDrafter
 from tiny_engines import drafting_engine
 from tiny_models import reference_greedy, tiny_tokenizer
-from transformers import AutoModelForCausalLM, GPT2Config, LlamaConfig, OPTConfig, Phi3Config
+from transformers import (
+    AutoModelForCausalLM,
+    Gemma3TextConfig,
+    GPT2Config,
+    LlamaConfig,
+    OPTConfig,
+    Phi3Config,
+    WhisperConfig,
+)
 
 from specframe.engine.engine import Engine
 from specframe.errors import UsageError
 from specframe.model.loading import LoadedModel
+from specframe.model.supported import check_supported
 from specframe.model.target import Target
 
 _SIZES = {"vocab_size": 101, "initializer_range": 0.3, "bos_token_id": None, "eos_token_id": None}
@@ -47,6 +56,24 @@ CONFIGS: dict[str, Any] = {
         bos_token_id=None,
         eos_token_id=None,
         pad_token_id=0,
+    ),
+    "learned under another name": WhisperConfig(
+        d_model=64,
+        decoder_layers=2,
+        decoder_attention_heads=4,
+        decoder_ffn_dim=96,
+        encoder_layers=2,
+        encoder_attention_heads=4,
+        encoder_ffn_dim=96,
+        max_target_positions=_END,
+        init_std=0.3,
+        vocab_size=101,
+        is_encoder_decoder=False,
+        bos_token_id=None,
+        eos_token_id=None,
+        pad_token_id=0,
+        decoder_start_token_id=0,
+        begin_suppress_tokens=None,
     ),
     "dynamic": LlamaConfig(
         max_position_embeddings=_END,
@@ -84,7 +111,9 @@ def engine_for(target: Target, text: list[int], seed: int = 0, **settings: Any) 
     return drafting_engine(target, drafter=drafter, **settings)
 
 
-@pytest.mark.parametrize("name", ["learned", "learned with an offset", "dynamic"])
+@pytest.mark.parametrize(
+    "name", ["learned", "learned with an offset", "learned under another name", "dynamic"]
+)
 @pytest.mark.parametrize("tokens", [7, 30])
 def test_a_request_may_fill_the_last_position(name: str, tokens: int) -> None:
     target = target_of(name)
@@ -111,6 +140,21 @@ def test_a_request_across_the_border_is_refused_by_name() -> None:
     engine = engine_for(target_of("longrope"), [])
     with pytest.raises(UsageError, match=r"go past 40 tokens.*longrope.*at most 31, or a prompt of more"):
         engine.generate(prompt(10), 32)
+
+
+def test_layers_that_have_borders_of_their_own_are_refused() -> None:
+    config = Gemma3TextConfig(
+        head_dim=16,
+        layer_types=["sliding_attention", "full_attention"],
+        rope_parameters={
+            "sliding_attention": _LONGROPE,
+            "full_attention": _LONGROPE | {"original_max_position_embeddings": 2 * _BORDER},
+        },
+        **_LAYERS,
+        **_SIZES,
+    )
+    with pytest.raises(UsageError, match=r"rotations change after different lengths, 40 and 80 tokens"):
+        check_supported(config, "two borders")
 
 
 def test_a_turn_that_crosses_the_border_is_read_from_the_start() -> None:

@@ -13,7 +13,7 @@ from tiny_engines import PROMPT, autoregressive_engine, drafting_engine, endless
 from specframe.contracts.report import GenerationReport
 from specframe.contracts.sampling import SamplingParams
 from specframe.engine.engine import Engine
-from specframe.errors import SpecframeError
+from specframe.errors import SpecframeError, UsageError
 from specframe.model.rescoring import margins
 from specframe.request.request import Request
 
@@ -52,6 +52,12 @@ def test_a_stop_id_is_the_last_id_and_not_in_the_text(engine: Engine) -> None:
     report = engine.generate(PROMPT, 20, stop_ids=[stop])
     assert report.token_ids == whole.token_ids[: whole.token_ids.index(stop) + 1]
     assert (report.finish_reason, f"w{stop}" in report.text.split()) == ("stop", False)
+
+
+@pytest.mark.parametrize("beyond", [-1, 10**6])
+def test_a_stop_id_that_is_no_token_is_refused(engine: Engine, beyond: int) -> None:
+    with pytest.raises(UsageError, match=f"stop id {beyond} is no token of .*; allowed: 0 to"):
+        engine.generate("hello", stop_ids=[beyond])
 
 
 def test_streamed_text_is_the_text_of_the_report(engine: Engine) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import torch
 from tiny_models import tiny_model, tiny_tokenizer
+from torch.nn.modules.module import register_module_forward_hook
 from transformers import (
     AutoModelForCausalLM,
     GPT2Config,
@@ -260,6 +261,15 @@ def _edit_a_number_of_the_data(model: PreTrainedModel) -> None:
     model.get_output_embeddings().weight.data[40, 33] = 50.0
 
 
+def _swap_rows_of_the_data(model: PreTrainedModel) -> None:
+    rows, (first, *_) = model.get_output_embeddings().weight.data, greedy(model)[PROMPT.shape[1] :]
+    rows[[first, 51]] = rows[[51, first]].clone()
+
+
+def _edit_a_plain_attribute(model: PreTrainedModel) -> None:
+    model.get_decoder().rotary_emb.attention_scaling = 2.0
+
+
 def _hook(model: PreTrainedModel) -> None:
     mlp = model.get_decoder().layers[1].mlp
     mlp.register_forward_hook(lambda module, inputs, output: output * -2.0)
@@ -286,6 +296,8 @@ def _replace_a_forward(model: PreTrainedModel) -> None:
         _edit_in_place,
         _edit_the_data,
         _edit_a_number_of_the_data,
+        _swap_rows_of_the_data,
+        _edit_a_plain_attribute,
         _hook,
         _replace_a_module,
         _replace_a_forward,
@@ -311,6 +323,48 @@ def test_another_forward_of_a_module_s_class_counts(
     monkeypatch.setattr(norm, "forward", lambda self, hidden: original(self, hidden).roll(1, dims=-1))
     assert greedy(model) != before
     assert greedy(model, custom_generate=generate, specframe=config) == greedy(model)
+
+
+def test_a_hook_on_all_modules_counts(directory: Path, config: RunConfig) -> None:
+    model = of_a_head(directory, config)
+    before = greedy(model)
+    linear = model.get_decoder().layers[0].mlp.down_proj
+    hook = register_module_forward_hook(
+        lambda module, inputs, output: output * -2.0 if module is linear else None
+    )
+    try:
+        assert greedy(model) != before
+        assert greedy(model, custom_generate=generate, specframe=config) == greedy(model)
+    finally:
+        hook.remove()
+
+
+def test_a_window_of_the_config_counts() -> None:
+    model, config = tiny_model("gemma3", max_position_embeddings=128), RunConfig(drafter="lookup")
+    tokenizer = tiny_tokenizer(model.config.vocab_size)
+    before = greedy(model)
+    first = engine_for(model, config, tokenizer)
+    assert greedy(model, custom_generate=generate, specframe=first) == before
+    model.config.sliding_window = 3
+    assert greedy(model) != before
+    engine = engine_for(model, config, tokenizer)
+    assert greedy(model, custom_generate=generate, specframe=engine) == greedy(model)
+
+
+def test_rotations_that_are_computed_for_every_text_are_no_change() -> None:
+    config = RunConfig(drafter="lookup")
+    rotations = {
+        "rope_type": "longrope",
+        "rope_theta": 10000.0,
+        "short_factor": [1.0] * 8,
+        "long_factor": [2.0] * 8,
+        "original_max_position_embeddings": 64,
+        "factor": 2.0,
+    }
+    model = tiny_model(max_position_embeddings=128, rope_parameters=rotations)
+    engine = engine_for(model, config, tiny_tokenizer(model.config.vocab_size))
+    model(PROMPT.repeat(1, 70 // PROMPT.shape[1] + 1))  # with the factors of long texts
+    assert greedy(model, custom_generate=generate, specframe=engine) == greedy(model)
 
 
 def test_an_engine_of_a_model_that_has_changed_is_refused(directory: Path, config: RunConfig) -> None:

@@ -245,18 +245,18 @@ ARCHITECTURES: dict[str, Architecture] = {
     # Positions of their own.
     "GPT-Neo": _refused(
         "GPTNeo",
-        "attends in a way of its own at a distance of 32 tokens",
+        "has layers of local attention, whose windows are counted in the cache",
         num_layers=4,
         num_heads=4,
         attention_types=[[["global", "local"], 2]],
-        window_size=32,
+        window_size=256,
         num_hidden_layers=None,
         num_attention_heads=None,
         num_key_value_heads=None,
     ),
     "GPT-Neo, a long window": _refused(
         "GPTNeo",
-        "attends in a way of its own at a distance of 520 tokens",
+        "has layers of local attention, whose windows are counted in the cache",
         num_layers=2,
         num_heads=4,
         attention_types=[[["global", "local"], 1]],

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -115,3 +116,22 @@ def test_a_file_that_is_not_there_is_refused(tmp_path: Path) -> None:
 def test_a_length_limit_below_one_is_refused() -> None:
     with pytest.raises(UsageError, match="max_new_tokens is 0; allowed: 1 or more"):
         resolve_config(None, {"max_new_tokens": 0, "model": "x"})
+
+
+@pytest.mark.parametrize(
+    ("setting", "complaint"),
+    [
+        ({"model": None}, "model is None; allowed: a text"),
+        ({"drafter": 5}, "drafter is 5; allowed: a text"),
+        ({"fallback": "x"}, "fallback is .x.; allowed: True or False"),
+        ({"options": 5}, "options is 5; allowed: options by name"),
+        ({"options": {"drafter": 5}}, "options is .*; allowed: options by name"),
+    ],
+)
+def test_a_setting_of_another_kind_is_one_line(setting: dict[str, Any], complaint: str) -> None:
+    with pytest.raises(UsageError, match=complaint):
+        RunConfig(**setting)
+
+
+def test_a_path_names_a_model(tmp_path: Path) -> None:
+    assert RunConfig(model=tmp_path).model == str(tmp_path)  # type: ignore[arg-type]  # that is the question

@@ -24,3 +24,9 @@ def test_importing_the_face_imports_no_torch() -> None:
     code = "import sys, specframe; print('torch' in sys.modules, specframe.__version__)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.split() == ["False", specframe.__version__]
+
+
+def test_the_version_is_looked_up_when_it_is_asked_for() -> None:
+    code = "import specframe; print('__version__' in vars(specframe), bool(specframe.__version__))"
+    asked = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert asked.stdout.split() == ["False", "True"]

@@ -27,7 +27,7 @@ from specframe_plugins.training.features import TrainingData
 from specframe_plugins.training.heldout import chain_acceptance
 from specframe_plugins.training.options import TrainOptions
 from specframe_plugins.training.progress import ProgressLine
-from specframe_plugins.training.shards import ShardSet
+from specframe_plugins.training.shards import check_data_folder
 from specframe_plugins.training.statistics import DataStatistics, read_statistics, split
 from specframe_plugins.training.trainer import Trainer
 from specframe_plugins.training.validation import answered, evaluation, held_out_tasks
@@ -50,7 +50,9 @@ def train(request: TrainRequest, architecture: Architecture[Any]) -> None:
         SpecframeError: a worker died.
     """
     options: TrainOptions = request.options
-    out = request.out
+    out = request.out if request.out.name else request.out.absolute()  # of "." there is nothing beside
+    if not out.name:
+        raise UsageError(f"the checkpoint cannot go to {out}; allowed: a new directory")
     work_dir = options.work_dir or out.with_name(out.name + ".work")
     folder = options.data or work_dir / "shards"
     _check_places(out, work_dir, options.data, architecture)
@@ -128,10 +130,7 @@ def _check_places(out: Path, work_dir: Path, data: Path | None, architecture: Ar
             f"data {data} is no folder; allowed: one that exists, to be read and topped up; without data, "
             f"the conversations go to {work_dir / 'shards'}"
         )
-    if any(data.iterdir()) and not ShardSet.open(data).token_count:
-        raise UsageError(
-            f"data {data} holds something else than conversations; allowed: an empty folder, too"
-        )
+    check_data_folder(data)
 
 
 def _note(trainer: Trainer, loss: float) -> str:

@@ -20,6 +20,7 @@ from specframe_plugins.training.shards import (
     Shard,
     ShardSet,
     ShardWriter,
+    check_data_folder,
     features_path,
     origin,
     origin_name,
@@ -58,6 +59,7 @@ class TokenData:
         Raises:
             UsageError: a folder has no data, or data of another target.
         """
+        check_data_folder(out)
         sources = [_opened(folder) for folder in folders]
         existing = ShardSet.open(out)
         for shards in (*sources, existing):
@@ -87,6 +89,7 @@ class TokenData:
             UsageError: the folder holds data of another target.
             SpecframeError: a worker died.
         """
+        check_data_folder(request.out)
         return top_up(request, load_target(request), request.out).token_count
 
 

@@ -20,7 +20,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from specframe.errors import CheckpointError
+from specframe.errors import CheckpointError, UsageError
 
 FORCED, USER, ANSWER = 0, 1, 2
 
@@ -260,3 +260,14 @@ class ShardSet:
 
     def __iter__(self) -> Iterator[Sequence]:
         return (self[number] for number in range(len(self)))
+
+
+def check_data_folder(folder: Path) -> None:
+    """Raises `UsageError` for a folder that holds something of others, and no data."""
+    if not folder.is_dir() or ShardSet.open(folder).token_count:
+        return
+    # What a process that was killed leaves is ours.
+    if not all(left.name.startswith(("shard-", "generation_s")) for left in folder.iterdir()):
+        raise UsageError(
+            f"data {folder} holds something else than conversations; allowed: an empty folder, too"
+        )

@@ -2,6 +2,7 @@ import itertools
 import json
 import math
 import shlex
+from pathlib import Path
 
 import pytest
 import torch
@@ -237,6 +238,14 @@ def test_a_place_that_is_taken_is_refused_before_any_work(make, complaint, tmp_p
     make(tmp_path)
     with pytest.raises(UsageError, match=complaint):
         train(TrainRequest(model="no such model", out=tmp_path / "head", options=options()))
+
+
+@pytest.mark.parametrize(("out", "complaint"), [("/", "cannot go to /"), (".", "exists and holds no head")])
+def test_a_place_without_a_name_is_one_line(out, complaint, tmp_path, monkeypatch):
+    (tmp_path / "notes").write_text("mine")
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UsageError, match=complaint):
+        train(TrainRequest(model="no such model", out=Path(out), options=options()))
 
 
 def test_a_place_below_a_file_is_refused_before_any_work(tmp_path):

@@ -8,9 +8,20 @@ import torch
 from tiny_models import tiny_model, tiny_target, tiny_tokenizer
 
 from specframe.errors import CheckpointError, SpecframeError, UsageError
+from specframe.registry.components import TrainRequest
 from specframe_plugins.training.batches import collate, load_batches, plan_epoch
+from specframe_plugins.training.data import TokenData
 from specframe_plugins.training.features import TrainingData, keep_features
-from specframe_plugins.training.shards import ANSWER, FORCED, Sequence, ShardSet, ShardWriter, shard_paths
+from specframe_plugins.training.options import TrainOptions
+from specframe_plugins.training.shards import (
+    ANSWER,
+    FORCED,
+    Sequence,
+    ShardSet,
+    ShardWriter,
+    check_data_folder,
+    shard_paths,
+)
 from specframe_plugins.training.workers import GenerationJob, generate
 
 
@@ -296,3 +307,19 @@ def test_padding_has_no_role(tmp_path):
     writer.close()
     (last,) = load_batches(TrainingData(ShardSet.open(tmp_path), tiny_target()), [[0], [2, 1]], start=1)
     assert last.tokens.shape == (2, 4)
+
+
+def test_a_folder_of_something_else_gets_no_data(tmp_path):
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "notes.txt").write_text("mine")
+    with pytest.raises(UsageError, match="data holds something else than conversations"):
+        TokenData().merge(tmp_path / "data", [tmp_path / "source"])
+    request = TrainRequest(model="no such model", out=tmp_path / "data", options=TrainOptions())
+    with pytest.raises(UsageError, match="data holds something else than conversations"):
+        TokenData().top_up(request)
+
+
+def test_what_a_killed_process_left_is_no_data_of_something_else(tmp_path):
+    (tmp_path / "shard-00-00000099.partial123").write_bytes(b"half a shard")
+    (tmp_path / "generation_s").write_text("1.0")
+    check_data_folder(tmp_path)

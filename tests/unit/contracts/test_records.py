@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 from collections.abc import Mapping
@@ -122,6 +123,19 @@ def test_a_file_that_could_not_be_written_is_refused_early(path: str, complaint:
         check_file_place(tmp_path / path)
     check_file_place(tmp_path / "folder" / "new")
     check_file_place(tmp_path / "file")
+
+
+def test_a_folder_that_takes_no_files_is_refused_early(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(dir: Path) -> None:
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+
+    monkeypatch.setattr("tempfile.TemporaryFile", refuse)
+    with pytest.raises(SpecframeError, match=r"cannot write .*rows: Read-only file system"):
+        check_file_place(tmp_path / "rows")
+    with pytest.raises(UsageError, match=r"cannot write .*head: Read-only file system; allowed: a place"):
+        check_folder_place(tmp_path / "far" / "head")
 
 
 def test_a_folder_that_could_not_be_made_is_refused_early(tmp_path: Path) -> None:

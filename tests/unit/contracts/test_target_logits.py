@@ -119,3 +119,29 @@ def test_logits_that_make_no_distribution_are_an_error_that_names_the_token(bad:
     target.probabilities(1)
     with pytest.raises(SpecframeError, match="NaN or infinite after token 9"):
         target.probabilities(4)
+
+
+class Odd(LogitsProcessor):
+    """Returns what it is told to, or raises it."""
+
+    def __init__(self, what: object) -> None:
+        self._what = what
+
+    def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
+        if isinstance(self._what, Exception):
+            raise self._what
+        return self._what  # type: ignore[return-value]  # which is the point
+
+
+@pytest.mark.parametrize(
+    ("what", "complaint"),
+    [
+        (ValueError("no"), "a logits processor raised ValueError: no"),
+        (None, r"a logits processor returned NoneType; allowed: scores \[1, 12\]"),
+        (torch.zeros(1, 3), r"a logits processor returned \[1, 3\]; allowed: scores \[1, 12\]"),
+    ],
+)
+def test_a_processor_that_fails_is_no_component_s_fault(what: object, complaint: str) -> None:
+    target = TargetLogits(raw_logits(), branching_tree(), LogitsProcessorList([Odd(what)]), PROMPT)
+    with pytest.raises(SpecframeError, match=f"^{complaint}$"):
+        target.rows([1])

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import errno
+import json
 import os
 import shutil
 import socket
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import attrs
 import pytest
@@ -17,7 +19,13 @@ from tiny_models import tiny_model, tiny_tokenizer
 
 from specframe.errors import CheckpointError, SpecframeError, UsageError
 from specframe.model import loading as models
-from specframe.model.loading import DEMO_MODELS, default_model, load_pretrained
+from specframe.model.loading import (
+    DEMO_MODELS,
+    default_model,
+    generation_config_of,
+    load_pretrained,
+    open_pretrained,
+)
 
 
 @pytest.fixture
@@ -217,6 +225,24 @@ def test_a_converted_file_that_is_cut_off_is_named_and_made_again(
     assert len(conversions) == 2
 
 
+@pytest.mark.parametrize("name", ["tokenizer.json", "generation_config.json"])
+def test_a_converted_file_that_is_lost_or_unreadable_is_named_and_made_again(
+    tmp_path: Path, conversions: list[Path], capsys: pytest.CaptureFixture[str], name: str
+) -> None:
+    file = gguf_file(tmp_path / "model.gguf")
+    load_pretrained(file, torch.float32)
+    (converted,) = (tmp_path / "cache" / "models").iterdir()
+    damaged = converted / name
+    if name == "tokenizer.json":
+        damaged.unlink()
+    else:
+        damaged.write_text("garbage")
+    capsys.readouterr()
+    load_pretrained(file, torch.float32)
+    assert f"{damaged} is damaged and is made again" in capsys.readouterr().err
+    assert len(conversions) == 2
+
+
 def test_what_a_killed_conversion_left_is_removed_by_the_next(
     tmp_path: Path, conversions: list[Path]
 ) -> None:
@@ -266,3 +292,27 @@ def test_a_misspelt_demo_model_gets_the_nearest_name() -> None:
 def test_a_hub_id_without_the_hub_says_what_is_allowed() -> None:
     with pytest.raises(CheckpointError, match=r"hub cannot be reached.*a directory, a \.gguf file"):
         load_pretrained("nobody/no-such-model", torch.float32)
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", "null"])
+@pytest.mark.parametrize(
+    "read", [load_pretrained, open_pretrained, lambda spec, _: generation_config_of(spec)]
+)
+def test_a_generation_config_that_is_no_object_is_named(read: Any, text: str, tmp_path: Path) -> None:
+    tiny_model().save_pretrained(tmp_path)
+    tiny_tokenizer().save_pretrained(tmp_path)
+    (tmp_path / "generation_config.json").write_text(text)
+    with pytest.raises(
+        CheckpointError, match=r"generation_config\.json holds no JSON object; allowed: one, or"
+    ):
+        read(str(tmp_path), torch.float32)
+
+
+def test_a_generation_config_that_is_empty_leaves_no_room_for_an_older_one(tmp_path: Path) -> None:
+    tiny_model().save_pretrained(tmp_path)
+    file = tmp_path / "config.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | {"do_sample": True, "temperature": 0.7}))
+    (tmp_path / "generation_config.json").unlink()
+    assert generation_config_of(str(tmp_path))["temperature"] == 0.7
+    (tmp_path / "generation_config.json").write_text("{}")
+    assert generation_config_of(str(tmp_path)) == {}

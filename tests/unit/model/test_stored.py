@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 from pathlib import Path
@@ -14,6 +15,7 @@ from tiny_models import MODEL_TYPES, reference_greedy, tiny_model, tiny_tokenize
 
 from specframe.config import RunConfig
 from specframe.engine.assembly import build_engine
+from specframe.errors import SpecframeError
 from specframe.model import loading
 from specframe.model.answer import Record
 from specframe.model.forward import attention_windows
@@ -196,3 +198,26 @@ def test_far_positions_are_rotated_as_the_models_own_module_rotates_them(name: s
         assert torch.equal(cos[:, 0], own[0][0])
         assert torch.equal(signed_sin[:, 0, half:], own[1][0][:, half:])
         assert torch.equal(signed_sin[:, 0, :half], -own[1][0][:, :half])
+
+
+@pytest.mark.parametrize(
+    ("changes", "complaint"),
+    [
+        ({"sliding_window": 1}, "has a sliding window of one token"),
+        ({"sliding_window": 0}, "does not run here"),
+        ({"sliding_window": None}, "does not run here"),
+        ({"query_pre_attn_scalar": -1}, "does not run here"),
+        ({"vocab_size": 50}, "cannot load model"),
+        ({"logit_scale": "x"}, "has the logit_scale 'x'; allowed: a number"),
+        ({"logits_scaling": [1]}, r"has the logits_scaling \[1\]; allowed: a number"),
+        ({"eos_token_id": 10**30}, "has the eos_token_id 1000"),
+    ],
+)
+def test_a_config_that_makes_no_model_is_refused_in_one_line(
+    changes: dict[str, Any], complaint: str, tmp_path: Path
+) -> None:
+    spec, file = saved(tiny_model("gemma3"), tmp_path), tmp_path / "config.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | changes))
+    with pytest.raises(SpecframeError, match=complaint) as caught:
+        opened(spec)
+    assert "\n" not in str(caught.value)

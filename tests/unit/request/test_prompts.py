@@ -102,7 +102,7 @@ def test_a_tokenizer_without_a_chat_template_takes_the_prompt_as_it_is() -> None
 
 
 def test_a_chat_without_a_template_is_refused() -> None:
-    with pytest.raises(UsageError, match="no chat template; allowed: --raw"):
+    with pytest.raises(UsageError, match="no chat template; allowed: a text as it is"):
         encode_prompt(tiny_tokenizer(), "w7", chat=True)
 
 

@@ -41,7 +41,15 @@ def test_parts_of_type_text_are_one_text() -> None:
 
 @pytest.mark.parametrize(
     "prompt",
-    [np.array([5, 6]), range(5, 7), [5, 6], (5, 6), torch.tensor([5, 6]), torch.tensor([5, 6]).int()],
+    [
+        np.array([5, 6]),
+        range(5, 7),
+        [5, 6],
+        (5, 6),
+        torch.tensor([5, 6]),
+        torch.tensor([5, 6]).int(),
+        torch.tensor([5, 6]).to(torch.uint16),
+    ],
 )
 def test_ids_are_taken_as_they_are(prompt: Any) -> None:
     assert encoded(prompt) == [5, 6]
@@ -51,6 +59,13 @@ def test_ids_are_taken_as_they_are(prompt: Any) -> None:
     ("prompt", "complaint"),
     [
         ([], "the prompt is empty"),
+        ([10**30], "the prompt has token id"),
+        (np.array([[5, 6]]), r"the prompt is array\(\[\[5, 6\]\]\); allowed: text"),
+        (torch.tensor([5]).to_sparse(), "torch.sparse_coo; allowed: token ids"),
+        (torch.tensor([5], device="meta"), r"int64 \[1\] on meta; allowed: token ids"),
+        (torch.tensor([1j]), r"complex64 \[1\] on cpu; allowed: token ids"),
+        (memoryview(b"ab"), "the prompt is <memory"),
+        ({5, 6}, r"the prompt is \{5, 6\}; allowed: text"),
         (torch.zeros(0), "allowed: token ids"),
         (torch.zeros(2, 3, dtype=torch.int64), "one prompt at a time"),
         ([5, 101], "token id 101; allowed: 0 to 100"),
@@ -111,3 +126,21 @@ def test_sampling_that_is_no_sampling_params_is_refused(sampling: Any) -> None:
     for make in (lambda: Request("hello", sampling=sampling), lambda: RunConfig(sampling=sampling)):
         with pytest.raises(UsageError, match="allowed: SamplingParams"):
             make()
+
+
+@pytest.mark.parametrize(
+    ("setting", "complaint"),
+    [
+        ({"max_new_tokens": torch.tensor([3, 4])}, r"max_new_tokens is tensor\(\[3, 4\]\); allowed: a whole"),
+        ({"until": 5}, "until is 5; allowed: a function, or None"),
+        ({"watch": "x"}, "watch is 'x'; allowed: a function, or None"),
+        ({"logits_processor": 5}, "logits_processor is 5; allowed: a list of processors, or None"),
+        ({"logits_processor": [5]}, "something that cannot be called; allowed: processors"),
+        ({"chat": "no"}, "chat is 'no'; allowed: True, False or None"),
+        ({"ignore_eos": 1}, "ignore_eos is 1; allowed: True or False"),
+        ({"id": None}, "id is None; allowed: a text"),
+    ],
+)
+def test_a_field_of_another_kind_is_one_line(setting: dict[str, Any], complaint: str) -> None:
+    with pytest.raises(UsageError, match=complaint):
+        Request([5, 6], **setting)

@@ -82,6 +82,7 @@ def _fallback_tokenizer() -> PreTrainedTokenizerFast:
             decoders.Strip(" ", 1, 0),
         ]
     )
+    backend.add_special_tokens(["<s>"])
     return PreTrainedTokenizerFast(tokenizer_object=backend)
 
 
@@ -113,6 +114,12 @@ def test_a_finished_character_before_an_unfinished_one_is_no_error() -> None:
     hello = FALLBACK.convert_tokens_to_ids("\u2581hello")
     ids = [0xC3, 0xA9, 0xFF, hello]
     assert "".join(streamed(FALLBACK, ids)) == FALLBACK.decode(ids)
+
+
+def test_a_special_token_does_not_end_a_run_of_bytes() -> None:
+    start = FALLBACK.convert_tokens_to_ids("<s>")
+    for ids in ([0x41, start, 0xFF], [0xC3, start, 0xA9], [0x41, start, start, 0x42, start]):
+        assert "".join(streamed(FALLBACK, ids)) == FALLBACK.decode(ids, skip_special_tokens=True)
 
 
 def test_spaces_that_are_cleaned_up_are_never_shown() -> None:

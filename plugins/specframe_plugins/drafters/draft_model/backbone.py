@@ -40,8 +40,17 @@ class ModelBackbone:
 
     @property
     def committed(self) -> int:
-        """How many tokens of prompt and output were read."""
+        """How many of the model's tokens were read."""
         return self._forward.committed
+
+    @property
+    def known(self) -> int:
+        """How many tokens of prompt and output were read."""
+        return self.committed
+
+    def length_with(self, ids: Sequence[int] | Tensor) -> int:
+        """Return how many of the model's tokens were read after tokens [n] more."""
+        return self.committed + len(ids)
 
     def keep(self, length: int) -> None:
         """Forget all but the first ``length`` tokens."""
@@ -59,10 +68,15 @@ class ModelBackbone:
         hidden, _ = append(self._forward, self._known(ids))
         return hidden
 
-    def emit(self, ids: Sequence[int]) -> None:
-        """Take the tokens emitted since the last step, at least one, for the next one to read."""
+    def emit(self, ids: Sequence[int]) -> bool:
+        """Take the tokens emitted since the last step, at least one, for the next one to read.
+
+        Returns:
+            Whether there is a next step: the model has tokens for the last one.
+        """
         self._reserve(len(ids) + self._drafted)
         self._ids = torch.tensor(ids).to(self.device, non_blocking=True)
+        return True
 
     @property
     def root(self) -> Tensor:

@@ -6,28 +6,24 @@ import logging
 
 from transformers import PreTrainedTokenizerBase
 
-from specframe.errors import CheckpointError
 from specframe.model.language_model import LanguageModel
 
 _log = logging.getLogger(__name__)
 
 
-def check_tokenizers(draft_model: LanguageModel, target: LanguageModel) -> None:
-    """Compare two models' tokenizers id by id; one may know more ids, behind all of the other's.
+def difference(draft_model: LanguageModel, target: LanguageModel) -> str | None:
+    """Compare two models' tokenizers id by id; return the first that differs, None where none does.
 
-    Such ids, often special tokens of a fine-tuned model, are logged as a warning.
-
-    Raises:
-        CheckpointError: an id means one token to the draft model and another to the target.
+    One may know more ids, behind all of the other's. Such ids, often special tokens of a fine-tuned model,
+    are logged as a warning.
     """
     drafted, emitted = (_tokens_by_id(model.tokenizer) for model in (draft_model, target))
     shorter = min(max(drafted, default=-1), max(emitted, default=-1))
     for token_id in range(shorter + 1):
         if drafted.get(token_id) != emitted.get(token_id):
-            raise CheckpointError(
-                f"draft model {draft_model.name} has another tokenizer than {target.name}: token id "
-                f"{token_id} is {_shown(drafted, token_id)} to the draft model and "
-                f"{_shown(emitted, token_id)} to the target; allowed: a model with the target's tokenizer"
+            return (
+                f"token id {token_id} is {_shown(drafted, token_id)} to the draft model and "
+                f"{_shown(emitted, token_id)} to the target"
             )
     if len(drafted) != len(emitted):
         knows, other = (draft_model, target) if len(drafted) > len(emitted) else (target, draft_model)
@@ -39,6 +35,7 @@ def check_tokenizers(draft_model: LanguageModel, target: LanguageModel) -> None:
             _shown(drafted | emitted, shorter + 1),
             other.name,
         )
+    return None
 
 
 def _tokens_by_id(tokenizer: PreTrainedTokenizerBase) -> dict[int, str]:

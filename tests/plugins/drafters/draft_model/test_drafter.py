@@ -8,15 +8,15 @@ from typing import Any
 
 import pytest
 import torch
+from draft_requests import DRAWN, SHAPE, Request
 from tiny_engines import PROMPT, endless_target
 from tiny_models import MODEL_TYPES, VOCAB_SIZE, reference_greedy, tiny_model, tiny_tokenizer
 from torch import Tensor
 
 from specframe.config import RunConfig
 from specframe.contracts.clock import PhaseClock
-from specframe.contracts.kinds import TREE_KINDS, TreeKind
+from specframe.contracts.kinds import TreeKind
 from specframe.contracts.sampled_tree import SampledShape
-from specframe.contracts.tree import DraftTree, Verdict
 from specframe.engine.assembly import build_engine
 from specframe.engine.engine import Engine
 from specframe.engine.faults import ComponentError
@@ -33,8 +33,6 @@ KINDS: dict[str, dict[str, Any]] = {
     "gemma3": {},
     "relu": {"model_type": "llama", "hidden_act": "relu"},
 }
-SHAPE = TreeShape(depth=4, branching=3, nodes=12)
-DRAWN: tuple[TreeKind, ...] = tuple(kind for kind in TREE_KINDS if kind != "top-k")
 
 
 def language_model(kind: str) -> LanguageModel:
@@ -50,44 +48,6 @@ def model(request: pytest.FixtureRequest) -> LanguageModel:
 @pytest.fixture(scope="module")
 def llama() -> LanguageModel:
     return language_model("llama")
-
-
-class Request:
-    """One request, with all its tokens, from which the model recomputes any path without a cache."""
-
-    def __init__(self, model: LanguageModel, drafter: DraftModelDrafter, prompt: list[int] = PROMPT) -> None:
-        self.model, self.drafter, self.tokens = model, drafter, [*prompt]
-        self.gather = ReferenceGather()
-        self.gather.bind(drafter.output_head, None)
-        self.clock = PhaseClock()
-        self.clock.start()
-        drafter.start(torch.tensor(prompt), torch.empty(len(prompt), 0))
-
-    def draft(self, root: int) -> DraftTree:
-        self.tokens.append(root)
-        return self.drafter.draft(root, torch.empty(1, 0), self.gather, self.clock)
-
-    def accept(self, tree: DraftTree, leaf: int) -> None:
-        path = [leaf]
-        while path[0]:
-            path.insert(0, int(tree.parents[path[0]]))
-        accepted = tuple(tree.token_ids[path[1:]].tolist())
-        self.drafter.commit(Verdict(tuple(path), accepted, 0, path_ends_at_leaf=False))
-        self.tokens += accepted
-
-    def log_probs_after(self, path: list[int]) -> Tensor:
-        """Return what the model says after the request's tokens and a drafted path [V]."""
-        logits: Tensor = self.model.model(torch.tensor([[*self.tokens, *path]])).logits[0, -1]
-        return logits.log_softmax(-1)
-
-    def assert_follows_the_model(self, tree: DraftTree) -> None:
-        tokens, parents = tree.token_ids.tolist(), tree.parents.tolist()
-        paths: list[list[int]] = [[]]
-        for node in range(1, len(tree)):
-            expected = self.log_probs_after(paths[parents[node]])[tokens[node]]
-            torch.testing.assert_close(tree.log_probs[node], expected, rtol=1e-3, atol=1e-3)
-            paths.append([*paths[parents[node]], tokens[node]])
-        assert max(map(len, paths)) > 1
 
 
 @torch.inference_mode()

@@ -55,10 +55,11 @@ def test_the_first_id_that_means_another_token_is_named(target: Target, tmp_path
     tokens = tokens_of_the_target() | {17: "w60", 60: "w17"}
     model = saved(tmp_path / "draft", tokenizer_of(tokens))
     with pytest.raises(CheckpointError) as failure:
-        create(target, model=model)
+        create(target, model=model, tokens="same")
     assert str(failure.value) == (
         f"draft model {model} has another tokenizer than tiny-llama: token id 17 is 'w60' to the draft model "
-        "and 'w17' to the target; allowed: a model with the target's tokenizer"
+        "and 'w17' to the target; allowed: a model with the target's tokenizer, or -o "
+        "drafter.tokens=intersection|strings"
     )
 
 
@@ -66,7 +67,7 @@ def test_an_id_that_only_one_of_them_knows_is_named(target: Target, tmp_path: Pa
     tokens = tokens_of_the_target()
     del tokens[40]
     with pytest.raises(CheckpointError, match="token id 40 is no token to the draft model and 'w40' to the"):
-        create(target, model=saved(tmp_path / "draft", tokenizer_of(tokens)))
+        create(target, model=saved(tmp_path / "draft", tokenizer_of(tokens)), tokens="same")
 
 
 def test_the_command_line_says_so_in_one_line(
@@ -75,7 +76,7 @@ def test_the_command_line_says_so_in_one_line(
     model = saved(tmp_path / "draft", tokenizer_of(tokens_of_the_target() | {3: "x"}))
     capsys.readouterr()  # what saving a model prints
     common = ("run", "--model", tiny_directory, "--prompt", "w5", "--drafter", "draft-model")
-    outcome = cli(*common, "-o", f"drafter.model={model}")
+    outcome = cli(*common, "-o", f"drafter.model={model}", "-o", "drafter.tokens=same")
     assert outcome.exit_code == 2
     assert "token id 3 is 'x' to the draft model and 'w3' to the target" in outcome.complaint
 
