@@ -22,7 +22,8 @@ from specframe.model.forward import LeftOut, append, causal_mask
 from specframe.model.target import Target
 from specframe.request.prompts import encode_prompt
 from specframe.request.tasks import built_in_tasks
-from specframe_plugins.drafters.swift.drafter import LayerParts, partial_forward
+from specframe_plugins.drafters.swift.drafter import partial_forward
+from specframe_plugins.drafters.swift.parts import LayerParts
 
 WINDOW, BRANCHING = 32, 4
 

@@ -1,4 +1,4 @@
-"""SmolLM2 in float32 drafted by itself without parts of its layers: its text is what transformers generates."""
+"""SmolLM2 in float32, drafted by itself without parts of its layers, emits what transformers generates."""
 
 from __future__ import annotations
 
