@@ -7,13 +7,16 @@ step, and prefill, caches, drafter, processors and verifier work together.
 from __future__ import annotations
 
 from collections import Counter
+from pathlib import Path
 
 import attrs
 import pytest
 import torch
 from own_distribution import own_distribution
-from tiny_models import tiny_target
+from tiny_models import tiny_model, tiny_target
+from tokenizers import Tokenizer, models, pre_tokenizers
 from torch import Tensor
+from transformers import PreTrainedTokenizerFast
 
 from specframe.config import RunConfig
 from specframe.contracts.sampling import SamplingParams
@@ -79,3 +82,43 @@ def test_generations_follow_the_models_own_distribution(
     fit = fit_to(counts, own_distribution(target, config.sampling, prompt, LENGTH))
     assert fit.p_value > 1e-3, fit
     assert any(step.tree_nodes > 5 for step in engine.steps) == (prompt is EVERY_PAIR)
+
+
+def other_tokenizer(path: Path) -> str:
+    """Write a draft model with another tokenizer, whose ids mean other words of the target, and some none."""
+    words = ["<eos>", "w6", "w5", "w9", "w3", "w4", "<unk>"]
+    backend = Tokenizer(models.WordLevel({word: at for at, word in enumerate(words)}, unk_token="<unk>"))
+    backend.pre_tokenizer = pre_tokenizers.Whitespace()
+    PreTrainedTokenizerFast(tokenizer_object=backend, eos_token="<eos>").save_pretrained(path)
+    tiny_model(vocab_size=len(words), eos_token_id=0, seed=5).save_pretrained(path)
+    return str(path)
+
+
+@pytest.mark.parametrize(
+    ("tokens", "tree", "verifier"),
+    [
+        ("intersection", "chain", "multi-round"),
+        ("intersection", "without-replacement", "multi-round"),
+        ("strings", "top-k", "sampling"),
+    ],
+)
+def test_a_draft_model_of_other_tokens_leaves_the_targets_own_distribution(
+    target: Target, tokens: str, tree: str, verifier: str, tmp_path: Path
+) -> None:
+    drafter = {"model": other_tokenizer(tmp_path), "tokens": tokens, "tree": tree, "depth": 2, "nodes": 4}
+    config = RunConfig(
+        strategy="full",
+        drafter="draft-model",
+        verifier=verifier,
+        dtype="float32",
+        max_new_tokens=LENGTH,
+        sampling=SamplingParams(temperature=1.5, top_k=3),
+        options={"drafter": drafter | {"branching": 1 if tokens == "strings" else 2, "lookup": 0}},
+    )
+    engine = build_engine(config, target=target)
+    seeded = (attrs.evolve(config.sampling, seed=seed) for seed in range(GENERATIONS))
+    reports = [engine.generate(PROMPT, sampling=sampling) for sampling in seeded]
+    counts = Counter(tuple(report.token_ids) for report in reports)
+    fit = fit_to(counts, own_distribution(target, config.sampling, PROMPT, LENGTH))
+    assert fit.p_value > 1e-3, fit
+    assert sum(report.target_passes for report in reports) < GENERATIONS * (LENGTH - 1), "no draft ever hit"

@@ -57,7 +57,7 @@ class Translation:
             draft_model, target = self._names
             raise CheckpointError(
                 f"draft model {draft_model} has {len(self.own_ids):,} of the tokens of {target}, "
-                f"{self.share:.1%}; allowed: {_LEAST_SHARE:.0%} or more, or -o drafter.tokens=strings"
+                f"{self.share:.2%}; allowed: {_LEAST_SHARE:.0%} or more, or -o drafter.tokens=strings"
             )
 
     def __str__(self) -> str:

@@ -132,6 +132,62 @@ def test_without_a_model_or_layers_there_is_nothing_to_draft_with() -> None:
         build_options(COMPONENT.options, {}, "drafter 'draft-model'")
 
 
+@pytest.mark.parametrize(
+    ("options", "reason"),
+    [
+        (
+            {"layers": "2", "tokens": "strings"},
+            "and none was named; allowed: model=MODEL",
+        ),
+        (
+            {"model": "x", "tokens": "strings", "tree": "chain"},
+            "tree is chain; allowed: auto, top-k",
+        ),
+        (
+            {"model": "x", "tokens": "strings", "branching": "4"},
+            "branching is 4; allowed: 1, or tokens",
+        ),
+        ({"model": "x", "tokens": "text"}, r"'text'; allowed: auto\|same\|intersection\|strings"),
+    ],
+)
+def test_what_cannot_be_drafted_of_another_tokenizer_is_an_error(
+    options: dict[str, str], reason: str
+) -> None:
+    with pytest.raises(UsageError, match=reason):
+        build_options(COMPONENT.options, options, "drafter 'draft-model'")
+
+
+def test_text_is_never_drawn() -> None:
+    drafts = [
+        COMPONENT.drafts(build_options(COMPONENT.options, {"model": "x", "tokens": tokens}, "it"))
+        for tokens in ("strings", "intersection")
+        if COMPONENT.drafts is not None
+    ]
+    assert drafts == [("top-k",), COMPONENT.trees]
+
+
+@pytest.mark.parametrize("tokens", ["auto", "intersection"])
+def test_a_tokenizer_with_too_little_in_common_is_refused_by_its_share(
+    target: Target, tmp_path: Path, tokens: str
+) -> None:
+    model = saved(tmp_path / "draft", tokenizer_of({0: "<unk>", 1: "other", 2: "words"}))
+    with pytest.raises(CheckpointError) as failure:
+        create(target, model=model, tokens=tokens)
+    assert str(failure.value) == (
+        f"draft model {model} has 1 of the tokens of tiny-llama, 0.99%; allowed: 1% or more, or -o "
+        "drafter.tokens=strings"
+    )
+
+
+def test_the_doctor_says_how_much_of_the_targets_vocabulary_another_tokenizer_has(
+    target: Target, tmp_path: Path
+) -> None:
+    model = saved(tmp_path / "draft", tokenizer_of(tokens_of_the_target() | {17: "w60", 60: "w17"}))
+    finding = diagnose(target, model)[0]
+    assert finding.ok
+    assert "has another tokenizer than tiny-llama: it drafts 99 of 101 tokens, 98%" in finding.message
+
+
 def test_more_layers_than_there_are_is_an_error(target: Target) -> None:
     with pytest.raises(UsageError, match=r"tiny-llama has 3 layers; allowed: -o drafter\.layers of 1 to 3"):
         create(target, layers=4)

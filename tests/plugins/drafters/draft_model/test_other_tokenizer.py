@@ -36,6 +36,11 @@ GPT = byte_level("Ġlight", "house", "keeper")
 LLAMA = sentencepiece("▁lighthouse", "▁light", "house", "ke", "▁the")
 PROMPT = "a light house keeper"
 KINDS = ("intersection", "strings")
+VOCABULARIES: dict[str, dict[str, Any]] = {
+    "nanospec": {"capacity": 40, "prompt_window": 4},
+    "exact-screen": {"candidates": 20},
+    "nanospec+lowrank": {"capacity": 40, "rank": 8, "candidates": 20},
+}
 
 
 def language_model(tokenizer: Any, name: str, **overrides: Any) -> LanguageModel:
@@ -170,7 +175,7 @@ def endless(tokenizer: Any, **overrides: Any) -> Target:
 
 
 def engine_for(target: Target, model: str, tmp_path: Path, strategy: str = "full", **drafter: Any) -> Engine:
-    vocabulary: dict[str, Any] = {"nanospec": {"capacity": 40, "prompt_window": 4}}.get(strategy, {})
+    vocabulary: dict[str, Any] = VOCABULARIES.get(strategy, {})
     if strategy == "static":
         frequencies = tmp_path / "by-falling-frequency.json"
         frequencies.write_text(json.dumps(list(range(target.vocab_size))))
@@ -196,6 +201,15 @@ def test_the_output_is_the_one_of_transformers(
     prompt = torch.tensor(theirs(PROMPT)["input_ids"])
     report = engine.generate(prompt, 30)
     assert report.token_ids == reference_greedy(target.model, prompt, 30)
+
+
+@pytest.mark.parametrize("strategy", ["exact-screen", "nanospec+lowrank"])
+def test_screens_choose_among_the_tokens_that_both_have(tmp_path: Path, strategy: str) -> None:
+    target = endless(LLAMA)
+    engine = engine_for(target, saved(tmp_path / "draft", GPT), tmp_path, strategy)
+    prompt = torch.tensor(LLAMA(PROMPT)["input_ids"])
+    assert engine.generate(prompt, 30).token_ids == reference_greedy(target.model, prompt, 30)
+    assert any(step.tree_nodes > 1 for step in engine.steps)
 
 
 def twins(tmp_path: Path) -> tuple[Target, str]:
