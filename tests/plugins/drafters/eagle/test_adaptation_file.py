@@ -19,8 +19,9 @@ KEYS = torch.arange(3.0 * SIZE).view(3, SIZE).to(torch.bfloat16)
 
 
 def head(seed: int = 0) -> EagleHead:
+    config = EagleConfig.for_target(tiny_target().config)
     torch.manual_seed(seed)
-    return EagleHead(EagleConfig.for_target(tiny_target().config))
+    return EagleHead(config)
 
 
 def test_what_was_written_is_read(tmp_path: Path) -> None:
@@ -35,7 +36,7 @@ def test_what_was_written_is_read(tmp_path: Path) -> None:
 
 
 def test_a_file_of_another_head_is_refused_by_name(tmp_path: Path) -> None:
-    AdaptationFile(tmp_path / "learnt", head(), SIZE).write(KEYS, KEYS)
+    AdaptationFile(tmp_path / "learnt", head(), SIZE).write(KEYS, -KEYS)
     with pytest.raises(CheckpointError, match=r"learnt was learnt by another head; allowed: a new file, or"):
         AdaptationFile(tmp_path / "learnt", head(seed=1), SIZE).read()
 
@@ -54,7 +55,7 @@ def test_a_corrupt_file_is_refused(tmp_path: Path, content: bytes) -> None:
 
 
 def test_a_file_of_other_shapes_is_refused(tmp_path: Path) -> None:
-    AdaptationFile(tmp_path / "learnt", head(), SIZE).write(KEYS, KEYS[:2])
+    AdaptationFile(tmp_path / "learnt", head(), SIZE).write(KEYS, -KEYS[:2])
     with pytest.raises(CheckpointError, match=r"values is \[2, 64\]"):
         AdaptationFile(tmp_path / "learnt", head(), SIZE).read()
 
@@ -68,14 +69,14 @@ def test_a_write_that_fails_is_a_warning_and_keeps_the_file(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     file = AdaptationFile(tmp_path / "learnt", head(), SIZE)
-    file.write(KEYS, KEYS)
+    file.write(KEYS, -KEYS)
 
     def fail(path: Path, content: bytes) -> int:
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(Path, "write_bytes", fail)
     with caplog.at_level(logging.WARNING):
-        file.write(KEYS[:1], KEYS[:1])
+        file.write(KEYS[:1], -KEYS[:1])
     assert "cannot write" in caplog.text
     read = file.read()
     assert read is not None
