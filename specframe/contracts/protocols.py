@@ -289,6 +289,9 @@ class Drafter(ABC):
         learnt must not be cleared by ``start``, and nothing else may outlast a request.
         """
 
+    def finish(self) -> None:  # noqa: B027 - optional
+        """End a request, one that was given up too; whatever is to outlast the process can be stored here."""
+
     @property
     def remembered(self) -> int:
         """How many first positions ``resume`` can keep; each needs the token after it too.

@@ -42,20 +42,22 @@ def target() -> Target:
 
 
 @pytest.mark.parametrize(
-    ("verifier", "parameters", "prompt"),
+    ("verifier", "parameters", "prompt", "adapt"),
     [
-        ("multi-round", {"top_k": 2, "repetition_penalty": 1.4}, PROMPT),
-        ("spectr-gbv", {"top_p": 0.4}, PROMPT),
-        ("gbv", {"top_k": 2}, PROMPT),
-        ("sampling", {"top_k": 3}, EVERY_PAIR),
+        ("multi-round", {"top_k": 2, "repetition_penalty": 1.4}, PROMPT, "off"),
+        ("spectr-gbv", {"top_p": 0.4}, PROMPT, "off"),
+        ("gbv", {"top_k": 2}, PROMPT, "off"),
+        ("sampling", {"top_k": 3}, EVERY_PAIR, "off"),
+        ("multi-round", {"top_k": 3}, PROMPT, "on"),
     ],
-    ids=["multi-round", "spectr-gbv", "gbv", "sampling with copied paths"],
+    ids=["multi-round", "spectr-gbv", "gbv", "sampling with copied paths", "multi-round, a head that learns"],
 )
 def test_generations_follow_the_models_own_distribution(
     target: Target,
     verifier: str,
     parameters: dict[str, float],
     prompt: Tensor,
+    adapt: str,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> None:
     torch.manual_seed(3)
@@ -65,6 +67,7 @@ def test_generations_follow_the_models_own_distribution(
         strategy="nanospec",
         verifier=verifier,
         dtype="float32",
+        warm="shared" if adapt == "on" else "off",
         sampling=SamplingParams(temperature=1.5, **parameters),  # type: ignore[arg-type]
         options={
             "vocabulary": {"capacity": VOCAB_SIZE - 3},
@@ -73,6 +76,7 @@ def test_generations_follow_the_models_own_distribution(
                 "depth": 2,
                 "branching": 2,
                 "nodes": 5,
+                "adapt": adapt,
             },
         },
     )

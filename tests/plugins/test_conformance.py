@@ -167,6 +167,11 @@ def test_a_registered_drafter_keeps_its_promises(
     check_drafter(drafter, target.hidden_size * max(1, len(layers)))
 
 
+def test_a_head_that_learns_in_use_keeps_its_promises(target: Target, files: dict[str, str]) -> None:
+    component = REGISTRY.get("drafter", "eagle")
+    check_drafter(build(component, target, checkpoint=files["eagle"], adapt="on"), target.hidden_size)
+
+
 class ForgetsTheCount(TorchGather):
     """Takes the top-k over all rows, as the published code does."""
 

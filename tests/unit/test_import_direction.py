@@ -51,6 +51,7 @@ DRAFTERS = {
     "eagle3": "eagle graft checkpoint_files hub probe public_config",
     "eagle": "graft checkpoint_files hub probe public_config",
     "draft_model": "graft probe",
+    "swift": "graft",
     "mtp": "checkpoint_files graft hub probe",
     "combine": "graft lookup",
     "graft": "aded logitspec lookup suffix token_recycling",

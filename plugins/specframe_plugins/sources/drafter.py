@@ -178,6 +178,11 @@ class SourceDrafter(Drafter):
         if self._inner is not None:
             self._inner.forget()
 
+    def finish(self) -> None:
+        """End a request for the other drafter too."""
+        if self._inner is not None:
+            self._inner.finish()
+
     def _begin(self, prompt_ids: list[int]) -> None:
         """Forget all that earlier requests said."""
         self._untold: list[tuple[tuple[int, ...], Tensor]] = []

@@ -172,6 +172,8 @@ class ActiveDrafting:
 
     def finish(self) -> None:
         """End a request; the next one starts afresh."""
+        with blaming("drafter"):
+            self.drafter.finish()
 
     def observe(self, verdict: Verdict, tree: DraftTree, top: TopTokens | None) -> None:
         """Admit what the strategy learns from a target pass: the place where a verdict becomes ids."""

@@ -169,6 +169,7 @@ class PlannedDrafting:
 
     def finish(self) -> None:
         """End a request: costs that its steps did not keep to are measured by them."""
+        self._inner.finish()
         observed, self._observed = self._observed, []
         if not self._begun:  # a request without a draft step
             self.figures.costs = self.figures.cost_error = None

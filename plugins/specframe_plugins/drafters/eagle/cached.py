@@ -44,6 +44,7 @@ class CachedLayer(ABC):
         length: committed pairs in the cache.
         front: S, the columns before the first committed pair.
         feature_size: F.
+        beams: b.
     """
 
     def __init__(
@@ -72,7 +73,7 @@ class CachedLayer(ABC):
         self._gate_up = PackedLinear(torch.cat([weights[f"mlp.{x}_proj.weight"] for x in ("gate", "up")]))
         self._down = PackedLinear(weights["mlp.down_proj.weight"])
         self._activation = ACTIVATIONS[config.hidden_act]
-        self._beams = beams
+        self.beams = beams
         self.front = beams * levels
         self._level_starts: list[int] = []  # columns of the drafted levels
         self.length = 0
@@ -274,7 +275,7 @@ class CachedLayer(ABC):
         self._keys, self._values = cache[0], cache[1]
         self._ordinary_keys, self._induction_keys = self._keys[: self._ordinary], self._keys[self._ordinary :]
         self._columns = torch.arange(self.front, columns, device=self.device)
-        self._mask = torch.zeros(self._beams, self._shared, columns, dtype=self.dtype, device=self.device)
+        self._mask = torch.zeros(self.beams, self._shared, columns, dtype=self.dtype, device=self.device)
         cos, sin = rotary_tables(
             config, (torch.arange(columns, device=self.device) - self.front).clamp(min=0)
         )

@@ -19,8 +19,11 @@ from specframe.contracts.lm_head import OutputHead
 from specframe.contracts.options import option
 from specframe.contracts.protocols import Drafter, GatherBackend
 from specframe.contracts.tree import DraftTree, Verdict
+from specframe.errors import UsageError
 from specframe.ops.graphs import CapturedSteps
 from specframe.registry.components import BuildContext, Component
+from specframe_plugins.drafters.eagle.adaptation import ROWS, Adaptation, LevelRecord
+from specframe_plugins.drafters.eagle.adaptation_file import AdaptationFile
 from specframe_plugins.drafters.eagle.architecture import train
 from specframe_plugins.drafters.eagle.backbone import PairBackbone
 from specframe_plugins.drafters.eagle.cached import CachedHead, CachedLayer, span_of
@@ -40,12 +43,30 @@ _CHUNK = 512
 
 
 @attrs.frozen(slots=True, kw_only=True)
-class EagleOptions(TreeOptions, GraftOptions):
+class PairOptions(TreeOptions, GraftOptions):
+    """Options of the drafters with an EAGLE head of any kind."""
+
+
+@attrs.frozen(slots=True, kw_only=True)
+class EagleOptions(PairOptions):
     """Options of the drafter ``eagle``."""
 
     checkpoint: Path | None = option(
         None, help="directory or hub id of an EAGLE-2 head; none: the head that ships for the target"
     )
+    adapt: bool = option(
+        False,
+        help=f"correct the head by what its last {ROWS} predictions lacked; of earlier requests with --warm",
+    )
+    adapt_file: Path | None = option(
+        None, help="read at the start what adapt learnt, and write it after every request; none: nowhere"
+    )
+
+    def __attrs_post_init__(self) -> None:
+        # A class with slots is made twice, so super() without arguments would find the first one.
+        GraftOptions.__attrs_post_init__(self)
+        if self.adapt_file is not None and not self.adapt:
+            raise UsageError("adapt_file is where adapt keeps what it learnt; allowed: beside adapt=on")
 
 
 class EagleDrafter(TreeDrafter):
@@ -59,6 +80,7 @@ class EagleDrafter(TreeDrafter):
         feature_layers: layers of the target whose inputs are the features; with none, it is its output.
         graphs: captures the draft step; None runs it eagerly.
         sampling: draws the trees; None takes the most likely tokens.
+        adaptation: learns from every draft how to correct the head's features; None keeps them as they are.
 
     Attributes:
         feature_layers: layers of the target whose inputs are the features.
@@ -74,6 +96,7 @@ class EagleDrafter(TreeDrafter):
         feature_layers: tuple[int, ...] = (),
         graphs: CapturedSteps | None = None,
         sampling: TreeSampling | None = None,
+        adaptation: Adaptation | None = None,
     ) -> None:
         self.feature_layers = feature_layers
         self._head = head
@@ -83,7 +106,14 @@ class EagleDrafter(TreeDrafter):
         self._inputs = StepInputs(
             shape.levels + 1, shape.drafted_levels, head.feature_size, head.device, head.dtype
         )
-        self._backbone = PairBackbone(head, self._embed, self._inputs)
+        self._adaptation = adaptation
+        self._record = (
+            None
+            if adaptation is None
+            else LevelRecord(shape.drafted_levels, head.beams, head.feature_size, head.device, head.dtype)
+        )
+        self._drafted = False  # a draft awaits the target's features
+        self._backbone = PairBackbone(head, self._embed, self._inputs, adaptation, self._record)
         super().__init__(self._backbone, output_head, shape, sampling, head.device)
 
     @torch.inference_mode()
@@ -100,7 +130,7 @@ class EagleDrafter(TreeDrafter):
     def resume(self, prompt_ids: Tensor, features: Tensor, kept: int) -> None:
         """Begin a request whose first ``kept`` pairs are remembered; the others are read chunk by chunk."""
         self._head.keep(kept)
-        self._accepted_ids = ()
+        self._accepted_ids, self._drafted = (), False
         if self.max_depth:
             pairs = zip(prompt_ids[kept + 1 :].split(_CHUNK), features[:-1].split(_CHUNK), strict=True)
             for token_ids, part in pairs:
@@ -109,6 +139,7 @@ class EagleDrafter(TreeDrafter):
     @torch.inference_mode()
     def skip(self, token_ids: Tensor, features: Tensor) -> None:
         """Remember the pairs of tokens [n] that were emitted without a draft, with features [n, F]."""
+        self._learn_from(features)
         self._accepted_ids = ()
         if self.max_depth:
             self._remember(token_ids, features)
@@ -122,6 +153,7 @@ class EagleDrafter(TreeDrafter):
         """
         if not self.max_depth:
             return DraftTree.root_only(root, self._head.device)
+        self._learn_from(features)
         ids = [*self._accepted_ids, root]
         many = len(ids) - self._inputs.pairs
         if many > 0:
@@ -130,6 +162,7 @@ class EagleDrafter(TreeDrafter):
         moved = self._head.reserve(self._inputs.reach)
         self._inputs.fill(ids, features, self._head.front + self._head.length)
         self._head.length += len(ids)
+        self._drafted = True
         span = self._backbone.span = span_of(self._head.length)
         captured = self._budget is None and self._sampled_step is None and head.capturable
         if self._graphs is None or not captured:
@@ -144,6 +177,25 @@ class EagleDrafter(TreeDrafter):
     def commit(self, verdict: Verdict) -> None:
         """Remember the accepted tokens; their pairs are complete at the next draft."""
         self._accepted_ids = verdict.accepted_ids
+
+    def forget(self) -> None:
+        """Forget what the adaptation learnt in earlier requests."""
+        if self._adaptation is not None:
+            self._adaptation.forget()
+
+    def finish(self) -> None:
+        """Have the adaptation stored, where it was asked for."""
+        if self._adaptation is not None:
+            self._adaptation.save()
+
+    def _learn_from(self, features: Tensor) -> None:
+        """Let the adaptation learn from the last draft, given the features at its accepted path [n, F]."""
+        if self._adaptation is None or self._record is None or not self._drafted:
+            return
+        self._drafted = False
+        predicted = self._record.along(self._accepted_ids)
+        for one, feature in zip(predicted, features.to(self._head.dtype), strict=False):
+            self._adaptation.learn(one, feature)
 
     def _remember(self, token_ids: Tensor, features: Tensor) -> None:
         if self._head.reserve(len(token_ids)) and self._graphs is not None:
@@ -164,22 +216,35 @@ def create(options: EagleOptions, context: BuildContext) -> Drafter:
 
     Raises:
         CheckpointError: the checkpoint is missing, corrupt, or made for another target.
+        SpecframeError: what is learnt could not be written where it is to be.
         UsageError: no checkpoint was given and none ships for the target.
     """
     target = context.target
     head, _ = load_chosen(options.checkpoint, target, context.data)
     embed_tokens = head.embed_tokens if head.config.own_embedding else target.embed_tokens
     warn_unless_it_predicts("EAGLE head", predictor(head, embed_tokens, target.output_head), target)
-    return assemble(partial(CachedHead, head), embed_tokens, target.output_head, options, context)
+    adaptation = None
+    if options.adapt:
+        size, place = head.config.hidden_size, options.adapt_file
+        store = None if place is None else AdaptationFile(place, head, size)
+        adaptation = Adaptation(size, target.device, target.dtype, store)
+    make_layer = partial(CachedHead, head)
+    return assemble(make_layer, embed_tokens, target.output_head, options, context, adaptation=adaptation)
+
+
+def learns_in_use(options: EagleOptions) -> bool:
+    """Return whether the head, or something grafted, can be kept warm."""
+    return options.adapt or learns(options)
 
 
 def assemble(
     make_layer: Callable[..., CachedLayer],
     embed_tokens: nn.Module,
     output_head: OutputHead,
-    options: EagleOptions,
+    options: PairOptions,
     context: BuildContext,
     feature_layers: tuple[int, ...] = (),
+    adaptation: Adaptation | None = None,
 ) -> Drafter:
     """Return a drafter with trees and a path of the context as the options say.
 
@@ -190,6 +255,7 @@ def assemble(
         options: of the trees and of the path.
         context: of the drafter.
         feature_layers: layers of the target whose inputs are the features.
+        adaptation: corrects the head's features; None keeps them as they are.
     """
     shape = options.shape(context.target.device, context.tree, budgeted=context.budgeted)
     sampling = options.sampling(context)
@@ -202,6 +268,7 @@ def assemble(
         feature_layers=feature_layers,
         graphs=CapturedSteps(context.target.device) if context.cuda_graph else None,
         sampling=sampling,
+        adaptation=adaptation,
     )
     return grafted(drafter, options, context)
 
@@ -219,5 +286,5 @@ COMPONENT = Component(
     trees=TREES,
     drafts=EagleOptions.drafts,
     sweep=sweep,
-    learns=learns,
+    learns=learns_in_use,
 )

@@ -18,19 +18,20 @@ from specframe.errors import UsageError
 from specframe.registry.components import BuildContext
 from specframe_plugins.drafters.eagle.diagnosis import predictor
 from specframe_plugins.drafters.eagle.drafter import COMPONENT as EAGLE
-from specframe_plugins.drafters.eagle.drafter import EagleOptions, assemble
+from specframe_plugins.drafters.eagle.drafter import PairOptions, assemble
 from specframe_plugins.drafters.eagle3.architecture import Eagle3TrainOptions, train
 from specframe_plugins.drafters.eagle3.cached import CachedEagle3
 from specframe_plugins.drafters.eagle3.checkpoint import load_head
 from specframe_plugins.drafters.eagle3.diagnosis import SUBJECT, diagnose, special_ids
 from specframe_plugins.drafters.eagle3.export import EXPORT
+from specframe_plugins.drafters.graft import learns
 from specframe_plugins.drafters.probe import warn_unless_it_predicts
 
 _log = logging.getLogger(__name__)
 
 
 @attrs.frozen(slots=True, kw_only=True)
-class Eagle3Options(EagleOptions):
+class Eagle3Options(PairOptions):
     """Options of the drafter ``eagle3``."""
 
     checkpoint: Path | None = option(
@@ -70,4 +71,5 @@ COMPONENT = attrs.evolve(
     export=EXPORT,
     diagnose=diagnose,
     drafts=Eagle3Options.drafts,
+    learns=learns,
 )

@@ -19,8 +19,10 @@ from specframe.errors import UsageError
 from specframe.model.forward import LeftOut, PartialForward
 from specframe.model.target import Target
 from specframe.registry.components import BuildContext, Component
+from specframe_plugins.drafters import graft
 from specframe_plugins.drafters.graft import GraftOptions, grafted, sweep
 from specframe_plugins.drafters.swift.backbone import PartialBackbone
+from specframe_plugins.drafters.swift.parts import LayerParts
 from specframe_plugins.drafters.swift.search import LayerSearch
 from specframe_plugins.trees.shape import TREES, TreeOptions, TreeSampling, TreeShape
 from specframe_plugins.trees.tree_drafter import TreeDrafter
@@ -31,8 +33,9 @@ class SwiftOptions(TreeOptions, GraftOptions):
     """Options of the drafter ``swift``."""
 
     skip: float = option(
-        0.45,
-        help="share of the attentions and MLPs to leave out; those of the first and the last layer stay",
+        0.1,
+        help="share of the weights between the first and the last layer to leave out: attentions and MLPs; "
+        "small models bear little, large ones more (0.45 in the paper)",
         minimum=0.0,
         maximum=1.0,
     )
@@ -68,10 +71,8 @@ class SwiftDrafter(TreeDrafter):
         )
         super().__init__(self._backbone, target.output_head, shape, sampling, target.device)
         self._target, self._options = target, options
-        self._layers = int(target.config.num_hidden_layers)
-        inner = max(self._layers - 2, 0)
-        count = min(round(options.skip * 2 * self._layers), 2 * inner)
-        self._search = LayerSearch(_expected(inner), count) if count else None
+        self._parts = LayerParts(target.config)
+        self._search = self._parts.search(options.skip) if options.skip and self._parts else None
         self.forget()
         self._text: list[int] = []
         self._length = 0
@@ -140,12 +141,12 @@ class SwiftDrafter(TreeDrafter):
         self._untried = 0
         parts = search.candidate()
         text = torch.tensor(self._text, device=self._backbone.device)
-        hidden = self._backbone.again(text[:-1], _left_out(parts, self._layers))
-        search.learn(parts, _predicted(head, hidden, self.branching, text[1:]))
+        hidden = self._backbone.again(text[:-1], self._parts.left_out(parts))
+        search.learn(parts, _predicted(head, hidden, self.branching, text[1:]), n)
         self._leave_out(search)
 
     def _leave_out(self, search: LayerSearch) -> None:
-        self._backbone.left_out = _left_out(search.best(), self._layers)
+        self._backbone.left_out = self._parts.left_out(search.best())
 
 
 def _predicted(head: GatherBackend, hidden: Tensor, k: int, text: Tensor) -> float:
@@ -153,19 +154,6 @@ def _predicted(head: GatherBackend, hidden: Tensor, k: int, text: Tensor) -> flo
     log_probs, token_ids = head.topk(hidden, k)
     hit = log_probs.exp().where(token_ids == text[:, None], 0.0)
     return float(hit.sum() / len(text))
-
-
-def _left_out(parts: tuple[int, ...], layers: int) -> LeftOut:
-    """Return parts by number: the attentions of all layers but the first and the last, and then the MLPs."""
-    inner = layers - 2
-    return LeftOut(
-        attention=frozenset(1 + part for part in parts if part < inner),
-        mlp=frozenset(1 + part - inner for part in parts if part >= inner),
-    )
-
-
-def _expected(inner: int) -> Tensor:
-    return torch.zeros(2 * inner)
 
 
 def partial_forward(target: Target) -> PartialForward:
@@ -177,8 +165,8 @@ def partial_forward(target: Target) -> PartialForward:
     forward = target.forward
     if not isinstance(forward, PartialForward):
         raise UsageError(
-            f"drafter 'swift' leaves out parts of layers, which target forward {target.forward_name!r} "
-            "cannot; allowed: --target-forward lean or transformers"
+            "drafter 'swift' leaves out parts of layers, which target forward "
+            f"{target.forward_name!r} cannot; allowed: --target-forward lean or transformers"
         )
     reason = forward.why_whole()
     if reason is not None:
@@ -187,6 +175,11 @@ def partial_forward(target: Target) -> PartialForward:
             "such as lookup"
         )
     return forward
+
+
+def learns(options: SwiftOptions) -> bool:
+    """Return whether something can be kept warm: what the search found, or what is grafted."""
+    return bool(options.trials) or graft.learns(options)
 
 
 def create(options: SwiftOptions, context: BuildContext) -> Drafter:
@@ -209,5 +202,5 @@ COMPONENT = Component(
     trees=TREES,
     drafts=SwiftOptions.drafts,
     sweep=sweep,
-    learns=lambda options: True,
+    learns=learns,
 )

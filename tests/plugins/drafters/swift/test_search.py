@@ -1,4 +1,4 @@
-"""The search finds the parts that cost least, from few trials, and the same ones every time."""
+"""The search finds the parts that lose least, from few trials, and the same ones every time."""
 
 from __future__ import annotations
 
@@ -17,35 +17,41 @@ def losses(parts: int, seed: int) -> Tensor:
     return loss
 
 
-def searched(loss: Tensor, count: int, trials: int, noise: float = 0.0) -> LayerSearch:
-    search, source = LayerSearch(torch.zeros(len(loss)), count), torch.Generator().manual_seed(1)
-    for _ in range(trials):
-        parts = search.candidate()
-        off = noise * float(torch.randn((), generator=source))
-        search.learn(parts, max(1.0 - float(loss[list(parts)].sum()), 0.0) + off)
-    return search
+def search_of(parts: int, share: float) -> LayerSearch:
+    return LayerSearch(torch.ones(parts), share, torch.ones(parts))
 
 
 @pytest.mark.parametrize("noise", [0.0, 0.1])
 @pytest.mark.parametrize("seed", range(3))
-def test_parts_that_cost_nothing_are_found(seed: int, noise: float) -> None:
+def test_parts_that_lose_nothing_are_found(seed: int, noise: float) -> None:
     loss = losses(24, seed)
-    found = searched(loss, count=8, trials=150, noise=noise).best()
-    assert float(loss[list(found)].sum()) < 0.1, loss[list(found)]
+    search, source = search_of(24, 1 / 3), torch.Generator().manual_seed(1)
+    for _ in range(150):
+        parts = search.candidate()
+        off = noise * float(torch.randn((), generator=source))
+        search.learn(parts, max(1.0 - float(loss[list(parts)].sum()), 0.0) + off, tokens=16)
+    found = loss[list(search.best())]
+    assert len(found) == 8
+    assert float(found.sum()) < 0.1, found
 
 
-def test_before_any_trial_the_ones_that_are_expected_to_cost_least_are_chosen() -> None:
-    assert LayerSearch(torch.tensor([0.5, 0.1, 0.3, 0.2]), 2).best() == (1, 3)
+def test_before_any_trial_the_ones_that_are_expected_to_lose_least_are_chosen() -> None:
+    assert LayerSearch(torch.ones(4), 0.5, torch.tensor([5.0, 1.0, 3.0, 2.0])).best() == (1, 3)
+
+
+def test_a_loss_counts_by_what_is_saved() -> None:
+    sizes, expected = torch.tensor([1.0, 4.0, 1.0, 4.0]), torch.tensor([1.0, 2.0, 1.0, 2.0])
+    assert LayerSearch(sizes, 0.8, expected).best() == (1, 3)
 
 
 def test_a_search_that_was_reset_tries_the_same_again() -> None:
-    search = LayerSearch(torch.zeros(10), 3)
+    search = search_of(10, 0.3)
 
     def tried() -> list[tuple[int, ...]]:
         found = []
         for _ in range(5):
             found.append(search.candidate())
-            search.learn(found[-1], 0.1 * len(found))
+            search.learn(found[-1], 0.1 * len(found), tokens=16)
         return found
 
     first = tried()
