@@ -102,7 +102,9 @@ def _passing(model: nn.Module) -> set[str]:
         kinds = getattr(module, "rope_type", None)
         for layers, kind in kinds.items() if isinstance(kinds, dict) else [("", kinds)]:
             if kind in _AS_LONG_AS_THE_TEXT:
-                names.add(f"{at}.{layers}_inv_freq" if layers else f"{at}.inv_freq")
+                before = f"{at}.{layers}_" if layers else f"{at}."
+                # One may stand for the other, and a buffer with two names is listed once.
+                names |= {f"{before}inv_freq", f"{before}original_inv_freq"}
     return names
 
 
