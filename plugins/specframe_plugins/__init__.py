@@ -4,7 +4,6 @@ Components are imported inside the hooks, so that loading this plugin costs noth
 """
 
 from collections.abc import Iterable
-from pathlib import Path
 
 from specframe.registry.components import Component
 from specframe.registry.hookspecs import hookimpl
@@ -81,9 +80,3 @@ def specframe_verifiers() -> Iterable[Component]:
 
     modules = (block, gbv, greedy, loose, multi_round, sampling, spectr, spectr_gbv, typical)
     return [module.COMPONENT for module in modules]
-
-
-@hookimpl
-def specframe_data_directories() -> Iterable[Path]:
-    """Return where the EAGLE heads and token frequencies of the demo models are."""
-    return [Path(__file__).with_name("data")]

@@ -35,7 +35,7 @@ CORE = {
 
 # Each folder of the built-in plugins; all of them may import the core and the kernels.
 PLUGINS = {
-    "__init__": "drafters verifiers gathers vocabularies data",
+    "__init__": "drafters verifiers gathers vocabularies",
     "drafters": "training trees sources",
     "training": "trees",
     "sources": "",
@@ -43,7 +43,6 @@ PLUGINS = {
     "verifiers": "",
     "gathers": "",
     "vocabularies": "",
-    "data": "",  # what ships for the demo models; no code
 }
 
 # Each drafter, and the files that they share.

@@ -43,7 +43,8 @@ def token_frequencies(context: BuildContext, frequencies: Path | None, text: Pat
     if shipped is None:
         raise UsageError(
             f"no token frequencies are shipped for the tokenizer of {context.target.name}; give "
-            "-o vocabulary.frequencies=FILE, or -o vocabulary.text=FILE to count a text"
+            "-o vocabulary.frequencies=FILE, or -o vocabulary.text=FILE to count a text; the package "
+            "specframe-heads has those of the demo models"
         )
     return shipped
 

@@ -12,6 +12,7 @@ from command_line import CommandLine
 
 import specframe
 from specframe.config import SETTINGS, RunConfig
+from specframe.contracts.report import VERSION
 from specframe.model.loading import DEMO_MODELS
 
 
@@ -143,7 +144,7 @@ def test_models_says_what_is_not_installed(cli: CommandLine) -> None:
 def test_plugins_list_names_components_and_their_distribution(cli: CommandLine) -> None:
     line = next(line for line in cli("plugins", "list").out.splitlines() if " nanospec " in line)
     assert line.startswith("vocabulary")
-    assert "specframe 0.1.0" in line
+    assert f"(specframe {VERSION})" in line
 
 
 def test_plugins_show_lists_the_options_of_a_component(cli: CommandLine) -> None:

@@ -18,7 +18,7 @@ from specframe_plugins.drafters.eagle.model import EagleConfig, EagleHead
 from specframe_plugins.drafters.eagle3 import checkpoint as eagle3
 from specframe_plugins.drafters.eagle3 import model as eagle3_model
 
-SHIPPED = Path(__file__).parents[3] / "plugins" / "specframe_plugins" / "data" / "smollm2-135m"
+SHIPPED = Path(__file__).parents[3] / "heads" / "specframe_heads" / "data" / "smollm2-135m"
 
 
 def exported(path: Path) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:

@@ -115,7 +115,8 @@ def find_head(target: Target, data: ShippedData) -> ShippedFile:
     file = data.find(CONFIG, fits)
     if file is None:
         raise UsageError(
-            f"no EAGLE head ships for {target.name}; heads ship for: {', '.join(names) or '(none)'}; "
+            f"no EAGLE head ships for {target.name}; heads ship for: "
+            f"{', '.join(names) or '(none; the package specframe-heads has those of the demo models)'}; "
             "`specframe train` makes one, and the option checkpoint names it; --drafter lookup needs no head"
         )
     return file
