@@ -554,8 +554,12 @@ def _rename(source: Path, target: Path) -> None:
 
 def _dequantize(gguf: Path, directory: Path, name: str) -> None:
     import torch
-    from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
+    import transformers
+    from transformers import AutoModelForCausalLM, AutoTokenizer
 
+    # Before 5.17 there is no such class, and whatever is read becomes dense.
+    config = getattr(transformers, "GgufConfig", None)
+    dense = {} if config is None else {"quantization_config": config(dequantize=True)}
     # The reader of GGUF files has a progress bar of its own that only a redirection silences.
     with quiet_transformers(), contextlib.redirect_stderr(io.StringIO()):
         try:
@@ -563,7 +567,7 @@ def _dequantize(gguf: Path, directory: Path, name: str) -> None:
                 gguf.parent,
                 gguf_file=gguf.name,
                 dtype=torch.float32,
-                quantization_config=GgufConfig(dequantize=True),
+                **dense,
             )
             tokenizer = AutoTokenizer.from_pretrained(gguf.parent, gguf_file=gguf.name)
         except Exception as error:  # a GGUF file can be broken in any way
