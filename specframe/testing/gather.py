@@ -8,8 +8,9 @@ import torch
 from torch import Tensor
 
 from specframe.contracts.active_set import ActiveSet
+from specframe.contracts.kinds import Eviction
 from specframe.contracts.lm_head import OutputHead
-from specframe.contracts.protocols import Eviction, GatherBackend
+from specframe.contracts.protocols import GatherBackend
 from specframe.contracts.screen import Candidates
 from specframe.testing.reference import (
     ReferenceGather,
