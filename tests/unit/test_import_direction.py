@@ -43,6 +43,7 @@ PLUGINS = {
     "verifiers": "",
     "gathers": "",
     "vocabularies": "",
+    "metrics": "",
     "data": "",  # what ships for the demo models; no code
 }
 
