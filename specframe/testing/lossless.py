@@ -39,7 +39,8 @@ def check_lossless(
         target: in float32; by default ``tiny_target()``.
         prompts: token ids of each request; the last one comes again after the others.
         max_new_tokens: length limit.
-        settings: of ``RunConfig``, such as ``strategy="mine"`` and ``options={"vocabulary": {"capacity": 9}}``.
+        settings: of ``RunConfig``, such as ``strategy="mine"`` and
+            ``options={"vocabulary": {"capacity": 9}}``.
 
     Raises:
         BrokenPromise: a token is another one.
@@ -55,9 +56,8 @@ def check_lossless(
     for prompt in (*prompts, *prompts[:1]):
         expected = _greedy(target, prompt, max_new_tokens)
         found = engine.generate([*prompt]).token_ids
-        same = next(
-            (n for n, (a, b) in enumerate(zip(found, expected, strict=False)) if a != b), len(expected)
-        )
+        both = enumerate(zip(found, expected, strict=False))
+        same = next((n for n, (one, other) in both if one != other), min(len(found), len(expected)))
         require(
             list(found) == expected,
             f"after the prompt {[*prompt]} token {same} is {found[same : same + 1]}, and the target's is "

@@ -18,7 +18,7 @@ EOS_ID = 1
 
 
 def tiny_tokenizer(vocab_size: int = VOCAB_SIZE) -> PreTrainedTokenizerFast:
-    """Return a tokenizer of whole words: ``<pad>``, ``<eos>``, ``<unk>``, and ``w3``, ``w4``, ... by their ids."""
+    """Return a tokenizer of whole words: ``<pad>``, ``<eos>``, ``<unk>``, then ``w3``, ``w4``, ... by id."""
     vocabulary = {"<pad>": 0, "<eos>": EOS_ID, "<unk>": 2}
     vocabulary |= {f"w{i}": i for i in range(3, vocab_size)}
     tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token="<unk>"))
