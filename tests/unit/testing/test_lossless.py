@@ -48,7 +48,7 @@ def test_a_component_that_changes_the_output_is_named_with_the_first_wrong_token
 
 
 def test_settings_reach_the_engine() -> None:
-    with pytest.raises(UsageError, match="capacity 1 is below"):
+    with pytest.raises(UsageError, match="capacity 1 leaves no slot"):
         check_lossless(
             Plugin(make=GreedyVerifier), strategy="nanospec", options={"vocabulary": {"capacity": 1}}
         )
