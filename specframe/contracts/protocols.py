@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from typing import Literal, Protocol
+from typing import Protocol
 
 import torch
 from torch import Generator, Tensor
@@ -18,14 +18,13 @@ from torch import Generator, Tensor
 from specframe.contracts.active_set import ActiveSet
 from specframe.contracts.budget import Budget
 from specframe.contracts.clock import PhaseClock
+from specframe.contracts.kinds import Eviction
 from specframe.contracts.lm_head import OutputHead
 from specframe.contracts.screen import Candidates, Screen
 from specframe.contracts.target_logits import TargetLogits
 from specframe.contracts.top_tokens import TopTokens
 from specframe.contracts.tree import DraftTree, Verdict
 from specframe.errors import UsageError
-
-Eviction = Literal["fifo", "lru"]
 
 
 class VocabularyBuilder(ABC):

@@ -7,7 +7,8 @@ from typing import Any, get_args
 import torch
 from torch import Tensor
 
-from specframe.contracts.protocols import Eviction, VocabularyBuilder
+from specframe.contracts.kinds import Eviction
+from specframe.contracts.protocols import VocabularyBuilder
 from specframe.contracts.screen import Screen
 from specframe.testing.promises import (
     alone,

@@ -39,7 +39,8 @@ from specframe_plugins.drafters.eagle3.model import Eagle3Head, for_target
 from specframe_plugins.drafters.mtp.model import MtpHead
 from specframe_plugins.gathers.torch import TorchGather
 from specframe_plugins.verifiers.greedy import GreedyVerifier
-from specframe_plugins.vocabularies.nanospec import NanospecOptions, NanospecVocabulary
+from specframe_plugins.vocabularies.components.nanospec import NanospecOptions
+from specframe_plugins.vocabularies.nanospec import NanospecVocabulary
 
 REGISTRY = build_registry(create_plugin_manager())
 
