@@ -266,7 +266,7 @@ class Engine:
             self._record(generation, drafting, tree, verdict, chunk)
             yield chunk
             self._learn(drafting, verdict, tree, target_pass)
-            self._observers.step_finished(generation.recorder.last_step)
+            self._observers.step_finished(generation.recorder.last_step, self.config)
 
     def _head_of(self, generation: Generation) -> tuple[TargetHeadName, str]:
         """Return what the target's first choices come from, and why."""

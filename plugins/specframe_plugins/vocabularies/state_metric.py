@@ -21,11 +21,10 @@ from specframe.contracts.screen import StateSource
 from specframe.engine.screen_files import is_made_for, keep_screen, screen_path
 from specframe.errors import UsageError
 from specframe.ops.progress_line import show_progress
+from specframe_plugins.vocabularies.components.lowrank import SCREENED_ROWS
 
 # What a decomposition is called among the files of screens.
 _KIND = "metric"
-# How many of the likeliest rows are screened where nobody says (docs/strategies.md).
-SCREENED_ROWS = 16_384
 _STATES = 4096
 # Of the mean of the second moment's diagonal: makes its root invertible where states are few.
 _RIDGE = 1e-3

@@ -14,9 +14,9 @@ from specframe.contracts.options import build_options
 from specframe.errors import CheckpointError, UsageError
 from specframe.registry.components import TrainRequest
 from specframe.vocabulary.token_maps.reading import read_map
+from specframe_plugins.drafters.components.eagle3 import Eagle3TrainOptions
 from specframe_plugins.drafters.eagle.architecture import train
 from specframe_plugins.drafters.eagle.checkpoint import load_head
-from specframe_plugins.drafters.eagle3.architecture import Eagle3TrainOptions
 from specframe_plugins.drafters.eagle3.architecture import train as train_eagle3
 from specframe_plugins.training.command import FREQUENCIES
 from specframe_plugins.training.curves import CURVES_JSON, CURVES_PNG
