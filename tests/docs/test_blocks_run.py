@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from doc_blocks import Block, blocks
+from doc_blocks import Block, blocks, write_files
 
 RUN = [block for block in blocks() if block.runs and block.language in ("python", "sh", "console")]
 PYTHON = [block for block in RUN if block.language == "python"]
@@ -59,6 +59,7 @@ def test_the_python_of_a_page_runs_in_its_order(
 def test_the_commands_of_a_page_run_in_their_order(page: str, shell: dict[str, str], tmp_path: Path) -> None:
     folder = tmp_path / "folder"
     folder.mkdir()
+    write_files(page, folder)
     for block in SHELL:
         if block.page != page:
             continue
