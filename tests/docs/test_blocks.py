@@ -10,6 +10,9 @@ import pytest
 from command_line import CommandLine
 from doc_blocks import CODE, ELSEWHERE, ROOT, SHOWN, Block, blocks, write_files
 from doc_commands import check_arguments, command_lines, command_names, specframe_arguments
+from typer.exceptions import TyperException
+
+from specframe.errors import SpecframeError
 
 BLOCKS = blocks()
 DATA = [pytest.param(block, id=block.place) for block in BLOCKS if block.language in ("toml", "json")]
@@ -48,6 +51,25 @@ def test_the_command_line_takes_what_a_page_types(
     monkeypatch.chdir(tmp_path)
     write_files(page, tmp_path)
     check_arguments(arguments)
+
+
+@pytest.mark.parametrize(
+    ("typed", "said"),
+    [
+        ("bnch", "bnch"),
+        ("run --strategie full", "--strategie"),
+        ("run --drafter lokup", "lokup"),
+        ("run -o vocabulary.capcity=64", "capcity"),
+        ("bench -s full,nanospc:capacity=64", "nanospc"),
+        ("bench -s static:size=8192,drafter.noes=3", "noes"),
+        ("replay t.trace --tune nanospec:cor=0", "cor"),
+        ("train --out head -o tokns=3", "tokns"),
+    ],
+)
+def test_what_the_command_line_would_not_take_is_found(typed: str, said: str) -> None:
+    with pytest.raises((SpecframeError, TyperException)) as refused:
+        check_arguments(typed.split())
+    assert said in getattr(refused.value, "message", str(refused.value))
 
 
 @pytest.mark.parametrize("block", DATA)

@@ -34,7 +34,9 @@ def shell(tmp_path: Path) -> dict[str, str]:
             f'#!/bin/sh\nexec {shlex.quote(sys.executable)} {arguments} "$@"\n', encoding="utf-8"
         )
         script.chmod(0o755)
-    return {**os.environ, "PATH": f"{tools}:{os.environ['PATH']}", "COLUMNS": "200"}
+    # What is typed counts; everything else writes a few tokens.
+    short = {"SPECFRAME_MAX_NEW_TOKENS": "12"}
+    return {**os.environ, **short, "PATH": f"{tools}:{os.environ['PATH']}"}
 
 
 def expected(text: str) -> tuple[str, str]:
