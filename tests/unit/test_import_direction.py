@@ -44,6 +44,7 @@ PLUGINS = {
     "gathers": "",
     "vocabularies": "",
     "metrics": "",
+    "lm_eval": "",
 }
 
 # Each drafter, and the files that they share. All may import `components`: how drafters are called, and their
