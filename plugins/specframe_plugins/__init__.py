@@ -38,15 +38,4 @@ def specframe_verifiers() -> Iterable[Component]:
     """Return the verifiers; ``typical`` and ``loose`` are lossy."""
     from specframe_plugins.verifiers.components import COMPONENTS
 
-<<<<<<< HEAD
-    modules = (block, gbv, greedy, loose, multi_round, sampling, spectr, spectr_gbv, typical)
-    return [module.COMPONENT for module in modules]
-=======
     return COMPONENTS
-
-
-@hookimpl
-def specframe_data_directories() -> Iterable[Path]:
-    """Return where the EAGLE heads and token frequencies of the demo models are."""
-    return [Path(__file__).with_name("data")]
->>>>>>> 24c999cb13a7b7bc465fe2c3bd9f7cbfdbd59656
