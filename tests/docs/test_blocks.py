@@ -15,7 +15,7 @@ from specframe.config import load_toml
 BLOCKS = blocks()
 DATA = [pytest.param(block, id=block.place) for block in BLOCKS if block.language in ("toml", "json")]
 COMMANDS = [
-    pytest.param(arguments, id=f"{block.place}-{number}")
+    pytest.param(block.page, arguments, id=f"{block.place}-{number}")
     for block in BLOCKS
     if block.language in ("sh", "console") and (block.page, block.language) not in ELSEWHERE
     for number, line in enumerate(command_lines(block.text, block.language))
@@ -42,8 +42,15 @@ def test_what_another_test_runs_is_there(page: str, language: str) -> None:
     assert page.removeprefix("docs/") in test.read_text(encoding="utf-8")
 
 
-@pytest.mark.parametrize("arguments", COMMANDS)
-def test_the_command_line_takes_what_a_page_types(arguments: list[str]) -> None:
+@pytest.mark.parametrize(("page", "arguments"), COMMANDS)
+def test_the_command_line_takes_what_a_page_types(
+    page: str, arguments: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for block in BLOCKS:
+        name = block.text.partition("\n")[0].removeprefix("# ")
+        if block.page == page and block.language == "toml" and name.endswith(".toml"):
+            (tmp_path / name).write_text(block.text, encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
     check_arguments(arguments)
 
 

@@ -79,7 +79,7 @@ def _check_run(given: dict[str, Any]) -> None:
     manager = create_plugin_manager()
     # What only another machine has is no fault of the page.
     settings = {"model": "smollm2-135m", **settings, "device": "cpu"}
-    base = resolve_config(None, settings, given.get("assignments") or ())
+    base = resolve_config(settings, given.get("assignments") or ())
     labels = [*(given.get("strategies") or ()), *filter(None, [given.get("tune")])]
     if not labels:
         check_config(base, manager)
