@@ -12,6 +12,8 @@ import typer
 from specframe.cli.options import JsonOption, takes_options
 from specframe.config import RunConfig
 from specframe.contracts.options import option
+from specframe.registry.manager import build_registry, create_plugin_manager
+from specframe.registry.named import check_named
 
 
 @attrs.frozen(slots=True, kw_only=True)
@@ -96,6 +98,7 @@ def run(
 
     text = read_prompt(given.prompt, given.prompt_file, stdin)
     template_args, tools = template.arguments(), template.descriptions()
+    check_named(run_config, build_registry(create_plugin_manager()))
 
     # Imported late, and only after what was typed has been checked: torch takes seconds.
     from specframe.engine.assembly import build_engine
