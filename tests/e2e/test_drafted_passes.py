@@ -13,6 +13,7 @@ from tiny_engines import (
     PROMPT,
     autoregressive_engine,
     drafting_engine,
+    eagle,
     endless_target,
     nanospec,
     repetitive_target,
