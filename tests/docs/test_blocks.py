@@ -7,10 +7,12 @@ import tomllib
 from pathlib import Path
 
 import pytest
-from doc_blocks import CODE, ELSEWHERE, ROOT, SHOWN, Block, blocks
-from doc_commands import check_arguments, command_lines, specframe_arguments
+from command_line import CommandLine
+from doc_blocks import CODE, ELSEWHERE, ROOT, SHOWN, Block, blocks, write_files
+from doc_commands import check_arguments, command_lines, command_names, specframe_arguments
+from typer.exceptions import TyperException
 
-from specframe.config import load_toml
+from specframe.errors import SpecframeError
 
 BLOCKS = blocks()
 DATA = [pytest.param(block, id=block.place) for block in BLOCKS if block.language in ("toml", "json")]
@@ -46,21 +48,42 @@ def test_what_another_test_runs_is_there(page: str, language: str) -> None:
 def test_the_command_line_takes_what_a_page_types(
     page: str, arguments: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for block in BLOCKS:
-        name = block.text.partition("\n")[0].removeprefix("# ")
-        if block.page == page and block.language == "toml" and name.endswith(".toml"):
-            (tmp_path / name).write_text(block.text, encoding="utf-8")
     monkeypatch.chdir(tmp_path)
+    write_files(page, tmp_path)
     check_arguments(arguments)
 
 
+@pytest.mark.parametrize(
+    ("typed", "said"),
+    [
+        ("bnch", "bnch"),
+        ("run --strategie full", "--strategie"),
+        ("run --drafter lokup", "lokup"),
+        ("run -o vocabulary.capcity=64", "capcity"),
+        ("bench -s full,nanospc:capacity=64", "nanospc"),
+        ("bench -s static:size=8192,drafter.noes=3", "noes"),
+        ("replay t.trace --tune nanospec:cor=0", "cor"),
+        ("train --out head -o tokns=3", "tokns"),
+    ],
+)
+def test_what_the_command_line_would_not_take_is_found(typed: str, said: str) -> None:
+    with pytest.raises((SpecframeError, TyperException)) as refused:
+        check_arguments(typed.split())
+    assert said in getattr(refused.value, "message", str(refused.value))
+
+
 @pytest.mark.parametrize("block", DATA)
-def test_a_file_that_a_page_shows_can_be_read(block: Block, tmp_path: Path) -> None:
+def test_a_file_that_a_page_shows_can_be_read(block: Block, tmp_path: Path, cli: CommandLine) -> None:
     if block.language == "json":
         json.loads(block.text)
-    elif not {"project", "build-system"} & tomllib.loads(block.text).keys():
-        (tmp_path / "specframe.toml").write_text(block.text, encoding="utf-8")
-        load_toml(tmp_path / "specframe.toml")
+        return
+    tables = tomllib.loads(block.text).keys()
+    if "project" in tables:
+        return
+    file = tmp_path / "settings.toml"
+    file.write_text(block.text, encoding="utf-8")
+    for command in ([], *([name] for name in tables & command_names())):
+        assert cli("config", "show", "--config", file, *command).exit_code == 0
 
 
 def test_readme_fits_on_a_few_screens() -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from doc_blocks import Block, blocks
+from doc_blocks import Block, blocks, write_files
 
 RUN = [block for block in blocks() if block.runs and block.language in ("python", "sh", "console")]
 PYTHON = [block for block in RUN if block.language == "python"]
@@ -34,7 +34,9 @@ def shell(tmp_path: Path) -> dict[str, str]:
             f'#!/bin/sh\nexec {shlex.quote(sys.executable)} {arguments} "$@"\n', encoding="utf-8"
         )
         script.chmod(0o755)
-    return {**os.environ, "PATH": f"{tools}:{os.environ['PATH']}", "COLUMNS": "200"}
+    # What is typed counts; everything else writes a few tokens.
+    short = {"SPECFRAME_MAX_NEW_TOKENS": "12"}
+    return {**os.environ, **short, "PATH": f"{tools}:{os.environ['PATH']}"}
 
 
 def expected(text: str) -> tuple[str, str]:
@@ -59,6 +61,7 @@ def test_the_python_of_a_page_runs_in_its_order(
 def test_the_commands_of_a_page_run_in_their_order(page: str, shell: dict[str, str], tmp_path: Path) -> None:
     folder = tmp_path / "folder"
     folder.mkdir()
+    write_files(page, folder)
     for block in SHELL:
         if block.page != page:
             continue

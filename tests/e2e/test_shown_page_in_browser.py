@@ -218,3 +218,20 @@ def test_without_scripts_the_text_is_coloured_all_the_same(browser: Browser, pat
     assert page.locator("#text b.drafted").count() == 2
     assert "scripts are switched off" in page.locator("#panel").inner_text()
     context.close()
+
+
+def test_a_bar_of_the_strip_selects_its_pass(seen: Page) -> None:
+    area = seen.locator("#strip svg").bounding_box()
+    assert area is not None
+    seen.locator("#strip svg").click(position={"x": area["width"] * 0.5, "y": area["height"] * 0.9})
+    assert seen.locator("#heading").inner_text() == "Pass 2 of 3"
+    drawn = [one.get_attribute("class") for one in seen.locator("#strip rect").all()]
+    assert drawn == ["on", *["drafted"] * 2, "outside", *["source-0"] * 2, "bonus", "recovered"]
+
+
+def test_no_bar_is_higher_than_its_chart(seen: Page) -> None:
+    chart = seen.locator("#depths").bounding_box()
+    share = seen.locator("#depths b").first.bounding_box()
+    assert chart is not None
+    assert share is not None
+    assert share["y"] >= chart["y"]

@@ -49,6 +49,12 @@ class Block:
         return f"{self.page}:{self.line}"
 
     @property
+    def file(self) -> str:
+        """The name of the file that it is, by a comment in its first line; empty where it is none."""
+        named = re.match(r"# ([\w.-]+\.\w+)\n", self.text)
+        return named[1] if named else ""
+
+    @property
     def runs(self) -> bool:
         """Whether the general tests run it."""
         elsewhere = (self.page, self.language) in ELSEWHERE or _SIGNATURE.match(self.text)
@@ -70,6 +76,13 @@ def blocks_of(page: str) -> Iterator[Block]:
         mark = _MARK.search(text[: fence.start()])
         line = text.count("\n", 0, fence.start()) + 1
         yield Block(page, line, fence["language"], inside, mark["reason"] if mark else "")
+
+
+def write_files(page: str, folder: Path) -> None:
+    """Write the files that a page shows into a folder."""
+    for block in blocks_of(page):
+        if block.file:
+            (folder / block.file).write_text(block.text, encoding="utf-8")
 
 
 def blocks() -> list[Block]:

@@ -11,9 +11,8 @@ import typer
 
 from specframe.bench.configurations import parse_configurations
 from specframe.cli.app import app
-from specframe.cli.options import resolve_config
 from specframe.cli.training import train_request, trainable
-from specframe.config import AUTOREGRESSIVE, DEFAULT_DRAFTER, SETTINGS
+from specframe.config import AUTOREGRESSIVE, DEFAULT_DRAFTER, SETTINGS, RunConfig, parse_options
 from specframe.contracts.kinds import KINDS
 from specframe.contracts.options import build_options
 from specframe.registry.choice import check_config
@@ -60,6 +59,12 @@ def check_arguments(arguments: list[str]) -> None:
         _check_run(given)
 
 
+def command_names() -> set[str]:
+    """Return the names of the commands, which tables of a settings file have too."""
+    command: Any = typer.main.get_command(app)
+    return set(command.commands)
+
+
 def _parsed(words: list[str]) -> tuple[list[str], dict[str, Any]]:
     """Return the names of the command, and its parameters."""
     command: Any = typer.main.get_command(app)
@@ -78,8 +83,8 @@ def _check_run(given: dict[str, Any]) -> None:
     settings = {name: given[name] for name in SETTINGS if given.get(name) is not None and name != "options"}
     manager = create_plugin_manager()
     # What only another machine has is no fault of the page.
-    settings = {"model": "smollm2-135m", **settings, "device": "cpu"}
-    base = resolve_config(settings, given.get("assignments") or ())
+    options = parse_options(given.get("assignments") or ())
+    base = RunConfig.of({"model": "smollm2-135m", **settings, "device": "cpu", "options": options})
     labels = [*(given.get("strategies") or ()), *filter(None, [given.get("tune")])]
     if not labels:
         check_config(base, manager)

@@ -44,6 +44,7 @@ PLUGINS = {
     "gathers": "",
     "vocabularies": "",
     "metrics": "",
+    "lm_eval": "",
     "data": "",  # what ships for the demo models; no code
 }
 

@@ -4,7 +4,8 @@
   const text = document.getElementById("text");
   const elements = [...text.children];
   const part = (id) => document.getElementById(id);
-  const WIDE = 46, HIGH = 36, SIGN = 8.1, MOST = 20, TOP = 22;
+  const SVG = "http://www.w3.org/2000/svg";
+  const WIDE = 58, HIGH = 36, SIGN = 8.1, MOST = 20, TOP = 22;
   let selected = -1;
 
   const add = (parent, name, kinds = "", content = "") => {
@@ -79,14 +80,13 @@
     const width = left[deepest] + widths[deepest], height = TOP + count * HIGH;
     tree.style.width = `${width}px`;
     tree.style.height = `${height}px`;
-    const space = "http://www.w3.org/2000/svg";
-    const lines = document.createElementNS(space, "svg");
+    const lines = document.createElementNS(SVG, "svg");
     lines.setAttribute("width", width);
     lines.setAttribute("height", height);
     tree.append(lines);
     const line = (depth, from, to, kind) => {
       const x = left[depth] + widths[depth], y = TOP + from * HIGH + 14, x2 = left[depth + 1], y2 = TOP + to * HIGH + 14;
-      const edge = document.createElementNS(space, "path");
+      const edge = document.createElementNS(SVG, "path");
       edge.setAttribute("d", y === y2 ? `M${x} ${y}H${x2}` : `M${x} ${y}h10V${y2 - 6}q0 6 6 6H${x2}`);
       if (kind) edge.setAttribute("class", kind);
       if (kind) lines.append(edge); else lines.prepend(edge);
@@ -194,6 +194,7 @@
     for (let other = first; other < elements.length && stepOf(other) === step; other += 1) {
       elements[other].classList.add("same");
     }
+    if (mark) { mark.setAttribute("x", step); mark.setAttribute("width", 1); }
     const one = data.passes[step], level = at - first + 1;
     part("heading").textContent = `Pass ${step + 1} of ${data.passes.length}`;
     part("said").textContent = sentence(one);
@@ -201,6 +202,33 @@
     draw(one, level < one.path.length ? one.path[level] : "next");
     part("more").hidden = false;
     table(one);
+  };
+
+  // One bar for each pass: drafted tokens below, the target's own on top.
+  const strip = part("strip");
+  const mark = strip && document.createElementNS(SVG, "rect");
+  const showStrip = () => {
+    const brought = data.passes.map(() => []);
+    for (const [, key, step] of data.tokens) if (step !== null) brought[step].push(key);
+    const most = Math.max(...brought.map((keys) => keys.length));
+    const picture = document.createElementNS(SVG, "svg");
+    picture.setAttribute("viewBox", `0 0 ${brought.length} ${most}`);
+    picture.setAttribute("preserveAspectRatio", "none");
+    picture.style.width = `${brought.length * 12}px`;
+    const bar = (box, x, y, width, height, kind) => {
+      Object.entries({ x, y, width, height, class: kind }).forEach(([name, value]) => box.setAttribute(name, value));
+      picture.append(box);
+    };
+    bar(mark, 0, 0, 0, most, "on");
+    brought.forEach((keys, step) => keys.forEach((key, level) => {
+      bar(document.createElementNS(SVG, "rect"), step + 0.1, most - level - 0.95, 0.8, 0.9, key);
+    }));
+    picture.addEventListener("click", (event) => {
+      const area = picture.getBoundingClientRect();
+      const step = Math.floor((event.clientX - area.left) / area.width * brought.length);
+      select(data.tokens.findIndex((token) => token[2] === Math.min(step, brought.length - 1)), narrow);
+    });
+    strip.append(picture);
   };
 
   const toPass = (by) => {
@@ -224,6 +252,8 @@
   });
   part("before").addEventListener("click", () => toPass(-1));
   part("after").addEventListener("click", () => toPass(1));
+
+  if (strip) showStrip();
 
   // It opens on a tree that shows what drafting is: a path that was accepted, and branches that were not.
   const worth = (one) => Math.min(one.path.length - 1, 5) * Math.min(layout(one).count, 8);
