@@ -27,8 +27,9 @@ from specframe_plugins.gathers.torch import TorchGather
 from specframe_plugins.gathers.triton.indexed import IndexedGather
 from specframe_plugins.gathers.triton.packed import PackedGather
 from specframe_plugins.trees.shape import TreeShape
+from specframe_plugins.vocabularies.components.nanospec import NanospecOptions
 from specframe_plugins.vocabularies.full import FullVocabulary
-from specframe_plugins.vocabularies.nanospec import NanospecOptions, NanospecVocabulary
+from specframe_plugins.vocabularies.nanospec import NanospecVocabulary
 from specframe_plugins.vocabularies.static import StaticVocabulary
 
 Strategy = Literal["full", "static", "nanospec"]

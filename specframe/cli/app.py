@@ -12,6 +12,7 @@ from typer.exceptions import Abort, TyperException
 
 from specframe.cli.commands.bench import bench
 from specframe.cli.commands.chat import chat
+from specframe.cli.commands.config import config_app
 from specframe.cli.commands.doctor import doctor
 from specframe.cli.commands.export import export_app
 from specframe.cli.commands.models import models
@@ -35,6 +36,7 @@ app = typer.Typer(
 for command in (run, chat, bench, report, replay, models, doctor):
     app.command()(command)
 app.add_typer(plugins_app, name="plugins")
+app.add_typer(config_app, name="config")
 app.add_typer(train_app, name="train")
 app.add_typer(export_app, name="export")
 app.add_typer(vocab_app, name="vocab")

@@ -155,8 +155,8 @@ def _working_plugins() -> tuple[Registry, list[Finding]]:
 
     They are tried one after the other, ours first: where two claim one name, the stranger's is left out.
     """
+    from specframe.registry.broken import DISABLE_VARIABLE
     from specframe.registry.manager import (
-        DISABLE_VARIABLE,
         build_registry,
         create_plugin_manager,
         disabled_plugins,

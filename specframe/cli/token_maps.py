@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -15,6 +14,7 @@ from specframe.engine.assembly import build_engine
 from specframe.errors import UsageError
 from specframe.model.loading import default_model, open_pretrained
 from specframe.model.target import Target
+from specframe.ops.progress_line import ProgressLine
 from specframe.request.request import Request
 from specframe.request.tasks import BUILT_IN, built_in_tasks, choose, read_tasks
 from specframe.vocabulary.token_maps.frequencies import TokenFrequencies, select_ids
@@ -252,7 +252,7 @@ def _of_prompts(target: Target, prompts: Sequence[str], _: int) -> Iterator[int]
 
 
 def _written(target: Target, prompts: Sequence[str], max_new_tokens: int) -> Iterator[int]:
-    """Yield the tokens that the target writes on prompts; its own progress goes to a terminal."""
+    """Yield the tokens that the target writes on prompts."""
     config = RunConfig(
         model=target.name,
         strategy=AUTOREGRESSIVE,
@@ -260,9 +260,7 @@ def _written(target: Target, prompts: Sequence[str], max_new_tokens: int) -> Ite
         generation_config="none",
     )
     engine = build_engine(config, target=target)
-    for done, prompt in enumerate(prompts):
-        if sys.stderr.isatty():
-            print(f"\rspecframe: {done} of {len(prompts)} prompts\x1b[K", end="", file=sys.stderr, flush=True)
-        yield from engine.generate(Request(prompt)).token_ids
-    if sys.stderr.isatty():
-        print("\r\x1b[K", end="", file=sys.stderr, flush=True)
+    with ProgressLine(f"answers of {target.name}", len(prompts), unit="prompts") as progress:
+        for prompt in prompts:
+            yield from engine.generate(Request(prompt)).token_ids
+            progress.advance()

@@ -75,6 +75,8 @@ TargetHeadName = Literal["auto", "full", "exact-screen"]
 GenerationConfigUse = Literal["model", "none"]
 # What a drafter that learns from the target may learn from besides the request at hand.
 Warmth = Literal["off", "conversation", "shared"]
+# What leaves a full active set: the oldest, or the least recently seen.
+Eviction = Literal["fifo", "lru"]
 
 # How a draft tree came about decides what verifiers may conclude from the drafter's probabilities.
 TreeKind = Literal["top-k", "chain", "paths", "without-replacement"]

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from typing import Literal, Protocol
+from typing import Protocol
 
 import torch
 from torch import Generator, Tensor
@@ -18,6 +18,7 @@ from torch import Generator, Tensor
 from specframe.contracts.active_set import ActiveSet
 from specframe.contracts.budget import Budget
 from specframe.contracts.clock import PhaseClock
+from specframe.contracts.kinds import Eviction
 from specframe.contracts.lm_head import OutputHead
 from specframe.contracts.screen import Candidates, Screen
 from specframe.contracts.target_logits import TargetLogits
@@ -25,11 +26,12 @@ from specframe.contracts.top_tokens import TopTokens
 from specframe.contracts.tree import DraftTree, Verdict
 from specframe.errors import UsageError
 
-Eviction = Literal["fifo", "lru"]
-
 
 class VocabularyBuilder(ABC):
     """A vocabulary strategy: says which token ids the drafter may propose.
+
+    What it is given belongs to the engine: nothing of it may be changed, and the tensors of a tree and of a
+    harvest hold until the call returns, so that whoever needs them later keeps a copy.
 
     Attributes:
         capacity: slots of the packed head; None drafts over the full vocabulary, and then neither method

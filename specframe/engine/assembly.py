@@ -11,11 +11,10 @@ import pluggy
 
 from specframe.config import AUTO, AUTOREGRESSIVE, RunConfig
 from specframe.contracts.faults import ComponentError, blaming
-from specframe.contracts.kinds import Kind
+from specframe.contracts.kinds import Eviction, Kind
 from specframe.contracts.lm_head import OutputHead
 from specframe.contracts.protocols import (
     Drafter,
-    Eviction,
     GatherBackend,
     VocabularyBuilder,
     complaint,

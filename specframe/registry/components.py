@@ -10,6 +10,7 @@ import attrs
 
 from specframe.contracts.kinds import TreeKind
 from specframe.contracts.sampling import SamplingParams
+from specframe.registry.reference import by_name, by_name_or_none
 from specframe.registry.shipped import ShippedData
 
 # Imported for types only: the command line reads the kinds without waiting for torch.
@@ -73,7 +74,7 @@ def always_supported(setting: Setting) -> str | None:
     return None
 
 
-def by_name_only(setting: Setting) -> int | None:
+def only_by_name(setting: Setting) -> int | None:
     """Return None: ``auto`` never takes the component."""
     return None
 
@@ -145,8 +146,8 @@ class Export:
     """
 
     method: str
-    target_of: Callable[[Path], str | None]
-    write: Callable[[ExportRequest], None]
+    target_of: Callable[[Path], str | None] = attrs.field(converter=by_name)
+    write: Callable[[ExportRequest], None] = attrs.field(converter=by_name)
 
 
 @attrs.frozen(slots=True)
@@ -194,6 +195,9 @@ class NoOptions:
 class Component:
     """One implementation of one of the four kinds.
 
+    A function may also be given by name, ``package.module:function``, and is then imported when it is first
+    called: so a command that builds nothing waits for no torch.
+
     Attributes:
         name: what users type; lower case, unique within its kind.
         summary: one line for ``specframe plugins list``.
@@ -223,18 +227,22 @@ class Component:
 
     name: str
     summary: str
-    factory: Callable[[Any, BuildContext], Any]
+    factory: Callable[[Any, BuildContext], Any] = attrs.field(converter=by_name)
     options: type[Any] = NoOptions
-    supports: Callable[[Setting], str | None] = always_supported
-    train: Callable[[TrainRequest], None] | None = None
+    supports: Callable[[Setting], str | None] = attrs.field(default=always_supported, converter=by_name)
+    train: Callable[[TrainRequest], None] | None = attrs.field(default=None, converter=by_name_or_none)
     train_options: type[Any] | None = None
-    train_data: Callable[[], TrainingDataCommands] | None = None
+    train_data: Callable[[], TrainingDataCommands] | None = attrs.field(
+        default=None, converter=by_name_or_none
+    )
     export: Export | None = None
-    diagnose: Callable[[DoctorRequest], Iterable[Finding]] | None = None
+    diagnose: Callable[[DoctorRequest], Iterable[Finding]] | None = attrs.field(
+        default=None, converter=by_name_or_none
+    )
     compile_targets: tuple[str, ...] = ()
     trees: tuple[TreeKind, ...] = ("top-k",)
-    drafts: Callable[[Any], Sequence[TreeKind]] | None = None
-    priority: Callable[[Setting], int | None] = by_name_only
-    learns: Callable[[Any], bool] = learns_nothing
+    drafts: Callable[[Any], Sequence[TreeKind]] | None = attrs.field(default=None, converter=by_name_or_none)
+    priority: Callable[[Setting], int | None] = attrs.field(default=only_by_name, converter=by_name)
+    learns: Callable[[Any], bool] = attrs.field(default=learns_nothing, converter=by_name)
     lossy: bool = False
-    sweep: Callable[[Setting], Sequence[str]] | None = None
+    sweep: Callable[[Setting], Sequence[str]] | None = attrs.field(default=None, converter=by_name_or_none)

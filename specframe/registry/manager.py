@@ -13,11 +13,10 @@ import pluggy
 from specframe.contracts.kinds import KINDS
 from specframe.errors import PluginError, one_line
 from specframe.registry import hookspecs
+from specframe.registry.broken import DISABLE_VARIABLE, broken_plugin
 from specframe.registry.components import Component
 from specframe.registry.registry import Registry
 from specframe.registry.shipped import ShippedData
-
-DISABLE_VARIABLE = "SPECFRAME_DISABLE_PLUGINS"
 
 _DATA_HOOK = "specframe_data_directories"
 
@@ -59,7 +58,7 @@ def build_registry(manager: pluggy.PluginManager) -> Registry:
     for kind in KINDS.values():
         for name, component in _returned(manager, kind.hook):
             if not isinstance(component, Component):
-                raise _broken(name, f"returned {component!r} from {kind.hook}(), which is no Component")
+                raise broken_plugin(name, f"returned {component!r} from {kind.hook}(), which is no Component")
             registry.register(kind.name, component, name)
     registry.data = shipped_data(manager)
     return registry
@@ -74,7 +73,7 @@ def shipped_data(manager: pluggy.PluginManager) -> ShippedData:
     folders: list[tuple[Path, str]] = []
     for name, directory in _returned(manager, _DATA_HOOK):
         if not (isinstance(directory, Path) and directory.is_dir()):
-            raise _broken(name, f"returned {directory!r} from {_DATA_HOOK}(), which is no directory")
+            raise broken_plugin(name, f"returned {directory!r} from {_DATA_HOOK}(), which is no directory")
         folders += [(folder, name) for folder in sorted(directory.iterdir()) if folder.is_dir()]
     return ShippedData(tuple(folders))
 
@@ -107,7 +106,7 @@ def _returned(manager: pluggy.PluginManager, hook_name: str) -> Iterator[tuple[s
         try:
             items = [item for batch in hook_of(manager, hook_name, plugin)() for item in batch]
         except Exception as error:  # a stranger's plugin may raise anything
-            raise _broken(name, f"raised in {hook_name}(): {one_line(error)}") from error
+            raise broken_plugin(name, f"raised in {hook_name}(): {one_line(error)}") from error
         yield from ((name, item) for item in items)
 
 
@@ -116,9 +115,4 @@ def _load(manager: pluggy.PluginManager, distribution: Distribution, entry_point
     try:
         manager.register(entry_point.load(), name=name)
     except Exception as error:  # importing a stranger's module may raise anything
-        raise _broken(name, f"failed to import: {one_line(error)}") from error
-
-
-def _broken(name: str, what: str) -> PluginError:
-    entry_point = name.split(" ", 1)[0]
-    return PluginError(f"plugin {name} {what}; set {DISABLE_VARIABLE}={entry_point} to go on without it")
+        raise broken_plugin(name, f"failed to import: {one_line(error)}") from error

@@ -7,6 +7,7 @@ import attrs
 from specframe.contracts.kinds import KINDS, Kind
 from specframe.errors import PluginError, unknown_name
 from specframe.registry.components import Component
+from specframe.registry.reference import given_by
 from specframe.registry.shipped import ShippedData
 
 
@@ -42,6 +43,7 @@ class Registry:
                 f"{KINDS[kind].label} {component.name!r} is registered by both {taken.distribution} and "
                 f"{distribution}; uninstall or disable one of them"
             )
+        component = given_by(distribution, component)
         self._registrations[kind, component.name] = Registration(kind, component, distribution)
 
     def get(self, kind: Kind, name: str) -> Component:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from specframe.contracts.active_set import ActiveSet
-from specframe.contracts.protocols import Eviction
+from specframe.contracts.kinds import Eviction
 from specframe.errors import SpecframeError
 
 

@@ -6,8 +6,9 @@ from torch import Tensor
 
 from specframe.contracts.active_set import ActiveSet
 from specframe.contracts.faults import blaming
+from specframe.contracts.kinds import Eviction
 from specframe.contracts.lm_head import OutputHead
-from specframe.contracts.protocols import Admitter, Eviction, GatherBackend
+from specframe.contracts.protocols import Admitter, GatherBackend
 from specframe.contracts.row_map import RowMap
 from specframe.contracts.screen import Candidates
 

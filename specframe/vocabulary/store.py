@@ -6,8 +6,9 @@ import torch
 from torch import Tensor
 
 from specframe.contracts.active_set import ActiveSet
+from specframe.contracts.kinds import Eviction
 from specframe.contracts.lm_head import OutputHead
-from specframe.contracts.protocols import Admitter, Eviction, GatherBackend
+from specframe.contracts.protocols import Admitter, GatherBackend
 from specframe.errors import SpecframeError, UsageError
 from specframe.vocabulary.admission import TorchAdmitter, check_range
 from specframe.vocabulary.draft_head import DraftHead

@@ -322,9 +322,9 @@ def test_a_factory_that_makes_no_component_is_named(made: Any, complaint: str) -
 def test_logits_that_are_not_finite_are_named(
     method: str, temperature: float, value: float, target: Target, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from specframe_plugins.verifiers import sampling
+    from specframe_plugins.verifiers.sampling import SamplingVerifier
 
-    verifier = sampling.COMPONENT.factory(sampling.COMPONENT.options(), None) if temperature else None
+    verifier = SamplingVerifier() if temperature else None
     engine = drafting_engine(
         target, verifier=verifier, sampling=SamplingParams(temperature=temperature), fallback=True
     )

@@ -40,8 +40,9 @@ from specframe_plugins.drafters.eagle.model import EagleConfig, EagleHead
 from specframe_plugins.drafters.lookup.source import LookupSource
 from specframe_plugins.gathers.torch import TorchGather
 from specframe_plugins.sources.drafter import SourceDrafter
+from specframe_plugins.vocabularies.components.nanospec import NanospecOptions
 from specframe_plugins.vocabularies.full import FullVocabulary
-from specframe_plugins.vocabularies.nanospec import NanospecOptions, NanospecVocabulary
+from specframe_plugins.vocabularies.nanospec import NanospecVocabulary
 
 DRAFTERS = ("eagle", "eagle and lookup", "draft-model", "draft-model and lookup", "lookup")
 TOKENS = 48

@@ -99,5 +99,5 @@ def test_plugins_show_says_exact_or_lossy_and_which_trees(cli: CommandLine) -> N
 def test_every_verifier_names_its_source() -> None:
     for registration in build_registry(create_plugin_manager()).registrations():
         if registration.kind == "verifier":
-            module = __import__(registration.component.factory.__module__, fromlist=["_"])
+            module = __import__(registration.component.factory.module, fromlist=["_"])
             assert "arXiv" in Path(str(module.__file__)).read_text(encoding="utf-8")

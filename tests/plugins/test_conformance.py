@@ -39,7 +39,8 @@ from specframe_plugins.drafters.eagle3.model import Eagle3Head, for_target
 from specframe_plugins.drafters.mtp.model import MtpHead
 from specframe_plugins.gathers.torch import TorchGather
 from specframe_plugins.verifiers.greedy import GreedyVerifier
-from specframe_plugins.vocabularies.nanospec import NanospecOptions, NanospecVocabulary
+from specframe_plugins.vocabularies.components.nanospec import NanospecOptions
+from specframe_plugins.vocabularies.nanospec import NanospecVocabulary
 
 REGISTRY = build_registry(create_plugin_manager())
 
@@ -460,8 +461,8 @@ class CallsEveryTokenABonus(GreedyVerifier):
 @pytest.mark.parametrize(
     ("broken", "reason"),
     [
-        (AcceptsTheFirstChild, "the target is certain of path"),
-        (IgnoresTheGenerator, "draws from another source"),
+        (AcceptsTheFirstChild, "every node must be a child of the one before"),
+        (IgnoresTheGenerator, "changed torch's global generator"),
         (CallsEveryTokenABonus, "path_ends_at_leaf is True"),
     ],
 )

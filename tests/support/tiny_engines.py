@@ -23,7 +23,8 @@ from specframe_plugins.drafters.eagle.model import EagleConfig, EagleHead
 from specframe_plugins.gathers.torch import TorchGather
 from specframe_plugins.trees.shape import TreeShape
 from specframe_plugins.verifiers.greedy import GreedyVerifier
-from specframe_plugins.vocabularies.nanospec import NanospecOptions, NanospecVocabulary
+from specframe_plugins.vocabularies.components.nanospec import NanospecOptions
+from specframe_plugins.vocabularies.nanospec import NanospecVocabulary
 
 PROMPT = [5, 17, 42, 8, 33, 12, 70, 64, 21, 9, 11]
 

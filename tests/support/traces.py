@@ -24,7 +24,7 @@ from specframe.vocabulary.store import VocabularyStore
 from specframe.vocabulary.whole import WholeVocabulary
 from specframe_plugins.gathers.torch import TorchGather
 from specframe_plugins.verifiers.greedy import GreedyVerifier
-from specframe_plugins.vocabularies import full, nanospec
+from specframe_plugins.vocabularies.components import full, nanospec
 
 PROMPTS = [torch.tensor(ids) for ids in ([7, 3, 9, 40, 7], [88, 3, 3, 90], list(range(60, 20, -1)))]
 NEW_TOKENS = 40

@@ -12,7 +12,8 @@ from vllm.distributed import get_tensor_model_parallel_rank
 from vllm.logger import init_logger
 
 from specframe.config import RunConfig
-from specframe.contracts.protocols import Eviction, GatherBackend, VocabularyBuilder
+from specframe.contracts.kinds import Eviction
+from specframe.contracts.protocols import GatherBackend, VocabularyBuilder
 from specframe.contracts.screen import Screen
 from specframe.engine.draft_states import StatesOfHead
 from specframe.errors import UsageError, one_line, unknown_name

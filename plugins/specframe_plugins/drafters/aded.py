@@ -10,12 +10,9 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 
-import attrs
-
-from specframe.contracts.options import option
-from specframe.registry.components import BuildContext, Component
+from specframe.registry.components import BuildContext
+from specframe_plugins.drafters.components.aded import AdedOptions
 from specframe_plugins.sources.drafter import SourceDrafter
-from specframe_plugins.sources.options import NODES
 from specframe_plugins.sources.source import Evidence, Guess, Seen, Source
 from specframe_plugins.sources.table import BoundedTable
 
@@ -148,33 +145,11 @@ class TrigramSource(Source):
         return child.probability * (1.0 + below + self._exploration * tried)
 
 
-@attrs.frozen(slots=True, kw_only=True)
-class AdedOptions:
-    """Options of the drafter ``aded``."""
-
-    topk: int = option(4, help="tokens to keep after a pair", minimum=1, maximum=64)
-    rows: int = option(
-        65_536, help="most pairs to keep; the oldest go first", unit="rows of about 600 bytes", minimum=1
-    )
-    simulations: int = option(24, help="of the tree search for each draft", minimum=1)
-    exploration: float = option(1.0, help="weight of what the search tried little", minimum=0.0)
-    depth: int = option(8, help="deepest level of a tree", unit="tokens", minimum=1)
-    nodes: int = option(NODES, help="most nodes of a tree, the root aside", minimum=1)
-
-    def source(self) -> TrigramSource:
-        """Return the source."""
-        return TrigramSource(self.topk, self.rows, self.simulations, self.exploration, self.depth)
+def source_of(options: AdedOptions) -> TrigramSource:
+    """Return the source that options ask for."""
+    return TrigramSource(options.topk, options.rows, options.simulations, options.exploration, options.depth)
 
 
 def create(options: AdedOptions, context: BuildContext) -> SourceDrafter:
     """Return the drafter."""
-    return SourceDrafter([options.source()], options.nodes)
-
-
-COMPONENT = Component(
-    name="aded",
-    summary="no head: trigrams that follow the target, and a tree search in them (ADED)",
-    options=AdedOptions,
-    factory=create,
-    learns=lambda _: True,
-)
+    return SourceDrafter([source_of(options)], options.nodes)

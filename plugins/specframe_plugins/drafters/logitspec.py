@@ -9,14 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-import attrs
-
-from specframe.contracts.options import option
-from specframe.registry.components import BuildContext, Component
+from specframe.registry.components import BuildContext
+from specframe_plugins.drafters.components.logitspec import LogitSpecOptions
 from specframe_plugins.drafters.lookup.context import TextIndex
 from specframe_plugins.drafters.lookup.source import LookupSource
 from specframe_plugins.sources.drafter import SourceDrafter
-from specframe_plugins.sources.options import NODES
 from specframe_plugins.sources.source import Evidence, Guess, Seen, Source
 
 # Of tokens that were not chosen, so many are expected to come next, by rank; far more of those that followed
@@ -75,27 +72,11 @@ class NextNextSource(Source):
         return Guess(token_id, (self.name, "new" if place is None else "said", rank), place)
 
 
-@attrs.frozen(slots=True, kw_only=True)
-class LogitSpecOptions:
-    """Options of the drafter ``logitspec``."""
-
-    topk: int = option(8, help="of the target's last top ids to extend the text by", minimum=2, maximum=64)
-    length: int = option(32, help="longest path to draft", unit="tokens", minimum=1)
-    nodes: int = option(NODES, help="most nodes of a tree, the root aside", minimum=1)
-
-    def sources(self) -> list[Source]:
-        """Return the sources."""
-        return [LookupSource(self.length), NextNextSource(self.topk, self.length)]
+def sources_of(options: LogitSpecOptions) -> list[Source]:
+    """Return the sources that options ask for."""
+    return [LookupSource(options.length), NextNextSource(options.topk, options.length)]
 
 
 def create(options: LogitSpecOptions, context: BuildContext) -> SourceDrafter:
     """Return the drafter."""
-    return SourceDrafter(options.sources(), options.nodes)
-
-
-COMPONENT = Component(
-    name="logitspec",
-    summary="no head: prompt lookup, and runners-up of the last logits as what comes next (LogitSpec)",
-    options=LogitSpecOptions,
-    factory=create,
-)
+    return SourceDrafter(sources_of(options), options.nodes)

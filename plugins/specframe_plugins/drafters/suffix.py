@@ -13,10 +13,9 @@ from collections.abc import Iterable, Sequence
 
 import attrs
 
-from specframe.contracts.options import option
-from specframe.registry.components import BuildContext, Component
+from specframe.registry.components import BuildContext
+from specframe_plugins.drafters.components.suffix import SuffixOptions
 from specframe_plugins.sources.drafter import SourceDrafter
-from specframe_plugins.sources.options import NODES
 from specframe_plugins.sources.source import Evidence, Guess, Source
 
 # The latest places that are compared, and the longest match that is told from longer ones.
@@ -138,33 +137,11 @@ def _bucket(equal: int) -> int:
     return equal - 1 if equal < 4 else equal.bit_length()
 
 
-@attrs.frozen(slots=True, kw_only=True)
-class SuffixOptions:
-    """Options of the drafter ``suffix``."""
-
-    length: int = option(32, help="longest path to draft", unit="tokens", minimum=1)
-    nodes: int = option(NODES, help="most nodes of a tree, the root aside", minimum=1)
-    tokens: int = option(
-        200_000,
-        help="of earlier texts to draft from where --warm asks for them",
-        unit="tokens of about 100 bytes",
-        minimum=0,
-    )
-
-    def source(self) -> SuffixSource:
-        """Return the source."""
-        return SuffixSource(self.length, self.tokens)
+def source_of(options: SuffixOptions) -> SuffixSource:
+    """Return the source that options ask for."""
+    return SuffixSource(options.length, options.tokens)
 
 
 def create(options: SuffixOptions, context: BuildContext) -> SourceDrafter:
     """Return the drafter."""
-    return SourceDrafter([options.source()], options.nodes)
-
-
-COMPONENT = Component(
-    name="suffix",
-    summary="no head: how often each token followed where the text ended like this (SuffixDecoding)",
-    options=SuffixOptions,
-    factory=create,
-    learns=lambda _: True,
-)
+    return SourceDrafter([source_of(options)], options.nodes)

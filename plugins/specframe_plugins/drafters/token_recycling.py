@@ -10,12 +10,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-import attrs
-
-from specframe.contracts.options import option
-from specframe.registry.components import BuildContext, Component
+from specframe.registry.components import BuildContext
+from specframe_plugins.drafters.components.token_recycling import TokenRecyclingOptions
 from specframe_plugins.sources.drafter import SourceDrafter
-from specframe_plugins.sources.options import NODES
 from specframe_plugins.sources.source import Evidence, Guess, Seen, Source
 from specframe_plugins.sources.table import BoundedTable
 
@@ -88,40 +85,11 @@ class RecyclingSource(Source):
             self._after[tuple(tokens[-known:])] = row
 
 
-@attrs.frozen(slots=True, kw_only=True)
-class TokenRecyclingOptions:
-    """Options of the drafter ``token-recycling``."""
-
-    topk: int = option(4, help="of the target's top ids to keep after each token", minimum=1, maximum=64)
-    rows: int = option(
-        65536,
-        help="most tokens to keep a row for, and as many pairs; the oldest go first",
-        unit="rows of about 300 bytes",
-        minimum=1,
-    )
-    context: int = option(
-        2, help="tokens that a row is kept for: 1, or 2 for pairs as well", minimum=1, maximum=2
-    )
-    prompt_window: int = option(
-        0, help="last prompt positions to learn from, which costs a product of the LM head", minimum=0
-    )
-    depth: int = option(8, help="deepest level of a tree", unit="tokens", minimum=1)
-    nodes: int = option(NODES, help="most nodes of a tree, the root aside", minimum=1)
-
-    def source(self) -> RecyclingSource:
-        """Return the source."""
-        return RecyclingSource(self.topk, self.rows, self.context, self.prompt_window, self.depth)
+def source_of(options: TokenRecyclingOptions) -> RecyclingSource:
+    """Return the source that options ask for."""
+    return RecyclingSource(options.topk, options.rows, options.context, options.prompt_window, options.depth)
 
 
 def create(options: TokenRecyclingOptions, context: BuildContext) -> SourceDrafter:
     """Return the drafter."""
-    return SourceDrafter([options.source()], options.nodes)
-
-
-COMPONENT = Component(
-    name="token-recycling",
-    summary="no head: what the target found likely after a token before (Token Recycling)",
-    options=TokenRecyclingOptions,
-    factory=create,
-    learns=lambda _: True,
-)
+    return SourceDrafter([source_of(options)], options.nodes)

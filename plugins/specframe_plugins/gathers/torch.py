@@ -13,7 +13,7 @@ from specframe.contracts.protocols import GatherBackend
 from specframe.contracts.screen import Candidates
 from specframe.ops.packed_linear import PackedLinear
 from specframe.ops.row_maxima import row_topk
-from specframe.registry.components import Component
+from specframe.registry.components import BuildContext, NoOptions
 
 # On the CPU a product of a width that was not there before costs ten times as much: code is made for it. An
 # active set grows with almost every pass, so its width is rounded up to a multiple of this.
@@ -137,9 +137,6 @@ class TorchGather(GatherBackend):
         return slots if self._active is None else self._active.token_of[slots].long()
 
 
-COMPONENT = Component(
-    name="torch",
-    summary="packed LM-head rows with plain PyTorch operations, on any device",
-    factory=lambda options, context: TorchGather(),
-    priority=lambda setting: 0,
-)
+def create(options: NoOptions, context: BuildContext) -> TorchGather:
+    """Return the backend."""
+    return TorchGather()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from specframe.registry.components import TrainingDataCommands, TrainRequest
+from specframe.registry.components import TrainRequest
 
 if TYPE_CHECKING:
     from specframe_plugins.training.architecture import Architecture
@@ -16,10 +16,3 @@ def train(request: TrainRequest, architecture: Architecture[Any]) -> None:
     from specframe_plugins.training import command
 
     command.train(request, architecture)
-
-
-def data_commands() -> TrainingDataCommands:
-    """Return what `specframe train data` runs; see `data.TokenData`."""
-    from specframe_plugins.training.data import TokenData
-
-    return TokenData()

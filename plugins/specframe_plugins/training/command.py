@@ -16,6 +16,7 @@ from specframe.contracts.records import check_folder_place
 from specframe.contracts.report import VERSION
 from specframe.errors import UsageError
 from specframe.model.target import Target
+from specframe.ops.progress_line import ProgressLine
 from specframe.registry.components import TrainRequest
 from specframe.registry.placement import name_of
 from specframe_plugins.training.architecture import Architecture
@@ -26,7 +27,6 @@ from specframe_plugins.training.decoding import SHAPES, decode, held_out_prompts
 from specframe_plugins.training.features import TrainingData
 from specframe_plugins.training.heldout import chain_acceptance
 from specframe_plugins.training.options import TrainOptions
-from specframe_plugins.training.progress import ProgressLine
 from specframe_plugins.training.shards import check_data_folder
 from specframe_plugins.training.statistics import DataStatistics, read_statistics, split
 from specframe_plugins.training.trainer import Trainer
@@ -73,7 +73,7 @@ def train(request: TrainRequest, architecture: Architecture[Any]) -> None:
     statistics = read_statistics(data, training)
     trainer = build_trainer(options, architecture, data, training, statistics, work_dir / "state.pt")
     trainer.evaluate = evaluation(architecture, answers)
-    with ProgressLine("train", trainer.total_tokens, start=trainer.tokens_done) as progress:
+    with ProgressLine("train", trainer.total_tokens, trainer.tokens_done, "tokens") as progress:
         trainer.run(lambda loss: progress.update(trainer.tokens_done, _note(trainer, loss)))
     drawn = write_curves(trainer, work_dir)
 

@@ -6,15 +6,18 @@ Where costs were measured these are the most that a tree may have, and a budget 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal, get_args
+from typing import TYPE_CHECKING, Literal, get_args
 
 import attrs
-import torch
 
 from specframe.contracts.kinds import TreeKind
 from specframe.contracts.options import option
-from specframe.contracts.sampled_tree import SampledShape
 from specframe.registry.components import BuildContext, Setting
+
+if TYPE_CHECKING:
+    import torch
+
+    from specframe.contracts.sampled_tree import SampledShape
 
 
 @attrs.frozen(slots=True)
@@ -135,6 +138,9 @@ class TreeOptions(SizeOptions):
 
     def sampling(self, context: BuildContext) -> TreeSampling | None:
         """Return how trees are sampled for a verifier, or None for the most likely tokens."""
+        # Imported when a tree is drawn: options are read without torch.
+        from specframe.contracts.sampled_tree import SampledShape
+
         if context.tree == "top-k":
             return None
         shape = self.shape(context.target.device, context.tree)

@@ -7,11 +7,10 @@ from torch import Generator
 from specframe.contracts.protocols import Verifier
 from specframe.contracts.target_logits import TargetLogits
 from specframe.contracts.tree import DraftTree, Verdict
-from specframe.registry.components import Component
+from specframe.registry.components import BuildContext, NoOptions
 from specframe_plugins.verifiers.acceptance import drawing
 from specframe_plugins.verifiers.acceptance.block import accept_block
 from specframe_plugins.verifiers.acceptance.sampled_tree import SampledTreeOnHost
-from specframe_plugins.verifiers.acceptance.temperature import needs_temperature
 
 
 class BlockVerifier(Verifier):
@@ -39,10 +38,6 @@ class BlockVerifier(Verifier):
         return sampled.verdict(nodes[: block.accepted + 1], drawing.draw(block.remaining, generator))
 
 
-COMPONENT = Component(
-    name="block",
-    summary="exact sampling from a chain that is accepted or rejected as a block (block verification)",
-    factory=lambda options, context: BlockVerifier(),
-    supports=needs_temperature,
-    trees=("chain",),
-)
+def create(options: NoOptions, context: BuildContext) -> BlockVerifier:
+    """Return the verifier."""
+    return BlockVerifier()

@@ -8,11 +8,10 @@ from torch import Generator, Tensor
 from specframe.contracts.protocols import Verifier
 from specframe.contracts.target_logits import TargetLogits
 from specframe.contracts.tree import DraftTree, Verdict
-from specframe.registry.components import Component
+from specframe.registry.components import BuildContext, NoOptions
 from specframe_plugins.verifiers.acceptance import drawing
 from specframe_plugins.verifiers.acceptance.block import accept_block
 from specframe_plugins.verifiers.acceptance.sampled_tree import SampledTreeOnHost
-from specframe_plugins.verifiers.acceptance.temperature import needs_temperature
 
 
 class GbvVerifier(Verifier):
@@ -69,10 +68,6 @@ def _selection(a: Tensor, b: Tensor, paths: int) -> Tensor:
     return weights / weights.sum()
 
 
-COMPONENT = Component(
-    name="gbv",
-    summary="exact sampling from several independent paths: selects one and verifies it as a block (GBV)",
-    factory=lambda options, context: GbvVerifier(),
-    supports=needs_temperature,
-    trees=("paths", "chain"),
-)
+def create(options: NoOptions, context: BuildContext) -> GbvVerifier:
+    """Return the verifier."""
+    return GbvVerifier()

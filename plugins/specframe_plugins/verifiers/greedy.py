@@ -8,7 +8,7 @@ from torch import Generator
 from specframe.contracts.protocols import Verifier
 from specframe.contracts.target_logits import TargetLogits, not_finite
 from specframe.contracts.tree import DraftTree, Verdict
-from specframe.registry.components import Component, Setting
+from specframe.registry.components import BuildContext, NoOptions
 from specframe_plugins.verifiers.acceptance.tree_walk import TreeOnHost, walk
 
 
@@ -49,20 +49,6 @@ class GreedyVerifier(Verifier):
         return int(best.indices)
 
 
-def _supports(setting: Setting) -> str | None:
-    if setting.sampling.temperature:
-        return (
-            f"it takes the most likely token and the temperature is {setting.sampling.temperature:g}; use "
-            "--verifier sampling, or temperature 0"
-        )
-    return None
-
-
-COMPONENT = Component(
-    name="greedy",
-    summary="exact greedy decoding: accept what the target's argmax would have emitted",
-    factory=lambda options, context: GreedyVerifier(),
-    supports=_supports,
-    trees=("top-k", "chain", "paths", "without-replacement"),
-    priority=lambda setting: 0,
-)
+def create(options: NoOptions, context: BuildContext) -> GreedyVerifier:
+    """Return the verifier."""
+    return GreedyVerifier()

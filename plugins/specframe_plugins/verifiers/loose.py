@@ -4,34 +4,15 @@ from __future__ import annotations
 
 import math
 
-import attrs
 import torch
 from torch import Generator
 
-from specframe.contracts.options import option
 from specframe.contracts.protocols import Verifier
 from specframe.contracts.target_logits import TargetLogits, not_finite
 from specframe.contracts.tree import DraftTree, Verdict
-from specframe.registry.components import Component, Setting
+from specframe.registry.components import BuildContext
 from specframe_plugins.verifiers.acceptance.tree_walk import TreeOnHost, walk
-
-
-@attrs.frozen(slots=True, kw_only=True)
-class LooseOptions:
-    """Options of ``loose``."""
-
-    entropy: float = option(
-        0.3,
-        help="how undecided the target must be for a mismatch to pass: its entropy over the largest possible",
-        minimum=0.0,
-        maximum=1.0,
-    )
-    window: int = option(
-        2,
-        help="drafted tokens after a mismatch that the target must agree with; less than the depth",
-        unit="tokens",
-        minimum=1,
-    )
+from specframe_plugins.verifiers.components import LooseOptions
 
 
 class LooseVerifier(Verifier):
@@ -87,21 +68,6 @@ class LooseVerifier(Verifier):
         return float(torch.special.entr(p).sum()) >= self._options.entropy * math.log(len(p))
 
 
-def _supports(setting: Setting) -> str | None:
-    if setting.sampling.temperature:
-        return (
-            f"it decodes greedily and the temperature is {setting.sampling.temperature:g}; leave the "
-            "temperature out"
-        )
-    return None
-
-
-COMPONENT = Component(
-    name="loose",
-    summary="lossy: greedy, but passes a mismatch that the target goes along with (FLy)",
-    options=LooseOptions,
-    factory=lambda options, context: LooseVerifier(options),
-    supports=_supports,
-    trees=("top-k", "chain", "paths", "without-replacement"),
-    lossy=True,
-)
+def create(options: LooseOptions, context: BuildContext) -> LooseVerifier:
+    """Return the verifier."""
+    return LooseVerifier(options)

@@ -7,10 +7,9 @@ from torch import Generator
 from specframe.contracts.protocols import Verifier
 from specframe.contracts.target_logits import TargetLogits
 from specframe.contracts.tree import DraftTree, Verdict
-from specframe.registry.components import Component
+from specframe.registry.components import BuildContext, NoOptions
 from specframe_plugins.verifiers.acceptance import drawing
 from specframe_plugins.verifiers.acceptance.sampled_tree import SampledTreeOnHost
-from specframe_plugins.verifiers.acceptance.temperature import needs_temperature
 from specframe_plugins.verifiers.acceptance.tree_walk import walk
 
 
@@ -55,10 +54,6 @@ class MultiRoundVerifier(Verifier):
         return walk(sampled, choose)
 
 
-COMPONENT = Component(
-    name="multi-round",
-    summary="exact sampling: the drawn children are offered one after the other (SpecInfer, RSD)",
-    factory=lambda options, context: MultiRoundVerifier(),
-    supports=needs_temperature,
-    trees=("without-replacement", "paths", "chain"),
-)
+def create(options: NoOptions, context: BuildContext) -> MultiRoundVerifier:
+    """Return the verifier."""
+    return MultiRoundVerifier()

@@ -8,9 +8,8 @@ from torch import Generator
 from specframe.contracts.protocols import Verifier
 from specframe.contracts.target_logits import TargetLogits, not_finite
 from specframe.contracts.tree import DraftTree, Verdict
-from specframe.registry.components import Component
+from specframe.registry.components import BuildContext, NoOptions
 from specframe_plugins.verifiers.acceptance import drawing
-from specframe_plugins.verifiers.acceptance.temperature import needs_temperature
 from specframe_plugins.verifiers.acceptance.tree_walk import TreeOnHost, walk
 
 
@@ -44,11 +43,6 @@ class SamplingVerifier(Verifier):
         return walk(on_host, choose)
 
 
-COMPONENT = Component(
-    name="sampling",
-    summary="exact sampling for any draft tree: accept the target's own draws as far as they were drafted",
-    factory=lambda options, context: SamplingVerifier(),
-    supports=needs_temperature,
-    trees=("top-k", "chain", "paths", "without-replacement"),
-    priority=lambda setting: 0,
-)
+def create(options: NoOptions, context: BuildContext) -> SamplingVerifier:
+    """Return the verifier."""
+    return SamplingVerifier()

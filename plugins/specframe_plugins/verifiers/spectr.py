@@ -7,11 +7,10 @@ from torch import Generator
 from specframe.contracts.protocols import Verifier
 from specframe.contracts.target_logits import TargetLogits
 from specframe.contracts.tree import DraftTree, Verdict
-from specframe.registry.components import Component
+from specframe.registry.components import BuildContext, NoOptions
 from specframe_plugins.verifiers.acceptance import drawing
 from specframe_plugins.verifiers.acceptance.k_sequential import KSequential
 from specframe_plugins.verifiers.acceptance.sampled_tree import SampledTreeOnHost
-from specframe_plugins.verifiers.acceptance.temperature import needs_temperature
 from specframe_plugins.verifiers.acceptance.tree_walk import walk
 
 
@@ -44,10 +43,6 @@ class SpectrVerifier(Verifier):
         return walk(sampled, choose)
 
 
-COMPONENT = Component(
-    name="spectr",
-    summary="exact sampling from several independent paths by k-sequential selection (SpecTr)",
-    factory=lambda options, context: SpectrVerifier(),
-    supports=needs_temperature,
-    trees=("paths", "chain"),
-)
+def create(options: NoOptions, context: BuildContext) -> SpectrVerifier:
+    """Return the verifier."""
+    return SpectrVerifier()

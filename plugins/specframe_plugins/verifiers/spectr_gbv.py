@@ -7,12 +7,11 @@ from torch import Generator
 from specframe.contracts.protocols import Verifier
 from specframe.contracts.target_logits import TargetLogits
 from specframe.contracts.tree import DraftTree, Verdict
-from specframe.registry.components import Component
+from specframe.registry.components import BuildContext, NoOptions
 from specframe_plugins.verifiers.acceptance import drawing
 from specframe_plugins.verifiers.acceptance.block import accept_block
 from specframe_plugins.verifiers.acceptance.k_sequential import KSequential
 from specframe_plugins.verifiers.acceptance.sampled_tree import SampledTreeOnHost
-from specframe_plugins.verifiers.acceptance.temperature import needs_temperature
 
 
 class SpectrGbvVerifier(Verifier):
@@ -64,10 +63,6 @@ class SpectrGbvVerifier(Verifier):
                 remaining = selection.recovered
 
 
-COMPONENT = Component(
-    name="spectr-gbv",
-    summary="exact sampling from several independent paths: k-sequential selection of whole blocks",
-    factory=lambda options, context: SpectrGbvVerifier(),
-    supports=needs_temperature,
-    trees=("paths", "chain"),
-)
+def create(options: NoOptions, context: BuildContext) -> SpectrGbvVerifier:
+    """Return the verifier."""
+    return SpectrGbvVerifier()

@@ -4,30 +4,16 @@ from __future__ import annotations
 
 import math
 
-import attrs
 import torch
 from torch import Generator
 
-from specframe.contracts.options import option
 from specframe.contracts.protocols import Verifier
 from specframe.contracts.target_logits import TargetLogits
 from specframe.contracts.tree import DraftTree, Verdict
-from specframe.registry.components import Component
+from specframe.registry.components import BuildContext
 from specframe_plugins.verifiers.acceptance import drawing
-from specframe_plugins.verifiers.acceptance.temperature import needs_temperature
 from specframe_plugins.verifiers.acceptance.tree_walk import TreeOnHost
-
-
-@attrs.frozen(slots=True, kw_only=True)
-class TypicalOptions:
-    """Options of ``typical``."""
-
-    threshold: float = option(
-        0.09, help="probability that always suffices", minimum=0.0, maximum=1.0, unit="probability"
-    )
-    share: float = option(
-        0.3, help="of exp(-entropy): suffices too, where the target is undecided", minimum=0.0, maximum=1.0
-    )
+from specframe_plugins.verifiers.components import TypicalOptions
 
 
 class TypicalVerifier(Verifier):
@@ -68,12 +54,6 @@ class TypicalVerifier(Verifier):
         return min(self._options.threshold, self._options.share * math.exp(-entropy))
 
 
-COMPONENT = Component(
-    name="typical",
-    summary="lossy: accepts drafted tokens that the target finds likely enough (Medusa)",
-    options=TypicalOptions,
-    factory=lambda options, context: TypicalVerifier(options),
-    supports=needs_temperature,
-    trees=("top-k", "chain", "paths", "without-replacement"),
-    lossy=True,
-)
+def create(options: TypicalOptions, context: BuildContext) -> TypicalVerifier:
+    """Return the verifier."""
+    return TypicalVerifier(options)

@@ -10,16 +10,14 @@ from __future__ import annotations
 
 import math
 
-import attrs
 import torch
 from torch import Tensor
 
 from specframe.contracts.lm_head import OutputHead
-from specframe.contracts.options import option, same_option
 from specframe.contracts.screen import Candidates, Screen, StateSource
 from specframe.ops.packed_linear import PackedLinear
-from specframe.registry.components import BuildContext, Component
-from specframe_plugins.vocabularies.lowrank import LowRankOptions
+from specframe.registry.components import BuildContext
+from specframe_plugins.vocabularies.components.clusters import ClusterOptions
 from specframe_plugins.vocabularies.screen_alone import ScreenAlone
 from specframe_plugins.vocabularies.state_metric import StateMetric, screened_rows
 
@@ -28,17 +26,6 @@ _COORDINATES = 64
 _STATES, _STATES_AT_ONCE = 4096, 128
 # Of the mean of the second moment's diagonal, for the fit.
 _RIDGE = 1e-2
-
-
-@attrs.frozen(slots=True)
-class ClusterOptions:
-    """Options of ``clusters``."""
-
-    groups: int = option(
-        16, help="groups whose rows are computed exactly", unit="groups", minimum=1, tune=(4, 8, 16, 32)
-    )
-    size: int = option(32, help="rows of a group", unit="rows", minimum=1, tune=(16, 32, 64, 128))
-    rows: int | None = same_option(LowRankOptions, "rows")
 
 
 class ClusterScreen(Screen):
@@ -129,13 +116,6 @@ def fitted(states: Tensor, wanted: Tensor) -> tuple[Tensor, Tensor]:
     return weight.float(), (goal - weight @ middle).float()
 
 
-def _build(options: ClusterOptions, context: BuildContext) -> ScreenAlone:
+def build(options: ClusterOptions, context: BuildContext) -> ScreenAlone:
+    """Return the strategy for a target."""
     return ScreenAlone(ClusterScreen(options.groups, options.size, options.rows))
-
-
-COMPONENT = Component(
-    name="clusters",
-    summary="groups of similar rows of the LM head, the best of them for each hidden state",
-    options=ClusterOptions,
-    factory=_build,
-)

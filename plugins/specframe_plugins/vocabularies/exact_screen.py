@@ -8,33 +8,19 @@ the k best of all. Where it is not, that state gets the full product.
 
 from __future__ import annotations
 
-import attrs
 import torch
 from torch import Tensor
 
 from specframe.contracts.lm_head import OutputHead
-from specframe.contracts.options import option
 from specframe.contracts.protocols import VocabularyBuilder
 from specframe.contracts.screen import Candidates, Screen, StateSource
 from specframe.ops.bounded_rows import BoundedRows
 from specframe.ops.row_maxima import row_topk
-from specframe.registry.components import BuildContext, Component, Setting
+from specframe.registry.components import BuildContext
+from specframe_plugins.vocabularies.components.exact_screen import ExactScreenOptions
 
 # Of a head in half precision, widened: bounds the memory.
 _ROWS_AT_ONCE = 8192
-
-
-@attrs.frozen(slots=True)
-class ExactScreenOptions:
-    """Options of ``exact-screen``."""
-
-    candidates: int = option(
-        64,
-        help="rows computed exactly; where more cannot be excluded, all are",
-        unit="rows",
-        minimum=1,
-        tune=(32, 64, 128),
-    )
 
 
 class ExactScreen(Screen):
@@ -138,23 +124,6 @@ class ExactScreenVocabulary(VocabularyBuilder):
         self.pinned_ids = torch.empty(0, dtype=torch.int64)
 
 
-def _supports(setting: Setting) -> str | None:
-    if setting.device.type != "cpu":
-        return (
-            f"it asks after every product whether its proof holds, which would make {setting.device.type} "
-            "wait; use --strategy lowrank, or --device cpu"
-        )
-    return None
-
-
-def _build(options: ExactScreenOptions, context: BuildContext) -> ExactScreenVocabulary:
+def build(options: ExactScreenOptions, context: BuildContext) -> ExactScreenVocabulary:
+    """Return the strategy for a target."""
     return ExactScreenVocabulary(ExactScreen(options.candidates))
-
-
-COMPONENT = Component(
-    name="exact-screen",
-    summary="the drafts of full, from 8-bit rows and a bound on their error; on CPUs",
-    options=ExactScreenOptions,
-    factory=_build,
-    supports=_supports,
-)

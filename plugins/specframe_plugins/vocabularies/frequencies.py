@@ -18,8 +18,6 @@ if TYPE_CHECKING:
     from specframe.model.target import Target
 
 SHIPPED_NAME = "token_frequencies.safetensors"
-# Of options that take a map.
-MAP_HELP = "any file that `specframe vocab inspect` reads"
 
 
 def token_frequencies(context: BuildContext, frequencies: Path | None, text: Path | None) -> TokenFrequencies:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 
 from specframe.contracts.protocols import VocabularyBuilder
-from specframe.registry.components import Component
+from specframe.registry.components import BuildContext, NoOptions
 
 
 class FullVocabulary(VocabularyBuilder):
@@ -15,8 +15,6 @@ class FullVocabulary(VocabularyBuilder):
     pinned_ids = torch.empty(0, dtype=torch.int64)
 
 
-COMPONENT = Component(
-    name="full",
-    summary="no pruning: draft over the whole vocabulary",
-    factory=lambda options, context: FullVocabulary(),
-)
+def build(options: NoOptions, context: BuildContext) -> FullVocabulary:
+    """Return the strategy."""
+    return FullVocabulary()

@@ -6,37 +6,17 @@ states: it keeps what matters for the logits of states that occur.
 
 from __future__ import annotations
 
-import attrs
 from torch import Tensor
 
 from specframe.contracts.lm_head import OutputHead
-from specframe.contracts.options import option
 from specframe.contracts.screen import Candidates, Screen, StateSource
 from specframe.errors import UsageError
 from specframe.ops.packed_linear import PackedLinear
 from specframe.ops.row_maxima import top_columns
-from specframe.registry.components import BuildContext, Component
+from specframe.registry.components import BuildContext
+from specframe_plugins.vocabularies.components.lowrank import LowRankOptions
 from specframe_plugins.vocabularies.screen_alone import ScreenAlone
-from specframe_plugins.vocabularies.state_metric import SCREENED_ROWS, StateMetric, screened_rows
-
-
-@attrs.frozen(slots=True)
-class LowRankOptions:
-    """Options of ``lowrank``."""
-
-    rank: int = option(
-        64, help="columns of the screen, at most H", unit="columns", minimum=1, tune=(16, 32, 64, 128)
-    )
-    candidates: int = option(
-        256, help="rows computed exactly", unit="rows", minimum=1, tune=(64, 128, 256, 512)
-    )
-    rows: int | None = option(
-        None,
-        help=f"rows that are screened, the likeliest on built-in prompts; none: {SCREENED_ROWS} at most",
-        unit="rows",
-        minimum=1,
-        tune=(4096, 8192, 16384, 32768),
-    )
+from specframe_plugins.vocabularies.state_metric import StateMetric, screened_rows
 
 
 class LowRankScreen(Screen):
@@ -80,13 +60,6 @@ class LowRankScreen(Screen):
         return (*self._up.tensors, self._down, *rows)
 
 
-def _build(options: LowRankOptions, context: BuildContext) -> ScreenAlone:
+def build(options: LowRankOptions, context: BuildContext) -> ScreenAlone:
+    """Return the strategy for a target."""
     return ScreenAlone(LowRankScreen(options.rank, options.candidates, options.rows))
-
-
-COMPONENT = Component(
-    name="lowrank",
-    summary="candidates of a low-rank estimate of all logits, for each hidden state",
-    options=LowRankOptions,
-    factory=_build,
-)

@@ -6,99 +6,26 @@ the target at the positions it has already computed; training-free and of the pa
 
 from __future__ import annotations
 
-from pathlib import Path
-
-import attrs
 import torch
 from torch import Tensor
 
-from specframe.contracts.options import option
-from specframe.contracts.protocols import Eviction, VocabularyBuilder
+from specframe.contracts.protocols import VocabularyBuilder
 from specframe.contracts.tree import DraftTree, Verdict
 from specframe.errors import UsageError
-from specframe.registry.components import BuildContext, Component
+from specframe.registry.components import BuildContext
 from specframe.vocabulary.token_maps.frequencies import TokenFrequencies
-from specframe_plugins.vocabularies.frequencies import MAP_HELP, find_shipped, token_frequencies
+from specframe_plugins.vocabularies.components.nanospec import CORE_SHARE, WINDOW, NanospecOptions
+from specframe_plugins.vocabularies.frequencies import find_shipped, token_frequencies
 from specframe_plugins.vocabularies.pricing import CALLS, head_price, token_price
 
-# Slots of the paper, and those that are left beside a larger core for what turns up.
-_CAPACITY, _BESIDE_CORE = 3072, 2560
-# A core keeps more of tau for its rows than a deeper harvest does (docs/strategies.md): without measured
-# costs 512 of 3,072 slots, with them one of these.
-_CORE_SHARE = 6
+# Sizes of a core that measured costs choose among.
 _CORES = (256, 512, 1024, 2048, 4096, 8192)
 # A token outside the core is outside the active set in so many of ten cases (on a trace of SmolLM2 a core of
 # 512 left 4.6 % of the text uncovered, one of 2,048 2.7 %), and then a pass loses so many tokens.
 _UNCOVERED, _LOST = 0.2, 0.6
-# Prompt positions to harvest, and the tokens that it gains a request of some hundred, without a core and with
-# one: the share of tau that it keeps on a trace of SmolLM2 (docs/strategies.md).
-_WINDOW, _WINDOW_GAIN, _WINDOW_GAIN_BESIDE_CORE = 32, 0.35, 0.1
-
-
-@attrs.frozen(slots=True)
-class NanospecOptions:
-    """Options of ``nanospec``."""
-
-    capacity: int | None = option(
-        None,
-        help=f"slots of the packed head, at most the vocabulary; none: {_CAPACITY}, and more beside a core "
-        "that leaves too few",
-        unit="tokens",
-        minimum=1,
-        tune=(192, 256, 384, 512, 768, 1024, 1536, 2048, 3072, 6144),
-    )
-    harvest_topk: int = option(
-        3,
-        help="how many of the target's top tokens to admit per position",
-        unit="tokens",
-        minimum=1,
-        tune=(1, 2, 3, 4, 5, 6, 8),
-    )
-    prompt_window: int | None = option(
-        None,
-        help=f"how many of the last prompt positions to harvest; none: {_WINDOW}, or the last alone where "
-        "the measured costs of the LM head favour that",
-        unit="positions",
-        minimum=0,
-        tune=(0, 16, 32, 64, 256),
-    )
-    use_context: bool = option(True, help="admit the tokens of the prompt and of the output")
-    use_extension: bool = option(True, help="admit drafted tokens and the target's top tokens")
-    eviction: Eviction = option("fifo", help="what leaves when full: the oldest, or the least recently seen")
-    keep_between_turns: bool = option(
-        False,
-        help="let a turn of a conversation start with the active set that the turn before left",
-        tune=(False,),  # a trace holds single turns
-    )
-    core: int | None = option(
-        None,
-        help="most frequent tokens that are always active; none: where frequencies are given or ship for the "
-        f"target, what the measured costs favour, or 1 in {_CORE_SHARE} of the capacity; 0 elsewhere",
-        unit="tokens",
-        minimum=0,
-        tune=(0, 32, 64, 128, 256, 512, 1024, 2048, 4096),
-    )
-    frequencies: Path | None = option(
-        None, help=f"a map of tokens for core, {MAP_HELP}; none for the frequencies shipped with specframe"
-    )
-    text: Path | None = option(None, help="text to count token frequencies for core in")
-
-    def __attrs_post_init__(self) -> None:
-        if not (self.use_context or self.use_extension or self.core):
-            raise ValueError("nothing is admitted; set use_context, use_extension or core")
-        if (self.frequencies or self.text) and self.core == 0:
-            raise ValueError("frequencies and text decide which tokens form the core; set core above 0")
-
-    def slots(self, core: int, vocab_size: int) -> int:
-        """Return how many slots the packed head has beside and for a core of so many tokens."""
-        wanted = max(_CAPACITY, core + _BESIDE_CORE) if self.capacity is None else self.capacity
-        return min(wanted, vocab_size)
-
-    def wants_core(self, context: BuildContext) -> bool:
-        """Return whether any tokens form a core for a target."""
-        if self.core is not None:
-            return self.core > 0
-        return bool(self.frequencies or self.text or find_shipped(context.target, context.data))
+# Tokens that harvesting prompt positions gains a request of some hundred, without a core and with one: the
+# share of tau that it keeps on a trace of SmolLM2 (docs/strategies.md).
+_WINDOW_GAIN, _WINDOW_GAIN_BESIDE_CORE = 0.35, 0.1
 
 
 class NanospecVocabulary(VocabularyBuilder):
@@ -122,7 +49,7 @@ class NanospecVocabulary(VocabularyBuilder):
         pinned_ids: Tensor,
         vocab_size: int,
         core: int = 0,
-        window: int = _WINDOW,
+        window: int = WINDOW,
     ) -> None:
         self.capacity = options.slots(core, vocab_size)
         self.harvest_topk = min(options.harvest_topk, vocab_size) if options.use_extension else 0
@@ -167,6 +94,13 @@ class NanospecVocabulary(VocabularyBuilder):
         return torch.cat(admitted) if admitted else node_ids[:0]
 
 
+def _wants_core(options: NanospecOptions, context: BuildContext) -> bool:
+    """Return whether any tokens form a core for a target."""
+    if options.core is not None:
+        return options.core > 0
+    return bool(options.frequencies or options.text or find_shipped(context.target, context.data))
+
+
 def core_size(options: NanospecOptions, context: BuildContext, frequencies: TokenFrequencies) -> int:
     """Return how many tokens form the core: as asked, or what its head calls cost against what it spares.
 
@@ -180,7 +114,7 @@ def core_size(options: NanospecOptions, context: BuildContext, frequencies: Toke
     vocab_size, costs = context.target.vocab_size, context.costs
     most = options.slots(_CORES[-1], vocab_size) // 2
     if costs is None or frequencies.counts is None or most < _CORES[0]:
-        return options.slots(0, vocab_size) // _CORE_SHARE
+        return options.slots(0, vocab_size) // CORE_SHARE
     covered = frequencies.covered()
 
     def loss(core: int) -> float:
@@ -202,9 +136,9 @@ def window_size(context: BuildContext, core: int) -> int:
     """
     costs = context.costs
     if costs is None:
-        return _WINDOW
+        return WINDOW
     gain = _WINDOW_GAIN_BESIDE_CORE if core else _WINDOW_GAIN
-    return _WINDOW if token_price(costs) * costs.head(_WINDOW, None) < gain else 1
+    return WINDOW if token_price(costs) * costs.head(WINDOW, None) < gain else 1
 
 
 def build_admission(options: NanospecOptions, context: BuildContext) -> NanospecVocabulary:
@@ -218,18 +152,10 @@ def build_admission(options: NanospecOptions, context: BuildContext) -> Nanospec
         UsageError: an option does not fit the target.
     """
     target, pinned_ids, core = context.target, context.required_ids, 0
-    if options.wants_core(context):
+    if _wants_core(options, context):
         frequencies = token_frequencies(context, options.frequencies, options.text)
         core = core_size(options, context, frequencies)
         frequent = frequencies.token_ids[:core].to(pinned_ids.device)
         pinned_ids = torch.unique(torch.cat([pinned_ids, frequent]))
     window = window_size(context, core)
     return NanospecVocabulary(options, pinned_ids, target.vocab_size, core, window)
-
-
-COMPONENT = Component(
-    name="nanospec",
-    summary="the context and the target's own top tokens, training-free (NanoSpec)",
-    options=NanospecOptions,
-    factory=build_admission,
-)

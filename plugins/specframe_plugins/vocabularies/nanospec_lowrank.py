@@ -6,33 +6,15 @@ The active set of ``nanospec``, without a core, catches what is local to a text,
 
 from __future__ import annotations
 
-import attrs
-
-from specframe.contracts.options import option, same_option
-from specframe.registry.components import BuildContext, Component
-from specframe_plugins.vocabularies.lowrank import LowRankOptions, LowRankScreen
-from specframe_plugins.vocabularies.nanospec import NanospecOptions, NanospecVocabulary, window_size
-
-
-@attrs.frozen(slots=True)
-class NanospecLowRankOptions:
-    """Options of ``nanospec+lowrank``."""
-
-    rank: int = same_option(LowRankOptions, "rank", default=32)
-    candidates: int = same_option(LowRankOptions, "candidates", default=128)
-    rows: int | None = same_option(LowRankOptions, "rows")
-    capacity: int = option(
-        1024,
-        help="slots of the packed head, at most the vocabulary",
-        unit="tokens",
-        minimum=1,
-        tune=(192, 256, 384, 512, 1024),
-    )
-    harvest_topk: int = same_option(NanospecOptions, "harvest_topk")
-    prompt_window: int | None = same_option(NanospecOptions, "prompt_window")
+from specframe.registry.components import BuildContext
+from specframe_plugins.vocabularies.components.nanospec import NanospecOptions
+from specframe_plugins.vocabularies.components.nanospec_lowrank import NanospecLowRankOptions
+from specframe_plugins.vocabularies.lowrank import LowRankScreen
+from specframe_plugins.vocabularies.nanospec import NanospecVocabulary, window_size
 
 
-def _build(options: NanospecLowRankOptions, context: BuildContext) -> NanospecVocabulary:
+def build(options: NanospecLowRankOptions, context: BuildContext) -> NanospecVocabulary:
+    """Return the strategy for a target."""
     active = NanospecOptions(
         capacity=options.capacity,
         harvest_topk=options.harvest_topk,
@@ -44,11 +26,3 @@ def _build(options: NanospecLowRankOptions, context: BuildContext) -> NanospecVo
     )
     vocabulary.screen = LowRankScreen(options.rank, options.candidates, options.rows)
     return vocabulary
-
-
-COMPONENT = Component(
-    name="nanospec+lowrank",
-    summary="the context and the target's own top tokens, and candidates of a low-rank estimate",
-    options=NanospecLowRankOptions,
-    factory=_build,
-)

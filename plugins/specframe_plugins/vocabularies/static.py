@@ -8,52 +8,22 @@ Vocabulary Trimming" (arXiv 2603.05210), the least latency among those that cove
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 
-import attrs
 from torch import Tensor
 
-from specframe.contracts.options import option
 from specframe.contracts.protocols import VocabularyBuilder
 from specframe.errors import UsageError
-from specframe.registry.components import BuildContext, Component, DoctorRequest, Finding
+from specframe.registry.components import BuildContext, DoctorRequest, Finding
 from specframe.vocabulary.token_maps.frequencies import TokenFrequencies, select_ids
-from specframe.vocabulary.token_maps.sizes import parse_size
-from specframe_plugins.vocabularies.frequencies import MAP_HELP, shipped_frequencies, token_frequencies
+from specframe_plugins.vocabularies.components.static import UNMEASURED, StaticOptions, parse_size_or_auto
+from specframe_plugins.vocabularies.frequencies import shipped_frequencies, token_frequencies
 from specframe_plugins.vocabularies.pricing import head_price
 
-_AUTO, _UNMEASURED = "auto", 32768
 # What `auto` chooses among, and the least share of the counted tokens that it covers.
 _SIZES, _FLOOR = (512, 1024, 2048, 4096, 8192, 16384, 32768, 65536, 131072), 0.9
 # Tokens that a pass loses for each share that the counts leave uncovered: in replays tau falls by 0.3 to 1.6
 # of the uncovered share of the text, which is 1.6 to 3 times that of the counts.
 _LOST = 1.5
-
-
-def _parse_size(size: str) -> int | float | None:
-    """Return what ``parse_size`` does, and None for ``auto``."""
-    return None if size == _AUTO else parse_size(size, f", or {_AUTO}")
-
-
-@attrs.frozen(slots=True)
-class StaticOptions:
-    """Options of ``static``."""
-
-    size: str = option(
-        "32768",
-        help="active tokens, at most the vocabulary; with a point, for example 0.99: as many as cover that "
-        f"share of the counted tokens; auto: what the measured costs favour, or {_UNMEASURED} without them, "
-        "and all of a map without counts",
-        unit="tokens or share",
-        tune=("512", "1024", "2048", "4096", "8192", "16384", "32768"),
-    )
-    frequencies: Path | None = option(
-        None, help=f"a map of tokens, {MAP_HELP}; none for the frequencies shipped with specframe"
-    )
-    text: Path | None = option(None, help="text to count token frequencies in, with the target's tokenizer")
-
-    def __attrs_post_init__(self) -> None:
-        _parse_size(self.size)
 
 
 class StaticVocabulary(VocabularyBuilder):
@@ -83,7 +53,7 @@ def auto_size(context: BuildContext, frequencies: TokenFrequencies) -> int:
         return len(frequencies.token_ids) + len(lacking)
     costs, vocab_size = context.costs, context.target.vocab_size
     if costs is None:
-        return _UNMEASURED
+        return UNMEASURED
     covered = frequencies.covered()
 
     def share(size: int) -> float:
@@ -94,17 +64,18 @@ def auto_size(context: BuildContext, frequencies: TokenFrequencies) -> int:
     return min(enough, key=lambda size: _LOST * (1 - share(size)) + head_price(costs, size))
 
 
-def _build(options: StaticOptions, context: BuildContext) -> StaticVocabulary:
+def build(options: StaticOptions, context: BuildContext) -> StaticVocabulary:
+    """Return the strategy for a target."""
     frequencies = token_frequencies(context, options.frequencies, options.text)
     required_ids = context.required_ids
-    size = _parse_size(options.size)
+    size = parse_size_or_auto(options.size)
     if size is None:
         size = auto_size(context, frequencies)
     ids = select_ids(size, frequencies, required_ids.cpu(), context.target.vocab_size)
     return StaticVocabulary(ids.to(required_ids.device))
 
 
-def _diagnose(request: DoctorRequest) -> Iterator[Finding]:
+def diagnose(request: DoctorRequest) -> Iterator[Finding]:
     """Check the token frequencies that ship for the target."""
     if request.target is None:
         return
@@ -118,12 +89,3 @@ def _diagnose(request: DoctorRequest) -> Iterator[Finding]:
         yield Finding(subject, None, f"none ship for the tokenizer of {request.target.name}")
     else:
         yield Finding(subject, True, f"{len(found.token_ids)} tokens, the tokenizer fits; {found.source}")
-
-
-COMPONENT = Component(
-    name="static",
-    summary="the most frequent tokens, the same for every request (FR-Spec)",
-    options=StaticOptions,
-    factory=_build,
-    diagnose=_diagnose,
-)

@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from specframe.cli.options import takes_options
 from specframe.contracts.kinds import KINDS
 
 plugins_app = typer.Typer(help="Show the installed components.", rich_markup_mode=None)
@@ -19,6 +20,7 @@ def _root(context: typer.Context) -> None:
 
 
 @plugins_app.command("list")
+@takes_options
 def plugins_list() -> None:
     """List the components and where they come from."""
     from specframe.ops.tables import print_table
@@ -34,6 +36,7 @@ def plugins_list() -> None:
 
 
 @plugins_app.command("show")
+@takes_options
 def plugins_show(
     kind: Annotated[str, typer.Argument(help=f"{', '.join(_FIRST)} or {_LAST}.")],
     name: Annotated[str, typer.Argument(help="As `specframe plugins list` has it.")],

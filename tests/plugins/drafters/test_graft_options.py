@@ -11,8 +11,8 @@ import torch
 from specframe.contracts.kinds import TREE_KINDS, TreeKind
 from specframe.errors import UsageError
 from specframe.registry.components import BuildContext, Setting
-from specframe_plugins.drafters import graft
-from specframe_plugins.drafters.graft import GraftOptions
+from specframe_plugins.drafters.components import graft
+from specframe_plugins.drafters.components.graft import GraftOptions
 from specframe_plugins.trees import shape
 
 

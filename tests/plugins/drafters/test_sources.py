@@ -9,12 +9,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from specframe.errors import UsageError
-from specframe_plugins.drafters.aded import AdedOptions, TrigramSource
-from specframe_plugins.drafters.combine import CombineOptions
-from specframe_plugins.drafters.graft import SOURCES, sources_of
+from specframe_plugins.drafters import aded, token_recycling
+from specframe_plugins.drafters import suffix as suffixes
+from specframe_plugins.drafters.aded import TrigramSource
+from specframe_plugins.drafters.components.aded import AdedOptions
+from specframe_plugins.drafters.components.combine import CombineOptions
+from specframe_plugins.drafters.components.graft import SOURCES
+from specframe_plugins.drafters.components.suffix import SuffixOptions
+from specframe_plugins.drafters.components.token_recycling import TokenRecyclingOptions
+from specframe_plugins.drafters.graft import sources_of
 from specframe_plugins.drafters.logitspec import NextNextSource
-from specframe_plugins.drafters.suffix import SuffixOptions, SuffixSource
-from specframe_plugins.drafters.token_recycling import RecyclingSource, TokenRecyclingOptions
+from specframe_plugins.drafters.suffix import SuffixSource
+from specframe_plugins.drafters.token_recycling import RecyclingSource
 from specframe_plugins.sources.growth import Growth, grow
 from specframe_plugins.sources.source import Evidence, Guess, Seen, Source
 
@@ -251,8 +257,9 @@ def test_an_unknown_source_is_refused(text: str) -> None:
 
 
 def test_the_defaults_are_sources() -> None:
-    for options in (AdedOptions(), SuffixOptions(), TokenRecyclingOptions()):
-        assert options.source().depth > 1
+    assert aded.source_of(AdedOptions()).depth > 1
+    assert suffixes.source_of(SuffixOptions()).depth > 1
+    assert token_recycling.source_of(TokenRecyclingOptions()).depth > 1
 
 
 def test_few_requests_wait_until_a_full_suffix_source_has_forgotten_the_oldest() -> None:

@@ -34,12 +34,13 @@ from specframe.vocabulary.store import VocabularyStore
 from specframe_kernels.launch import Launch
 from specframe_plugins.drafters.eagle.checkpoint import save_head
 from specframe_plugins.drafters.eagle.model import EagleConfig, EagleHead
+from specframe_plugins.gathers.components import INDEXED, PACKED
 from specframe_plugins.gathers.torch import TorchGather
-from specframe_plugins.gathers.triton.component import INDEXED, PACKED
 from specframe_plugins.gathers.triton.indexed import IndexedGather
 from specframe_plugins.gathers.triton.packed import PackedGather
 from specframe_plugins.gathers.triton.side_stream import SideStream
-from specframe_plugins.vocabularies.nanospec import NanospecOptions, NanospecVocabulary
+from specframe_plugins.vocabularies.components.nanospec import NanospecOptions
+from specframe_plugins.vocabularies.nanospec import NanospecVocabulary
 
 NOTHING = torch.empty(0, dtype=torch.int64)
 interpreted = pytest.mark.skipif(DEVICE != "cpu", reason=NOT_INTERPRETED)
@@ -320,7 +321,7 @@ def test_a_cpu_is_refused_unless_triton_interprets(component: Any, monkeypatch: 
 def test_without_the_package_triton_the_reason_says_so(
     component: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("specframe_plugins.gathers.triton.component.find_spec", lambda name: None)
+    monkeypatch.setattr("specframe_plugins.gathers.components.find_spec", lambda name: None)
     assert component.supports(setting("cuda")) == "needs the package triton, which is not installed"
 
 

@@ -39,7 +39,8 @@ from specframe_plugins.verifiers.gbv import GbvVerifier
 from specframe_plugins.verifiers.multi_round import MultiRoundVerifier
 from specframe_plugins.verifiers.spectr import SpectrVerifier
 from specframe_plugins.verifiers.spectr_gbv import SpectrGbvVerifier
-from specframe_plugins.vocabularies.nanospec import NanospecOptions, NanospecVocabulary
+from specframe_plugins.vocabularies.components.nanospec import NanospecOptions
+from specframe_plugins.vocabularies.nanospec import NanospecVocabulary
 
 VOCAB_SIZE, DEPTH = 3, 2
 PROMPT = torch.tensor([2, 0])

@@ -10,8 +10,9 @@ from torch import Tensor
 
 from specframe.contracts.target_logits import TargetLogits
 from specframe.contracts.tree import DraftTree, Verdict
-from specframe_plugins.verifiers.loose import LooseOptions, LooseVerifier
-from specframe_plugins.verifiers.typical import TypicalOptions, TypicalVerifier
+from specframe_plugins.verifiers.components import LooseOptions, TypicalOptions
+from specframe_plugins.verifiers.loose import LooseVerifier
+from specframe_plugins.verifiers.typical import TypicalVerifier
 
 VOCAB_SIZE = 6
 

@@ -12,7 +12,8 @@ from specframe.contracts.lm_head import OutputHead
 from specframe.contracts.options import build_options
 from specframe.errors import UsageError
 from specframe.registry.components import Setting
-from specframe_plugins.vocabularies.exact_screen import COMPONENT, ExactScreen, ExactScreenOptions
+from specframe_plugins.vocabularies.components.exact_screen import COMPONENT, ExactScreenOptions
+from specframe_plugins.vocabularies.exact_screen import ExactScreen
 
 pytestmark = pytest.mark.numbers
 

@@ -4,7 +4,7 @@ import torch
 from tiny_models import tiny_target
 
 from specframe.registry.components import BuildContext
-from specframe_plugins.vocabularies.full import COMPONENT
+from specframe_plugins.vocabularies.components.full import COMPONENT
 
 
 def test_it_has_no_capacity_so_that_no_active_set_is_kept() -> None:

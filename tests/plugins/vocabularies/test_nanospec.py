@@ -21,9 +21,9 @@ from specframe.registry.components import BuildContext
 from specframe.registry.manager import create_plugin_manager, shipped_data
 from specframe.testing import ReferenceGather
 from specframe.vocabulary.store import VocabularyStore
+from specframe_plugins.vocabularies.components.nanospec import COMPONENT
 from specframe_plugins.vocabularies.frequencies import TokenFrequencies
 from specframe_plugins.vocabularies.nanospec import (
-    COMPONENT,
     NanospecOptions,
     NanospecVocabulary,
     core_size,

@@ -17,9 +17,9 @@ from specframe.errors import UsageError
 from specframe.model.target import Target
 from specframe.registry.components import BuildContext
 from specframe.testing import check_vocabulary_builder
-from specframe_plugins.vocabularies import nanospec
+from specframe_plugins.vocabularies.components import nanospec
+from specframe_plugins.vocabularies.components.retrieval import COMPONENT
 from specframe_plugins.vocabularies.retrieval.neighbours import Neighbours
-from specframe_plugins.vocabularies.retrieval.strategy import COMPONENT
 from specframe_plugins.vocabularies.retrieval.successors import Successors
 
 CPU = torch.device("cpu")

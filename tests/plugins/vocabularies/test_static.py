@@ -18,8 +18,9 @@ from specframe.model.target import Target
 from specframe.registry.components import BuildContext, DoctorRequest
 from specframe.registry.shipped import ShippedData
 from specframe.vocabulary.token_maps.frequencies import TokenFrequencies
+from specframe_plugins.vocabularies.components.static import COMPONENT
 from specframe_plugins.vocabularies.frequencies import SHIPPED_NAME
-from specframe_plugins.vocabularies.static import COMPONENT, StaticVocabulary, auto_size
+from specframe_plugins.vocabularies.static import StaticVocabulary, auto_size
 
 REQUIRED = torch.tensor([0, 1, 2])
 NOTHING = ShippedData()

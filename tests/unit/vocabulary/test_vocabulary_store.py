@@ -8,8 +8,9 @@ from kernel_device import DEVICE
 from torch import Tensor
 
 from specframe.contracts.active_set import ActiveSet
+from specframe.contracts.kinds import Eviction
 from specframe.contracts.lm_head import OutputHead
-from specframe.contracts.protocols import Admitter, Eviction, GatherBackend
+from specframe.contracts.protocols import Admitter, GatherBackend
 from specframe.errors import SpecframeError, UsageError
 from specframe.vocabulary.store import VocabularyStore
 from specframe_plugins.gathers.triton.admission import TritonAdmitter

@@ -6,74 +6,26 @@ that both tokenizers have, or text (Timor et al., arXiv 2502.05202).
 
 from __future__ import annotations
 
-import attrs
 import torch
 from torch import Tensor
 
 from specframe.contracts.clock import PhaseClock
-from specframe.contracts.kinds import TreeKind
-from specframe.contracts.options import option
 from specframe.contracts.protocols import Drafter, GatherBackend
 from specframe.contracts.tree import DraftTree, Verdict
 from specframe.model.language_model import LanguageModel
-from specframe.registry.components import BuildContext, Component
+from specframe.registry.components import BuildContext
+from specframe_plugins.drafters.components.draft_model import DraftModelOptions
 from specframe_plugins.drafters.draft_model.backbone import ModelBackbone
-from specframe_plugins.drafters.draft_model.diagnosis import SUBJECT, WHY, diagnose, predictor
-from specframe_plugins.drafters.draft_model.loading import TokensKind, load
+from specframe_plugins.drafters.draft_model.diagnosis import SUBJECT, WHY, predictor
+from specframe_plugins.drafters.draft_model.loading import load
 from specframe_plugins.drafters.draft_model.reader import Reader
 from specframe_plugins.drafters.draft_model.strings import StringDrafter
 from specframe_plugins.drafters.draft_model.translated import SharedBackbone
 from specframe_plugins.drafters.draft_model.translation import Translation
-from specframe_plugins.drafters.graft import GraftOptions, grafted, learns, sweep
+from specframe_plugins.drafters.graft import grafted
 from specframe_plugins.drafters.probe import warn_unless_it_predicts
-from specframe_plugins.trees.shape import TREES, TreeOptions, TreeSampling, TreeShape
+from specframe_plugins.trees.shape import TreeSampling, TreeShape
 from specframe_plugins.trees.tree_drafter import TreeDrafter
-
-
-@attrs.frozen(slots=True, kw_only=True)
-class DraftModelOptions(TreeOptions, GraftOptions):
-    """Options of the drafter ``draft-model``."""
-
-    model: str | None = option(
-        None,
-        help="demo model, hub id, directory or .gguf file; "
-        "none: the target itself, of which `layers` says how much",
-    )
-    tokens: TokensKind = option(
-        "auto",
-        help="of a model with another tokenizer: refuse it (same), draft the tokens that both have, or text "
-        "that the target's tokenizer takes apart (strings: a chain, nothing is drawn); auto: same, else "
-        "intersection",
-    )
-    layers: int | None = option(
-        None, help="draft with the first layers alone; none: with all", unit="layers", minimum=1
-    )
-
-    def __attrs_post_init__(self) -> None:
-        GraftOptions.__attrs_post_init__(self)
-        if self.model is None and self.layers is None:
-            raise ValueError(
-                "no model was named; allowed: model=MODEL, or layers=N for the first N layers of the target"
-            )
-        if self.model is None and self.tokens not in ("auto", "same"):
-            raise ValueError(
-                f"tokens={self.tokens} is for a model of another tokenizer, and none was named; allowed: "
-                "model=MODEL, or tokens=same"
-            )
-        if self.tokens == "strings" and self.tree not in ("auto", "top-k"):
-            raise ValueError(
-                f"tokens=strings draws nothing, and tree is {self.tree}; allowed: auto, top-k, or "
-                "tokens=intersection"
-            )
-        if self.tokens == "strings" and (self.branching or 1) > 1:
-            raise ValueError(
-                f"tokens=strings drafts a chain, and branching is {self.branching}; allowed: 1, or "
-                "tokens=intersection"
-            )
-
-    def drafts(self) -> tuple[TreeKind, ...]:
-        """Return the kinds of draft trees that may be drafted."""
-        return ("top-k",) if self.tokens == "strings" else super().drafts()
 
 
 class DraftModelDrafter(TreeDrafter):
@@ -150,16 +102,3 @@ def create(options: DraftModelOptions, context: BuildContext) -> Drafter:
     else:
         drafter = DraftModelDrafter(loaded.model, shape, options.sampling(context), loaded.translation)
     return grafted(drafter, options, context)
-
-
-COMPONENT = Component(
-    name="draft-model",
-    summary="a small language model, or the target's own first layers; dynamic draft tree",
-    options=DraftModelOptions,
-    factory=create,
-    diagnose=diagnose,
-    trees=TREES,
-    drafts=DraftModelOptions.drafts,
-    sweep=sweep,
-    learns=learns,
-)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from typing import Literal
 
 import attrs
 import torch
@@ -14,13 +13,12 @@ from specframe.errors import CheckpointError
 from specframe.model.language_model import LanguageModel
 from specframe.model.loading import LoadedModel, load_pretrained
 from specframe.model.target import Target
+from specframe_plugins.drafters.components.draft_model import TokensKind
 from specframe_plugins.drafters.draft_model.tokens import difference
 from specframe_plugins.drafters.draft_model.translation import Translation
 from specframe_plugins.drafters.draft_model.truncated import first_layers
 
 _log = logging.getLogger(__name__)
-
-TokensKind = Literal["auto", "same", "intersection", "strings"]
 
 
 @attrs.frozen(slots=True, eq=False)

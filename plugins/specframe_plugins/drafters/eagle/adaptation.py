@@ -19,8 +19,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-# Rows, the oldest of which go first: 2 x H numbers each.
-ROWS = 1024
+from specframe_plugins.drafters.components.eagle import ADAPTED_ROWS
+
 # Chosen on answers of one task, and measured on another (docs/drafters.md): how sharply likeness falls with
 # the cosine, the cosine at which one row counts as much as none, and how much of what lacked is added.
 _SHARPNESS, _NEAR, _SHARE = 40.0, 0.8, 0.5
@@ -56,7 +56,7 @@ class Adaptation:
         dtype: torch.dtype,
         store: Store | None = None,
         *,
-        rows: int = ROWS,
+        rows: int = ADAPTED_ROWS,
     ) -> None:
         self._keys = torch.zeros(rows, size, device=device, dtype=dtype)
         self._values = torch.zeros_like(self._keys)

@@ -8,65 +8,31 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from pathlib import Path
 
-import attrs
 import torch
 from torch import Tensor, nn
 
 from specframe.contracts.clock import Phase, PhaseClock
 from specframe.contracts.lm_head import OutputHead
-from specframe.contracts.options import option
 from specframe.contracts.protocols import Drafter, GatherBackend
 from specframe.contracts.tree import DraftTree, Verdict
-from specframe.errors import UsageError
 from specframe.ops.graphs import CapturedSteps
-from specframe.registry.components import BuildContext, Component
-from specframe_plugins.drafters.eagle.adaptation import ROWS, Adaptation, LevelRecord
+from specframe.registry.components import BuildContext
+from specframe_plugins.drafters.components.eagle import EagleOptions, PairOptions
+from specframe_plugins.drafters.eagle.adaptation import Adaptation, LevelRecord
 from specframe_plugins.drafters.eagle.adaptation_file import AdaptationFile
-from specframe_plugins.drafters.eagle.architecture import train
 from specframe_plugins.drafters.eagle.backbone import PairBackbone
 from specframe_plugins.drafters.eagle.cached import CachedHead, CachedLayer, span_of
 from specframe_plugins.drafters.eagle.checkpoint import load_chosen
-from specframe_plugins.drafters.eagle.diagnosis import diagnose, predictor
-from specframe_plugins.drafters.eagle.export import EXPORT
+from specframe_plugins.drafters.eagle.diagnosis import predictor
 from specframe_plugins.drafters.eagle.inputs import StepInputs
-from specframe_plugins.drafters.graft import GraftOptions, grafted, learns, sweep
+from specframe_plugins.drafters.graft import grafted
 from specframe_plugins.drafters.probe import warn_unless_it_predicts
-from specframe_plugins.training import data_commands
-from specframe_plugins.training.options import TrainOptions
-from specframe_plugins.trees.shape import TREES, TreeOptions, TreeSampling, TreeShape
+from specframe_plugins.trees.shape import TreeSampling, TreeShape
 from specframe_plugins.trees.tree_drafter import TreeDrafter
 
 # Pairs of a prompt that the head reads at once: bounds the memory of what lies between its layers.
 _CHUNK = 512
-
-
-@attrs.frozen(slots=True, kw_only=True)
-class PairOptions(TreeOptions, GraftOptions):
-    """Options of the drafters with an EAGLE head of any kind."""
-
-
-@attrs.frozen(slots=True, kw_only=True)
-class EagleOptions(PairOptions):
-    """Options of the drafter ``eagle``."""
-
-    checkpoint: Path | None = option(
-        None, help="directory or hub id of an EAGLE-2 head; none: the head that ships for the target"
-    )
-    adapt: bool = option(
-        False,
-        help=f"correct the head by what its last {ROWS} predictions lacked; of earlier requests with --warm",
-    )
-    adapt_file: Path | None = option(
-        None, help="read at the start what adapt learnt, and write it after every request; none: nowhere"
-    )
-
-    def __attrs_post_init__(self) -> None:
-        # A class with slots is made twice, so super() without arguments would find the first one.
-        GraftOptions.__attrs_post_init__(self)
-        if self.adapt_file is not None and not self.adapt:
-            raise UsageError("adapt_file is where adapt keeps what it learnt; allowed: beside adapt=on")
 
 
 class EagleDrafter(TreeDrafter):
@@ -232,11 +198,6 @@ def create(options: EagleOptions, context: BuildContext) -> Drafter:
     return assemble(make_layer, embed_tokens, target.output_head, options, context, adaptation=adaptation)
 
 
-def learns_in_use(options: EagleOptions) -> bool:
-    """Return whether the head, or something grafted, can be kept warm."""
-    return options.adapt or learns(options)
-
-
 def assemble(
     make_layer: Callable[..., CachedLayer],
     embed_tokens: nn.Module,
@@ -271,20 +232,3 @@ def assemble(
         adaptation=adaptation,
     )
     return grafted(drafter, options, context)
-
-
-COMPONENT = Component(
-    name="eagle",
-    summary="EAGLE-2: one decoder layer on the target's features, dynamic draft tree",
-    options=EagleOptions,
-    factory=create,
-    train=train,
-    train_data=data_commands,
-    train_options=TrainOptions,
-    export=EXPORT,
-    diagnose=diagnose,
-    trees=TREES,
-    drafts=EagleOptions.drafts,
-    sweep=sweep,
-    learns=learns_in_use,
-)

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from specframe.errors import CheckpointError
 from specframe.model.target import Target
-from specframe.registry.components import Export, ExportRequest
+from specframe.registry.components import ExportRequest
 from specframe_plugins.drafters.checkpoint_files import read_settings, read_tensors, write_checkpoint
 from specframe_plugins.drafters.eagle.checkpoint import EMBEDDING, LAYOUT, load_head, without_frequencies
 from specframe_plugins.drafters.eagle.model import EagleConfig
@@ -136,6 +136,3 @@ def write_draft_model(
 
 def _is_draft_model(settings: Mapping[str, Any]) -> bool:
     return settings.get("model_type") == MODEL_TYPE
-
-
-EXPORT = Export("eagle", target_of, write)

@@ -8,14 +8,13 @@ section 3). The data are the same.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import ClassVar, Literal
+from typing import ClassVar
 
 import torch
 from attrs import evolve, frozen
 from torch import Tensor
 
 from specframe.contracts.lm_head import OutputHead
-from specframe.contracts.options import option
 from specframe.errors import UsageError
 from specframe.model.target import Target
 from specframe.registry.components import TrainRequest
@@ -25,21 +24,6 @@ from specframe_plugins.drafters.eagle.induction import with_induction
 from specframe_plugins.drafters.eagle3.checkpoint import LAYOUT, load_head, save_head
 from specframe_plugins.drafters.eagle3.model import Eagle3Head, default_feature_layers, for_target
 from specframe_plugins.training.objective import rows_of
-from specframe_plugins.training.options import TrainOptions
-
-
-@frozen(kw_only=True)
-class Eagle3TrainOptions(TrainOptions):
-    """Options of `specframe train --drafter eagle3`."""
-
-    lm_head: Literal["target", "own"] = option(
-        "target",
-        help="target: the target's, frozen and not stored; own: a copy of it that is trained and stored",
-    )
-    unroll_share: float = option(1.0, help="size of the last part, 0 to 1", minimum=0, maximum=1)
-    noise: float = option(
-        0.0, help="uniform noise on input features, relative to their root mean square", minimum=0
-    )
 
 
 @frozen(kw_only=True)

@@ -8,35 +8,19 @@ from __future__ import annotations
 
 import logging
 from functools import partial
-from pathlib import Path
 
-import attrs
-
-from specframe.contracts.options import option
 from specframe.contracts.protocols import Drafter
 from specframe.errors import UsageError
 from specframe.registry.components import BuildContext
+from specframe_plugins.drafters.components.eagle3 import Eagle3Options
 from specframe_plugins.drafters.eagle.diagnosis import predictor
-from specframe_plugins.drafters.eagle.drafter import COMPONENT as EAGLE
-from specframe_plugins.drafters.eagle.drafter import PairOptions, assemble
-from specframe_plugins.drafters.eagle3.architecture import Eagle3TrainOptions, train
+from specframe_plugins.drafters.eagle.drafter import assemble
 from specframe_plugins.drafters.eagle3.cached import CachedEagle3
 from specframe_plugins.drafters.eagle3.checkpoint import load_head
-from specframe_plugins.drafters.eagle3.diagnosis import SUBJECT, diagnose, special_ids
-from specframe_plugins.drafters.eagle3.export import EXPORT
-from specframe_plugins.drafters.graft import learns
+from specframe_plugins.drafters.eagle3.diagnosis import SUBJECT, special_ids
 from specframe_plugins.drafters.probe import warn_unless_it_predicts
 
 _log = logging.getLogger(__name__)
-
-
-@attrs.frozen(slots=True, kw_only=True)
-class Eagle3Options(PairOptions):
-    """Options of the drafter ``eagle3``."""
-
-    checkpoint: Path | None = option(
-        None, help="directory or hub id of an EAGLE-3 head, public layout or this project's; needed"
-    )
 
 
 def create(options: Eagle3Options, context: BuildContext) -> Drafter:
@@ -58,18 +42,3 @@ def create(options: Eagle3Options, context: BuildContext) -> Drafter:
     warn_unless_it_predicts(SUBJECT, predictor(loaded.head, embed_tokens, output_head), target, layers)
     make_layer = partial(CachedEagle3, loaded.head)
     return assemble(make_layer, embed_tokens, output_head, options, context, layers)
-
-
-COMPONENT = attrs.evolve(
-    EAGLE,
-    name="eagle3",
-    summary="EAGLE-3: one decoder layer on features of several target layers, dynamic draft tree",
-    options=Eagle3Options,
-    factory=create,
-    train=train,
-    train_options=Eagle3TrainOptions,
-    export=EXPORT,
-    diagnose=diagnose,
-    drafts=Eagle3Options.drafts,
-    learns=learns,
-)

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from specframe.errors import CheckpointError
-from specframe.registry.components import Export, ExportRequest
+from specframe.registry.components import ExportRequest
 from specframe_plugins.drafters.checkpoint_files import read_settings
 from specframe_plugins.drafters.eagle.checkpoint import EMBEDDING, without_frequencies
 from specframe_plugins.drafters.eagle.export import is_eagle3, write_draft_model
@@ -48,6 +48,3 @@ def write(request: ExportRequest) -> None:
         more |= {"logit_scale": 1.0, "final_logit_softcapping": None}
     left = without_frequencies(config, tensors, request.checkpoint)
     write_draft_model(request.out, ARCHITECTURE, config, request.target, left, **more)
-
-
-EXPORT = Export("eagle3", target_of, write)

@@ -6,32 +6,12 @@ match, where here its measured rate decides.
 
 from __future__ import annotations
 
-import attrs
-
-from specframe.contracts.options import option
-from specframe.registry.components import BuildContext, Component
+from specframe.registry.components import BuildContext
+from specframe_plugins.drafters.components.lookup import LookupOptions
 from specframe_plugins.drafters.lookup.source import LookupSource
 from specframe_plugins.sources.drafter import SourceDrafter
-
-# Tokens of a path at most.
-LONGEST = 32
-
-
-@attrs.frozen(slots=True, kw_only=True)
-class LookupOptions:
-    """Options of the drafter ``lookup``."""
-
-    length: int = option(LONGEST, help="longest continuation to draft", unit="tokens", minimum=1)
 
 
 def create(options: LookupOptions, context: BuildContext) -> SourceDrafter:
     """Return the drafter."""
     return SourceDrafter([LookupSource(options.length)], options.length)
-
-
-COMPONENT = Component(
-    name="lookup",
-    summary="no head: what followed the last time that the context said the same",
-    options=LookupOptions,
-    factory=create,
-)

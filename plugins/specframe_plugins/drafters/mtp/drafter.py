@@ -6,33 +6,21 @@ of the target's own kind. Below the first level its own output stands in for the
 
 from __future__ import annotations
 
-from pathlib import Path
-
-import attrs
 import torch
 from torch import Tensor
 
 from specframe.contracts.clock import PhaseClock
-from specframe.contracts.options import option
 from specframe.contracts.protocols import Drafter, GatherBackend
 from specframe.contracts.tree import DraftTree, Verdict
-from specframe.registry.components import BuildContext, Component
-from specframe_plugins.drafters.graft import GraftOptions, grafted, learns, sweep
+from specframe.registry.components import BuildContext
+from specframe_plugins.drafters.components.mtp import MtpOptions
+from specframe_plugins.drafters.graft import grafted
 from specframe_plugins.drafters.mtp.backbone import MtpBackbone
 from specframe_plugins.drafters.mtp.checkpoint import LoadedMtp, load
-from specframe_plugins.drafters.mtp.diagnosis import SUBJECT, diagnose, predictor
+from specframe_plugins.drafters.mtp.diagnosis import SUBJECT, predictor
 from specframe_plugins.drafters.probe import warn_unless_it_predicts
-from specframe_plugins.trees.shape import TREES, TreeOptions, TreeSampling, TreeShape
+from specframe_plugins.trees.shape import TreeSampling, TreeShape
 from specframe_plugins.trees.tree_drafter import TreeDrafter
-
-
-@attrs.frozen(slots=True, kw_only=True)
-class MtpOptions(TreeOptions, GraftOptions):
-    """Options of the drafter ``mtp``."""
-
-    checkpoint: Path | None = option(
-        None, help="directory or hub id of the checkpoint with the layer; none: that of the target"
-    )
 
 
 class MtpDrafter(TreeDrafter):
@@ -101,16 +89,3 @@ def create(options: MtpOptions, context: BuildContext) -> Drafter:
     shape = options.shape(target.device, context.tree, budgeted=context.budgeted)
     drafter = MtpDrafter(loaded, shape, options.sampling(context))
     return grafted(drafter, options, context)
-
-
-COMPONENT = Component(
-    name="mtp",
-    summary="the multi-token-prediction layer inside the target's checkpoint; dynamic draft tree",
-    options=MtpOptions,
-    factory=create,
-    diagnose=diagnose,
-    trees=TREES,
-    drafts=MtpOptions.drafts,
-    sweep=sweep,
-    learns=learns,
-)

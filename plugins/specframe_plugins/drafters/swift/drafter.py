@@ -7,45 +7,23 @@ the target's own.
 
 from __future__ import annotations
 
-import attrs
 import torch
 from torch import Tensor
 
 from specframe.contracts.clock import PhaseClock
-from specframe.contracts.options import option
 from specframe.contracts.protocols import Drafter, GatherBackend
 from specframe.contracts.tree import DraftTree, Verdict
 from specframe.errors import UsageError
 from specframe.model.forward import LeftOut, PartialForward
 from specframe.model.target import Target
-from specframe.registry.components import BuildContext, Component
-from specframe_plugins.drafters import graft
-from specframe_plugins.drafters.graft import GraftOptions, grafted, sweep
+from specframe.registry.components import BuildContext
+from specframe_plugins.drafters.components.swift import SwiftOptions
+from specframe_plugins.drafters.graft import grafted
 from specframe_plugins.drafters.swift.backbone import PartialBackbone
 from specframe_plugins.drafters.swift.parts import LayerParts
 from specframe_plugins.drafters.swift.search import LayerSearch
-from specframe_plugins.trees.shape import TREES, TreeOptions, TreeSampling, TreeShape
+from specframe_plugins.trees.shape import TreeSampling, TreeShape
 from specframe_plugins.trees.tree_drafter import TreeDrafter
-
-
-@attrs.frozen(slots=True, kw_only=True)
-class SwiftOptions(TreeOptions, GraftOptions):
-    """Options of the drafter ``swift``."""
-
-    skip: float = option(
-        0.1,
-        help="share of the weights between the first and the last layer to leave out: attentions and MLPs; "
-        "small models bear little, large ones more (0.45 in the paper)",
-        minimum=0.0,
-        maximum=1.0,
-    )
-    every: int = option(
-        32, help="emitted tokens from one trial of other parts to the next", unit="tokens", minimum=1
-    )
-    window: int = option(32, help="last tokens that a trial reads again", unit="tokens", minimum=2)
-    trials: int = option(
-        200, help="most trials; 0 leaves out the same parts always", unit="trials", minimum=0
-    )
 
 
 class SwiftDrafter(TreeDrafter):
@@ -177,11 +155,6 @@ def partial_forward(target: Target) -> PartialForward:
     return forward
 
 
-def learns(options: SwiftOptions) -> bool:
-    """Return whether something can be kept warm: what the search found, or what is grafted."""
-    return bool(options.trials) or graft.learns(options)
-
-
 def create(options: SwiftOptions, context: BuildContext) -> Drafter:
     """Return the drafter for a target.
 
@@ -192,15 +165,3 @@ def create(options: SwiftOptions, context: BuildContext) -> Drafter:
     partial_forward(target)
     shape = options.shape(target.device, context.tree, budgeted=context.budgeted)
     return grafted(SwiftDrafter(target, options, shape, options.sampling(context)), options, context)
-
-
-COMPONENT = Component(
-    name="swift",
-    summary="the target itself, parts of its layers left out as the text shows; dynamic draft tree",
-    options=SwiftOptions,
-    factory=create,
-    trees=TREES,
-    drafts=SwiftOptions.drafts,
-    sweep=sweep,
-    learns=learns,
-)

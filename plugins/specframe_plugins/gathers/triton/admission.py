@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import Tensor
 
 from specframe.contracts.active_set import ActiveSet
-from specframe.contracts.protocols import Eviction
+from specframe.contracts.kinds import Eviction
 from specframe_kernels.admit.state import Admission
 from specframe_kernels.admit.triton import admit
 from specframe_plugins.gathers.triton.rows import Rows

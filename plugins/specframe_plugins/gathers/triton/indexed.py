@@ -6,9 +6,11 @@ import torch
 from torch import Tensor
 
 from specframe.contracts.active_set import ActiveSet
+from specframe.contracts.kinds import Eviction
 from specframe.contracts.lm_head import OutputHead
-from specframe.contracts.protocols import Admitter, Eviction, GatherBackend
+from specframe.contracts.protocols import Admitter, GatherBackend
 from specframe.contracts.screen import Candidates
+from specframe.registry.components import BuildContext, NoOptions
 from specframe_kernels.indexed_head_topk.triton import indexed_head_topk
 from specframe_plugins.gathers.triton.admission import TritonAdmitter
 from specframe_plugins.gathers.triton.buffers import BuffersByShape
@@ -80,3 +82,8 @@ class IndexedGather(GatherBackend):
         bias = self._rows.bias
         raw = torch.nn.functional.linear(hidden, self._rows.weight[ids], None if bias is None else bias[ids])
         return self._head.finish(raw).float()
+
+
+def create(options: NoOptions, context: BuildContext) -> IndexedGather:
+    """Return the backend."""
+    return IndexedGather()

@@ -6,9 +6,11 @@ import torch
 from torch import Tensor
 
 from specframe.contracts.active_set import ActiveSet
+from specframe.contracts.kinds import Eviction
 from specframe.contracts.lm_head import OutputHead
-from specframe.contracts.protocols import Admitter, Eviction, GatherBackend
+from specframe.contracts.protocols import Admitter, GatherBackend
 from specframe.contracts.screen import Candidates
+from specframe.registry.components import BuildContext, NoOptions
 from specframe_kernels.sparse_head_topk.triton import sparse_head_logits, sparse_head_topk
 from specframe_plugins.gathers.triton.admission import TritonAdmitter
 from specframe_plugins.gathers.triton.buffers import BuffersByShape
@@ -113,3 +115,8 @@ class PackedGather(GatherBackend):
 
     def _input(self, hidden: Tensor) -> Tensor:
         return hidden.to(self._rows.weight.dtype).contiguous()
+
+
+def create(options: NoOptions, context: BuildContext) -> PackedGather:
+    """Return the backend."""
+    return PackedGather()

@@ -6,41 +6,16 @@ context, by meaning and by statistics. The online alignment of the drafter is no
 
 from __future__ import annotations
 
-import attrs
 import torch
 from torch import Tensor
 
-from specframe.contracts.options import option
 from specframe.contracts.protocols import VocabularyBuilder
 from specframe.contracts.tree import DraftTree, Verdict
-from specframe.registry.components import BuildContext, Component
-from specframe_plugins.vocabularies.nanospec import NanospecOptions, NanospecVocabulary, build_admission
+from specframe.registry.components import BuildContext
+from specframe_plugins.vocabularies.components.retrieval import RetrievalOptions
+from specframe_plugins.vocabularies.nanospec import NanospecVocabulary, build_admission
 from specframe_plugins.vocabularies.retrieval.neighbours import Neighbours
 from specframe_plugins.vocabularies.retrieval.successors import Successors
-
-# The table of neighbours has V rows of so many: beyond, it takes more memory than models do.
-MOST = 256
-
-
-@attrs.frozen(slots=True)
-class RetrievalOptions(NanospecOptions):
-    """Options of ``retrieval``: those of ``nanospec``, and what comes besides."""
-
-    neighbours: int = option(
-        1,
-        help="tokens of the nearest embeddings to admit with each token of the text",
-        unit="tokens",
-        minimum=0,
-        maximum=MOST,
-        tune=(0, 1, 2, 4, 8),
-    )
-    successors: int = option(
-        0,
-        help="of each token of the text, how many that came after it in the request to admit once more",
-        unit="tokens",
-        minimum=0,
-        tune=(0, 4, 16),
-    )
 
 
 class RetrievalVocabulary(VocabularyBuilder):
@@ -95,18 +70,11 @@ class RetrievalVocabulary(VocabularyBuilder):
             self._successors.learn(token, ids)
 
 
-def _build(options: RetrievalOptions, context: BuildContext) -> RetrievalVocabulary:
+def build(options: RetrievalOptions, context: BuildContext) -> RetrievalVocabulary:
+    """Return the strategy for a target."""
     target = context.target
     neighbours = None
     if options.neighbours:
         neighbours = Neighbours(target.embed_tokens, target.vocab_size, options.neighbours, target.device)
     successors = Successors(options.successors) if options.successors else None
     return RetrievalVocabulary(build_admission(options, context), neighbours, successors)
-
-
-COMPONENT = Component(
-    name="retrieval",
-    summary="what nanospec admits, its neighbours in the embedding, and what followed it (EvoSpec)",
-    options=RetrievalOptions,
-    factory=_build,
-)

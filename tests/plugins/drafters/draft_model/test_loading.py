@@ -18,7 +18,8 @@ from specframe.errors import CheckpointError, SpecframeError, UsageError
 from specframe.model.loading import LoadedModel
 from specframe.model.target import Target
 from specframe.registry.components import BuildContext, DoctorRequest, Finding
-from specframe_plugins.drafters.draft_model.drafter import COMPONENT, DraftModelDrafter
+from specframe_plugins.drafters.components.draft_model import COMPONENT
+from specframe_plugins.drafters.draft_model.drafter import DraftModelDrafter
 from specframe_plugins.drafters.draft_model.truncated import first_layers
 
 

@@ -8,7 +8,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from specframe_plugins.drafters.eagle.adaptation import ROWS, Adaptation, LevelRecord
+from specframe_plugins.drafters.components.eagle import ADAPTED_ROWS
+from specframe_plugins.drafters.eagle.adaptation import Adaptation, LevelRecord
 
 SIZE = 64
 CPU = torch.device("cpu")
@@ -111,9 +112,9 @@ def test_nothing_is_stored_where_nothing_is_new() -> None:
 def test_memory_and_work_do_not_grow_with_what_was_learnt() -> None:
     one = Adaptation(SIZE, CPU, torch.bfloat16)
     before = [tensor.data_ptr() for tensor in one.tensors]
-    for prediction in predictions(2).to(torch.bfloat16).repeat(ROWS, 1):
+    for prediction in predictions(2).to(torch.bfloat16).repeat(ADAPTED_ROWS, 1):
         one.learn(prediction, prediction)
-    assert sum(tensor.nbytes for tensor in one.tensors) == 2 * ROWS * SIZE * 2
+    assert sum(tensor.nbytes for tensor in one.tensors) == 2 * ADAPTED_ROWS * SIZE * 2
     assert [tensor.data_ptr() for tensor in one.tensors] == before, "a captured step would read elsewhere"
 
 

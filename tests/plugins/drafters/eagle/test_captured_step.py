@@ -31,7 +31,8 @@ from specframe_plugins.drafters.eagle.model import EagleConfig, EagleHead
 from specframe_plugins.gathers.torch import TorchGather
 from specframe_plugins.gathers.triton.indexed import IndexedGather
 from specframe_plugins.gathers.triton.packed import PackedGather
-from specframe_plugins.vocabularies.nanospec import NanospecOptions, NanospecVocabulary
+from specframe_plugins.vocabularies.components.nanospec import NanospecOptions
+from specframe_plugins.vocabularies.nanospec import NanospecVocabulary
 
 interpreted = pytest.mark.skipif(DEVICE != "cpu", reason=NOT_INTERPRETED)
 

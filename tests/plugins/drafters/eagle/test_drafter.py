@@ -20,11 +20,12 @@ from specframe.model.target import Target
 from specframe.registry.components import BuildContext, Setting
 from specframe.testing import ReferenceGather, ScriptedBudget, check_drafter
 from specframe.testing.reference import last_node
+from specframe_plugins.drafters.components.eagle import COMPONENT, EagleOptions
+from specframe_plugins.drafters.components.graft import sweep
 from specframe_plugins.drafters.eagle.cached import CachedHead
 from specframe_plugins.drafters.eagle.checkpoint import save_head
-from specframe_plugins.drafters.eagle.drafter import COMPONENT, EagleDrafter, EagleOptions
+from specframe_plugins.drafters.eagle.drafter import EagleDrafter
 from specframe_plugins.drafters.eagle.model import EagleConfig, EagleHead
-from specframe_plugins.drafters.graft import sweep
 from specframe_plugins.trees.shape import TreeShape
 
 PROMPT = torch.tensor([5, 17, 42, 8, 33, 12, 70, 64, 21, 9, 11])

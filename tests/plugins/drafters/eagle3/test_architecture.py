@@ -9,9 +9,10 @@ from tiny_training import SETTINGS, save_target, save_tasks
 
 from specframe.errors import UsageError
 from specframe.registry.components import TrainRequest
+from specframe_plugins.drafters.components.eagle3 import Eagle3TrainOptions
 from specframe_plugins.drafters.eagle.induction import with_induction
 from specframe_plugins.drafters.eagle.unroll import unroll
-from specframe_plugins.drafters.eagle3.architecture import Eagle3TrainOptions, train
+from specframe_plugins.drafters.eagle3.architecture import train
 from specframe_plugins.drafters.eagle3.checkpoint import load_head
 from specframe_plugins.drafters.eagle3.model import Eagle3Head, default_feature_layers, for_target
 from specframe_plugins.training.command import FREQUENCIES

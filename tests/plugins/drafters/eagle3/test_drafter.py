@@ -24,10 +24,10 @@ from specframe.replay.recording import TraceRecorder
 from specframe.replay.trace_file import read_trace
 from specframe.testing import ReferenceGather, check_drafter
 from specframe.vocabulary.draft_head import DraftHead
+from specframe_plugins.drafters.components.eagle3 import COMPONENT
 from specframe_plugins.drafters.eagle.drafter import EagleDrafter
 from specframe_plugins.drafters.eagle3.cached import CachedEagle3
 from specframe_plugins.drafters.eagle3.checkpoint import save_head
-from specframe_plugins.drafters.eagle3.drafter import COMPONENT
 from specframe_plugins.drafters.eagle3.model import Eagle3Head, for_target
 from specframe_plugins.trees.shape import TreeShape
 

@@ -25,9 +25,10 @@ from specframe.model.target import Target
 from specframe.registry.components import BuildContext
 from specframe.testing import ReferenceGather
 from specframe.vocabulary.draft_head import DraftHead
+from specframe_plugins.drafters.components.eagle3 import Eagle3Options
 from specframe_plugins.drafters.eagle.model import EagleConfig, rotary_tables
 from specframe_plugins.drafters.eagle3.checkpoint import load_head
-from specframe_plugins.drafters.eagle3.drafter import Eagle3Options, create
+from specframe_plugins.drafters.eagle3.drafter import create
 from specframe_plugins.drafters.public_config import HARMLESS, NEUTRAL
 
 PROMPT = torch.tensor([5, 17, 42, 8, 33, 12, 70, 64, 21, 9, 11])

@@ -16,8 +16,9 @@ from specframe.contracts.tree import DraftTree, Verdict
 from specframe.model.target import Target
 from specframe.registry.components import BuildContext
 from specframe.testing import ReferenceGather, check_drafter
-from specframe_plugins.drafters.graft import GraftOptions, grafted
-from specframe_plugins.drafters.lookup.drafter import COMPONENT, LookupOptions
+from specframe_plugins.drafters.components.graft import GraftOptions
+from specframe_plugins.drafters.components.lookup import COMPONENT, LookupOptions
+from specframe_plugins.drafters.graft import grafted
 from specframe_plugins.drafters.lookup.source import LookupSource
 from specframe_plugins.sources.drafter import SourceDrafter
 

@@ -30,8 +30,9 @@ from specframe.model.target import Target
 from specframe.registry.components import DoctorRequest
 from specframe.testing import ReferenceGather, check_drafter
 from specframe.vocabulary.draft_head import DraftHead
+from specframe_plugins.drafters.components.mtp import COMPONENT
 from specframe_plugins.drafters.mtp.checkpoint import load
-from specframe_plugins.drafters.mtp.drafter import COMPONENT, MtpDrafter
+from specframe_plugins.drafters.mtp.drafter import MtpDrafter
 from specframe_plugins.trees.shape import TreeShape
 
 PROMPT = torch.tensor([5, 17, 42, 8, 33, 12, 70, 64, 21, 9, 11])

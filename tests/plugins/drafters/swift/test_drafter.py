@@ -33,7 +33,8 @@ from specframe.model.loading import LoadedModel
 from specframe.model.target import Target
 from specframe.testing import ReferenceGather, check_drafter
 from specframe.testing.exact_sampling import fit_to
-from specframe_plugins.drafters.swift.drafter import SwiftDrafter, SwiftOptions
+from specframe_plugins.drafters.components.swift import SwiftOptions
+from specframe_plugins.drafters.swift.drafter import SwiftDrafter
 from specframe_plugins.trees.shape import TreeSampling, TreeShape
 
 SHAPE = TreeShape(depth=4, branching=3, nodes=12)

@@ -1,0 +1,3 @@
+"""What options say that take a map of tokens."""
+
+MAP_HELP = "any file that `specframe vocab inspect` reads"
