@@ -194,7 +194,14 @@ def test_one_command_evaluates(
 def test_a_mistake_is_one_line(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as ended:
         lm_eval(
-            monkeypatch, "run", "--model", "specframe", "--model_args", "pretrained=x,strategy=x", "--tasks", "wikitext"
+            monkeypatch,
+            "run",
+            "--model",
+            "specframe",
+            "--model_args",
+            "pretrained=x,strategy=x",
+            "--tasks",
+            "wikitext",
         )
     assert ended.value.code == 2
     assert capsys.readouterr().err.splitlines()[-1].startswith("specframe: unknown strategy 'x'")
