@@ -2,9 +2,9 @@
 
 python benchmarks/changing_weights.py --model smollm2-135m --drafter suffix
 
-Every round changes all weights a little, as an optimizer does, and then samples `--rows` completions of one prompt,
-by transformers in one batch and by specframe row by row, in float32. A row has the seconds of a rollout and of what
-comes before its first token, both medians, and the new tokens per second.
+Every round changes all weights a little, as an optimizer does, and then samples `--rows` completions of one
+prompt, by transformers in one batch and by specframe row by row, in float32. A line has the seconds of a
+rollout and of building the engine in it, both medians, and the new tokens per second.
 """
 
 from __future__ import annotations
@@ -35,7 +35,8 @@ def main() -> None:
     arguments = parser.parse_args()
 
     loaded = load_pretrained(arguments.model, torch.float32)
-    model, tokenizer = loaded.model, loaded.tokenizer
+    tokenizer: Any = loaded.tokenizer
+    model: Any = loaded.model
     ids = tokenizer(_PROMPT, return_tensors="pt")["input_ids"]
     batch = {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
     settings = {"do_sample": True, "temperature": arguments.temperature, "max_new_tokens": arguments.tokens}
