@@ -16,6 +16,7 @@ from specframe.cli.commands.config import config_app
 from specframe.cli.commands.doctor import doctor
 from specframe.cli.commands.export import export_app
 from specframe.cli.commands.models import models
+from specframe.cli.commands.new import new
 from specframe.cli.commands.plugins import plugins_app
 from specframe.cli.commands.replay import replay
 from specframe.cli.commands.report import report
@@ -33,7 +34,7 @@ app = typer.Typer(
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
-for command in (run, chat, bench, report, replay, models, doctor):
+for command in (run, chat, bench, report, replay, models, doctor, new):
     app.command()(command)
 app.add_typer(plugins_app, name="plugins")
 app.add_typer(config_app, name="config")

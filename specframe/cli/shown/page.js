@@ -5,7 +5,7 @@
   const elements = [...text.children];
   const part = (id) => document.getElementById(id);
   const SVG = "http://www.w3.org/2000/svg";
-  const WIDE = 46, HIGH = 36, SIGN = 8.1, MOST = 20, TOP = 22;
+  const WIDE = 58, HIGH = 36, SIGN = 8.1, MOST = 20, TOP = 22;
   let selected = -1;
 
   const add = (parent, name, kinds = "", content = "") => {
