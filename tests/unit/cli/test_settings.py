@@ -13,7 +13,7 @@ import pytest
 import typer
 from command_line import CommandLine
 
-from specframe.cli.app import app
+from specframe.cli.app import command_line
 from specframe.cli.settings import OTHER_VARIABLES
 from specframe.config import RunConfig
 
@@ -334,7 +334,7 @@ def commands(above: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]
             yield (*path, name)
 
 
-@pytest.mark.parametrize("words", [*commands(typer.main.get_command(app))], ids=" ".join)
+@pytest.mark.parametrize("words", [*commands(command_line())], ids=" ".join)
 def test_every_command_reads_a_file_and_can_be_quiet(cli: CommandLine, words: tuple[str, ...]) -> None:
     shown = cli(*words, "--help").out
     assert [flag for flag in ("--config", "--quiet", "--verbose") if flag not in shown] == []
