@@ -13,6 +13,7 @@ from typing import Annotated, Any, get_type_hints
 import attrs
 import typer
 
+from specframe.cli.completion import complete_assignment, completion_of
 from specframe.cli.settings import FILE_VARIABLE, GivenSettings, apply_settings
 from specframe.config import SETTINGS, RunConfig, parse_options
 from specframe.contracts.options import plain_type
@@ -130,6 +131,7 @@ def _run_config(
             metavar="KIND.NAME=VALUE",
             help="Option of a component, for example vocabulary.capacity=3072. Repeatable; "
             "`specframe plugins show` lists them.",
+            autocompletion=complete_assignment,
         ),
     ] = None,
     **settings: Any,
@@ -245,7 +247,12 @@ def _option(declaring: type[Any], field: attrs.Attribute[Any], absent: str | Non
     if kind is bool and not flags:
         flags = [f"--{flag}"] if default is False else [f"--{flag}/--no-{flag}"]
     typed = typer.Option(
-        *flags, help=help, metavar=about["metavar"], min=about["minimum"], show_default=absent is None
+        *flags,
+        help=help,
+        metavar=about["metavar"],
+        min=about["minimum"],
+        show_default=absent is None,
+        autocompletion=completion_of(declaring, field.name),
     )
     annotation: Any = Annotated[kind | None if default is None else kind, typed]
     return inspect.Parameter(field.name, _KEYWORD, default=default, annotation=annotation)

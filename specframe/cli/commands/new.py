@@ -43,4 +43,4 @@ def new(
         raise UsageError(f"{package.kind.label} {name!r} is registered by {taken}; allowed: another name")
     place = package.write(into)
     print(f"wrote {place}: {', '.join(sorted(package.files()))}")
-    print(f"next: pip install --editable '{place}[test]' && pytest {place}")
+    print(f"next: pip install --editable '{place}[test]' && python -m pytest {place}")
