@@ -7,10 +7,8 @@ import shlex
 from collections.abc import Iterator
 from typing import Any
 
-import typer
-
 from specframe.bench.configurations import parse_configurations
-from specframe.cli.app import app
+from specframe.cli.app import command_line
 from specframe.cli.training import train_request, trainable
 from specframe.config import AUTOREGRESSIVE, DEFAULT_DRAFTER, SETTINGS, RunConfig, parse_options
 from specframe.contracts.kinds import KINDS
@@ -61,13 +59,13 @@ def check_arguments(arguments: list[str]) -> None:
 
 def command_names() -> set[str]:
     """Return the names of the commands, which tables of a settings file have too."""
-    command: Any = typer.main.get_command(app)
+    command: Any = command_line()
     return set(command.commands)
 
 
 def _parsed(words: list[str]) -> tuple[list[str], dict[str, Any]]:
     """Return the names of the command, and its parameters."""
-    command: Any = typer.main.get_command(app)
+    command: Any = command_line()
     context, names, name = None, [], "specframe"
     while True:
         context = command.make_context(name, words, parent=context)
