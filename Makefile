@@ -8,7 +8,7 @@ VLLM := integrations/specframe-vllm
 VLLM_VENV := .venv-vllm
 VLLM_INSTALLED := $(VLLM_VENV)/.installed
 
-.PHONY: run test lint gpu-check vllm test-vllm clean
+.PHONY: run test lint site gpu-check vllm test-vllm clean
 
 run: $(INSTALLED)
 	$(VENV)/bin/specframe run --strategy nanospec
@@ -23,6 +23,10 @@ lint: $(INSTALLED)
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/mypy
+
+# The documentation as pages, in site/; a warning is an error.
+site: $(INSTALLED)
+	.ci/site
 
 # What needs a GPU, in eight minutes; without one the same in miniature. The JSON file goes to OUT.
 gpu-check: $(INSTALLED)
@@ -59,4 +63,4 @@ $(INSTALLED): pyproject.toml constraints.txt
 	touch $@
 
 clean:
-	rm -rf $(VENV) $(VLLM_VENV) dist gpu-check .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(VLLM_VENV) dist site gpu-check .mypy_cache .pytest_cache .ruff_cache .hypothesis

@@ -1,4 +1,4 @@
-"""What README and docs quote from a run of `specframe bench`, beside what the command itself prints.
+"""What docs quote from a run of `specframe bench`, beside what the command itself prints.
 
 python benchmarks/readme_figures.py rows.jsonl
 """

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import tomllib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -16,6 +17,9 @@ from specframe.contracts.sampling import SamplingParams, SamplingSettings
 from specframe.errors import UsageError, unknown_name
 
 AUTOREGRESSIVE = "autoregressive"
+
+# Settings of every command, which say nothing about a run.
+OF_ALL_COMMANDS = ("quiet", "verbose")
 
 AUTO = "auto"
 OFF = "off"
@@ -152,6 +156,15 @@ class RunConfig:
         sampling = {name: value for name, value in settings.items() if name in _SAMPLING}
         return cls(**own, sampling=SamplingParams(**sampling))
 
+    @classmethod
+    def from_toml(cls, path: str | Path) -> Self:
+        """Return the config of a file as ``specframe run --config`` reads it, variables aside.
+
+        Raises:
+            UsageError: as ``load_toml``, or a setting is out of range.
+        """
+        return cls.of(load_toml(Path(path)))
+
     def flat(self) -> dict[str, Any]:
         """Return the settings by name, those of the sampling among them."""
         settings = attrs.asdict(self)
@@ -170,42 +183,111 @@ SETTINGS: Mapping[str, type[Any]] = {
 }
 
 
-def load_toml(path: Path) -> dict[str, Any]:
-    """Return the settings of a TOML file: ``SETTINGS`` at the top, options in one table per kind.
+@attrs.frozen(slots=True)
+class RunPart:
+    """What of a TOML table is about a run.
 
-    A component whose setting is called like its table is chosen by a string in place of the table, or by
-    ``name`` in it: TOML gives a key one value.
+    Attributes:
+        settings: of ``SETTINGS``.
+        options: by kind of component, those of ``settings`` aside.
+        rest: all other keys.
+    """
 
-    Returns:
-        ``SETTINGS``; the tables are in ``options``, where there are any.
+    settings: dict[str, Any]
+    options: dict[str, dict[str, Any]]
+    rest: dict[str, Any]
+
+    @classmethod
+    def of(cls, table: Mapping[str, Any], where: str) -> Self:
+        """Return the parts of a table.
+
+        A component is chosen by its setting, or by ``name`` in the table of its options.
+
+        Args:
+            table: of a file.
+            where: names it in errors.
+
+        Raises:
+            UsageError: a value is of another type, or a component is chosen twice.
+        """
+        part = cls({}, {}, {})
+        for name, value in table.items():
+            if name in KINDS and isinstance(value, dict):
+                part.options[name] = dict(value)
+            elif name in SETTINGS and name != "options":
+                part.settings[name] = _typed(name, value, where)
+            elif name in KINDS:
+                raise UsageError(f"{where}: [{name}] must be a table of options")
+            else:
+                part.rest[name] = value
+        for kind, options in part.options.items():
+            setting = next(one.setting for one in KINDS.values() if one.name == kind)
+            if "name" in options:
+                if setting in part.settings:
+                    raise UsageError(f"{where}: {setting} and [{kind}] name are given; allowed: one of them")
+                part.settings[setting] = _typed(setting, options.pop("name"), where)
+            for name, value in options.items():
+                if not isinstance(value, bool | int | float | str):
+                    raise UsageError(
+                        f"{where}: [{kind}] {name} = {value!r} must be a text, a number, true or false"
+                    )
+        return part
+
+
+def _typed(name: str, value: Any, where: str) -> Any:
+    """Return the value of a setting in a file; raises ``UsageError`` if it is of another type."""
+    wanted = plain_type(SETTINGS[name], name)
+    if type(value) is int and wanted is float:
+        return float(value)
+    if type(value) is not wanted:
+        raise UsageError(f"{where}: {name} = {value!r} must be of type {wanted.__name__}")
+    return value
+
+
+def read_toml(path: Path) -> dict[str, Any]:
+    """Return what a TOML file holds.
 
     Raises:
-        UsageError: the file cannot be read, is not TOML, or names a setting that does not exist.
+        UsageError: it cannot be read, or is not TOML.
     """
     try:
-        settings = tomllib.loads(path.read_text(encoding="utf-8"))
+        return tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise UsageError(f"cannot read {path}: {error.strerror}") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise UsageError(f"{path} is not valid TOML: {error}") from None
-    allowed = [name for name in SETTINGS if name != "options"]
-    options: dict[str, dict[str, Any]] = {}
-    for name, value in [*settings.items()]:
-        if name in KINDS and isinstance(value, dict):
-            options[name] = settings.pop(name)
-            if name in allowed and "name" in value:
-                settings[name] = value.pop("name")
-        elif name in KINDS and name not in allowed:
-            raise UsageError(f"{path}: [{name}] must be a table of options")
-    for name, value in settings.items():
-        if name not in allowed:
-            raise unknown_name(f"setting in {path}", name, dict.fromkeys([*allowed, *KINDS]))
-        wanted = plain_type(SETTINGS[name], name)
-        if type(value) is int and wanted is float:
-            settings[name] = float(value)
-        elif type(value) is not wanted:
-            raise UsageError(f"{path}: {name} = {value!r} must be of type {wanted.__name__}")
-    return {**settings, "options": options} if options else settings
+
+
+def load_toml(path: Path) -> dict[str, Any]:
+    """Return the settings of a TOML file: ``SETTINGS`` at the top, options in one table per kind.
+
+    Tables of other names hold the settings of single commands; they are not looked at.
+
+    Returns:
+        ``SETTINGS``; the tables of components are in ``options``, where there are any.
+
+    Raises:
+        UsageError: the file cannot be read, is not TOML, or names a setting that does not exist.
+    """
+    part = RunPart.of(read_toml(path), str(path))
+    for name, value in part.rest.items():
+        misspelt = difflib.get_close_matches(name, KINDS, n=1)
+        if name not in OF_ALL_COMMANDS and (misspelt or not isinstance(value, dict) or name == "options"):
+            raise unknown_setting(path, name)
+    return {**part.settings, "options": part.options} if part.options else part.settings
+
+
+def unknown_setting(path: Path, name: str, tables: Iterable[str] = ()) -> UsageError:
+    """Return the error for a key that a file must not have at its top.
+
+    Args:
+        path: of the file.
+        name: the key.
+        tables: that it may have besides those of components.
+    """
+    settings = [setting for setting in SETTINGS if setting != "options"]
+    known = dict.fromkeys([*settings, *OF_ALL_COMMANDS, *KINDS, *tables])
+    return unknown_name(f"setting in {path}", name, known)
 
 
 def parse_options(assignments: Iterable[str]) -> dict[str, dict[str, str]]:

@@ -18,6 +18,31 @@ class UsageError(SpecframeError):
     exit_code = 2
 
 
+class UnknownName(UsageError):
+    """A name that nobody registered.
+
+    Attributes:
+        name: the name that was given.
+    """
+
+    def __init__(self, message: str, name: str) -> None:
+        super().__init__(message)
+        self.name = name
+
+
+class OptionError(UsageError):
+    """An option of a component that it has not, or that has a value which does not fit.
+
+    Attributes:
+        owner: who the options belong to.
+        name: of the option.
+    """
+
+    def __init__(self, message: str, owner: str, name: str) -> None:
+        super().__init__(message)
+        self.owner, self.name = owner, name
+
+
 class PluginError(UsageError):
     """A plugin cannot be loaded, or two plugins claim one name.
 
@@ -34,7 +59,7 @@ class CheckpointError(UsageError):
     """A checkpoint is missing, corrupt, or made for another model."""
 
 
-def unknown_name(what: str, name: str, known: Iterable[str]) -> UsageError:
+def unknown_name(what: str, name: str, known: Iterable[str]) -> UnknownName:
     """Return the error for a name nobody registered, with the nearest known name and all of them.
 
     Args:
@@ -45,7 +70,7 @@ def unknown_name(what: str, name: str, known: Iterable[str]) -> UsageError:
     names = sorted(known)
     nearest = difflib.get_close_matches(name, names, n=1)
     hint = f"; did you mean {nearest[0]!r}?" if nearest else ";"
-    return UsageError(f"unknown {what} {name!r}{hint} known: {', '.join(names) or '(none)'}")
+    return UnknownName(f"unknown {what} {name!r}{hint} known: {', '.join(names) or '(none)'}", name)
 
 
 def shown(value: object, most: int = 80) -> str:

@@ -60,7 +60,8 @@ def engine_for(
         model: a decoder-only model, as it is or as PEFT or ``torch.compile`` wrap it; ``config.model``,
             ``dtype`` and ``device`` are taken from it.
         config: which components to run, and their options.
-        tokenizer: of the model; by default loaded from where the model was loaded from.
+        tokenizer: of the model; by default the one of its engine before, else loaded from where the model
+            was loaded from.
 
     Raises:
         UsageError: the tokenizer cannot be found, or a component, an option or the model is not allowed.
@@ -75,10 +76,12 @@ def engine_for(
     known, engine = _engines.get(model, (None, None))
     same = engine is not None and known == config and _built_for[engine] == state
     if engine is None or not same or tokenizer not in (None, engine.target.tokenizer):
+        # Weights that a training changes keep the tokenizer that somebody gave.
+        tokenizer = tokenizer or (engine.target.tokenizer if engine else _find_tokenizer(model))
         engine = None
         _engines.pop(model, None)  # its memory is free before another one takes as much
         with evaluating(model.modules()):
-            target = Target(LoadedModel(model, tokenizer or _find_tokenizer(model), name))
+            target = Target(LoadedModel(model, tokenizer, name))
             engine = build_engine(config, target=target)
         # Its first pass may leave hooks of transformers' own, such as those that keep hidden states.
         _engines[model], _built_for[engine] = (config, engine), state_of(model)

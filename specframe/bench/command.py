@@ -15,6 +15,7 @@ from specframe.config import AUTO, AUTOREGRESSIVE, DEFAULT_STRATEGY, UNPRUNED, R
 from specframe.contracts.options import option
 from specframe.contracts.records import check_file_place
 from specframe.errors import UsageError, unknown_name
+from specframe.ops.notes import note
 from specframe.registry.manager import build_registry, create_plugin_manager
 from specframe.registry.named import check_named
 from specframe.registry.registry import Registry
@@ -196,10 +197,9 @@ def _tasks(arguments: BenchArguments) -> tuple[list[Task], int]:
         found = read_tasks(arguments.tasks, skip_bad=arguments.skip_bad)
         tasks, skipped = found.tasks, len(found.complaints)
         if skipped:
-            print(
-                f"specframe: left out {skipped} malformed line{'s' if skipped > 1 else ''}, the first: "
-                f"{found.complaints[0]}",
-                file=sys.stderr,
+            note(
+                f"left out {skipped} malformed line{'s' if skipped > 1 else ''}, the first: "
+                f"{found.complaints[0]}"
             )
     limit = None if arguments.sweep else arguments.limit_per_task  # a sweep divides them among its rounds
     chosen = choose(tasks, skip=arguments.skip_per_task, limit=limit)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import datetime
 import hashlib
-import sys
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import Any, Protocol
@@ -35,7 +34,6 @@ from specframe.bench.manifest import (
     write_manifest,
 )
 from specframe.bench.peers import Peer, peer_settings
-from specframe.bench.progress import progress_bar
 from specframe.bench.resume import open_rows
 from specframe.bench.rows import BenchRow, Steps
 from specframe.bench.rows_file import RowsFile
@@ -44,6 +42,8 @@ from specframe.engine.assembly import build_engine, with_defaults
 from specframe.errors import UsageError
 from specframe.model.loading import load_pretrained
 from specframe.model.target import Target
+from specframe.ops.notes import note
+from specframe.ops.progress_line import ProgressLine
 from specframe.registry.choice import check_config, wanted_target_head
 from specframe.registry.manager import build_registry, create_plugin_manager
 from specframe.registry.placement import find_device, find_dtype
@@ -121,7 +121,7 @@ def run_bench(
                 recorder.attach(contender)
         with (
             _told_how_to_go_on(file, len(contenders), len(prompts)),
-            progress_bar(len(prompts) * len(contenders), len(rows)) as advance,
+            ProgressLine("bench", len(prompts) * len(contenders), len(rows), "generations") as progress,
         ):
             for index in range(len(rows) // len(contenders), len(prompts)):
                 group = []
@@ -130,7 +130,7 @@ def run_bench(
                     group.append(contender.answer(prompt.task, prompt.ids, order))
                     if recorder and isinstance(contender, EngineContender):
                         recorder.answered(group[-1])
-                    advance()
+                    progress.advance()
                 group = _judged(group, contenders, target, prompts[index].ids, options.tolerance)
                 if file:
                     file.append(group)
@@ -172,10 +172,9 @@ def _told_how_to_go_on(file: RowsFile | None, contenders: int, prompts: int) -> 
         yield
     except KeyboardInterrupt:
         if file is not None:
-            print(
-                f"specframe: interrupted after {len(file.rows) // contenders} of {prompts} prompts; the same "
-                "command goes on from there",
-                file=sys.stderr,
+            note(
+                f"interrupted after {len(file.rows) // contenders} of {prompts} prompts; the same command "
+                "goes on from there"
             )
         raise
 
@@ -204,10 +203,7 @@ def _encode(options: BenchOptions, target: Target) -> tuple[list[_Prompt], int]:
         raise UsageError(f"{options.arguments.source} has no prompt left to run")
     if too_long:
         what = "prompt that does" if len(too_long) == 1 else "prompts that do"
-        print(
-            f"specframe: left out {len(too_long)} {what} not fit into the target, the first: {too_long[0]}",
-            file=sys.stderr,
-        )
+        note(f"left out {len(too_long)} {what} not fit into the target, the first: {too_long[0]}")
     return prompts, len(too_long)
 
 

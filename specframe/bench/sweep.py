@@ -6,7 +6,6 @@ luck in one round it loses in the next (successive halving, arXiv 1502.07943).
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -21,6 +20,7 @@ from specframe.bench.rows import BenchRow
 from specframe.bench.session import BenchResult, run_bench
 from specframe.config import DEFAULT_STRATEGY, RunConfig
 from specframe.errors import UsageError
+from specframe.ops.notes import note
 from specframe.registry.choice import setting_for
 from specframe.registry.manager import build_registry, create_plugin_manager
 from specframe.registry.placement import find_device, find_dtype, resolve_placement
@@ -70,10 +70,7 @@ def run_sweep(options: BenchOptions, *, manager: pluggy.PluginManager | None = N
     last_round: dict[str, int] = {}
     remaining = list(swept)
     for number, tasks in enumerate(_prompts(options), start=1):
-        print(
-            f"specframe: round {number}: {len(remaining)} configurations, {len(tasks)} prompts",
-            file=sys.stderr,
-        )
+        note(f"round {number}: {len(remaining)} configurations, {len(tasks)} prompts")
         arguments = attrs.evolve(options.arguments, json=round_path(options.arguments.json, number))
         of_round = attrs.evolve(options, configurations=remaining, tasks=tasks, arguments=arguments)
         rounds.append(run_bench(of_round, manager=manager))

@@ -12,9 +12,11 @@ from typer.exceptions import Abort, TyperException
 from typer.main import get_command
 
 from specframe.cli.commands.chat import chat
+from specframe.cli.commands.config import config_app
 from specframe.cli.commands.doctor import doctor
 from specframe.cli.commands.export import export_app
 from specframe.cli.commands.models import models
+from specframe.cli.commands.new import new
 from specframe.cli.commands.plugins import plugins_app
 from specframe.cli.commands.run import run
 from specframe.cli.commands.train import train_app
@@ -33,9 +35,10 @@ app = typer.Typer(
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
-for command in (run, chat, models, doctor):
+for command in (run, chat, models, doctor, new):
     app.command()(command)
 app.add_typer(plugins_app, name="plugins")
+app.add_typer(config_app, name="config")
 app.add_typer(train_app, name="train")
 app.add_typer(export_app, name="export")
 app.add_typer(vocab_app, name="vocab")

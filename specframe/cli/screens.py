@@ -20,7 +20,7 @@ from specframe.engine.faults import checked, naming
 from specframe.engine.screen_files import kept_screens, read_about
 from specframe.errors import UsageError
 from specframe.model.language_model import load_output_head
-from specframe.ops.progress_line import show_progress
+from specframe.ops.progress_line import ProgressLine
 from specframe.registry.choice import check_config
 from specframe.registry.components import BuildContext, Component
 from specframe.registry.manager import create_plugin_manager, shipped_data
@@ -114,10 +114,9 @@ def _recall(
         screen: Screen = checked("vocabulary", lambda: component.factory(options, context)).screen
         with blaming("vocabulary"):
             screen.bind(head, SomeStates(fit))
-            show_progress(f"specframe: asking about {len(apart):,} states")
             states_there = apart.to(head.device, head.dtype)
-            found = Recall.of(screen, states_there, best_rows(head, states_there))
-            show_progress("")
+            with ProgressLine(f"asking about {len(apart):,} states"):
+                found = Recall.of(screen, states_there, best_rows(head, states_there))
     return (
         f"{found.first:.3f} of first choices, {found.few:.3f} of the first {FEW}, for {len(apart):,} states "
         f"that it was not fitted to (of {len(fit) + len(apart):,})"

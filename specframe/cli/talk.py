@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from specframe.contracts.report import GenerationReport
 from specframe.engine.conversation import Conversation
 from specframe.errors import SpecframeError
+from specframe.ops.notes import is_quiet
 
 _PROMPT = "> "
 
@@ -42,7 +43,7 @@ def _answer(conversation: Conversation, text: str) -> None:
     finally:
         chunks.close()
         print("\n")
-    if engine.report is not None and engine.report is not before:
+    if engine.report is not None and engine.report is not before and not is_quiet():
         print(_summary(engine.report), end="\n\n", file=sys.stderr, flush=True)
 
 

@@ -13,7 +13,7 @@ from typing import Any, Literal
 import attrs
 import click
 
-from specframe.errors import UsageError, one_line, shown, unknown_name
+from specframe.errors import OptionError, UsageError, one_line, shown, unknown_name
 
 
 def option(
@@ -133,13 +133,14 @@ def build_options(options_class: type[Any], values: Mapping[str, Any], owner: st
     converted = {}
     for name, value in values.items():
         if name not in fields:
-            raise unknown_name(f"option of {owner}", name, fields)
+            raise OptionError(str(unknown_name(f"option of {owner}", name, fields)), owner, name)
         param, optional = _accepted(options_class, fields[name])
         try:
             converted[name] = _convert(value, param, optional)
         except (click.BadParameter, TypeError):  # a list or an object makes no number
             allowed = _type_name(param, optional)
-            raise UsageError(f"option {name} of {owner} is {value!r}; allowed: {allowed}") from None
+            message = f"option {name} of {owner} is {value!r}; allowed: {allowed}"
+            raise OptionError(message, owner, name) from None
     missing = [name for name, f in fields.items() if f.default is attrs.NOTHING and name not in converted]
     if missing:
         raise UsageError(f"{owner} needs option {missing[0]}: {fields[missing[0]].metadata['help']}")

@@ -30,6 +30,9 @@ from specframe.errors import UsageError
 class VocabularyBuilder(ABC):
     """A vocabulary strategy: says which token ids the drafter may propose.
 
+    What it is given belongs to the engine: nothing of it may be changed, and the tensors of a tree and of a
+    harvest hold until the call returns, so that whoever needs them later keeps a copy.
+
     Attributes:
         capacity: slots of the packed head; None drafts over the full vocabulary, and then neither method
             is ever called. With a screen it may be 0: there is no active set.

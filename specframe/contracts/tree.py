@@ -39,6 +39,9 @@ class DraftTree:
         depths: distance from the root [N] int64; 0 for the root.
         log_probs: drafter's log-probability of each node given its parent [N] float32; 0 for the root.
         sampled_from: what a sampled tree was drawn from; None for the drafter's most likely tokens.
+        sources: for people who look at the tree: of each of the N nodes the name of the token source that
+            proposed it, such as ``lookup``; None in it for the root and for what the drafter itself proposed.
+            None instead of it where that is all nodes.
 
     A drafter whose trees have a fixed size pads them at the end with copies of the root: parent -1 and all.
     No path leads to a copy, and the target says about it what it says about the root.
@@ -49,6 +52,7 @@ class DraftTree:
     depths: Tensor
     log_probs: Tensor
     sampled_from: SampledFrom | None = attrs.field(default=None, kw_only=True)
+    sources: tuple[str | None, ...] | None = attrs.field(default=None, kw_only=True)
 
     @classmethod
     def root_only(cls, root: int, device: torch.device | str = "cpu") -> DraftTree:

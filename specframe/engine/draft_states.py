@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-import sys
 from collections.abc import Callable, Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -28,7 +27,8 @@ from specframe.engine.engine import Engine
 from specframe.errors import SpecframeError, UsageError
 from specframe.model.loading import cache_directory
 from specframe.model.target import Target
-from specframe.ops.progress_line import show_progress
+from specframe.ops.notes import note
+from specframe.ops.progress_line import ProgressLine
 from specframe.registry.observers import Observers
 from specframe.request.request import Request
 from specframe.request.tasks import built_in_tasks, choose
@@ -107,16 +107,13 @@ class DraftStates:
         head = head_digest(lm_head_of(self.drafter))
         is_kept = keep_whole(path, to_bytes({"states": states.half()}, {_HEAD: head}))
         how = "once" if is_kept else f"and in every run, since {path} cannot be written"
-        print(
-            f"specframe: {len(states)} hidden states of drafts of {self.target.name} "
-            f"({perf_counter() - began:.0f} s, {how})",
-            file=sys.stderr,
-        )
+        spent = perf_counter() - began
+        note(f"{len(states)} hidden states of drafts of {self.target.name} ({spent:.0f} s, {how})")
         return states.half().float()
 
     def _made(self) -> Tensor:
         """Return the states of drafting the built-in prompts [at most _KEPT, H]."""
-        print(f"specframe: drafting built-in prompts for {self.target.name}", file=sys.stderr)
+        note(f"drafting built-in prompts for {self.target.name}")
         if self.budgeted:
             self.drafter.draft_within(_AnyLikely())
         vocabulary = WholeVocabulary(lm_head_of(self.drafter), self.make_backend())
@@ -128,14 +125,12 @@ class DraftStates:
             raise SpecframeError(
                 f"no built-in prompt fits {self.target.name}, so no screen can be fitted to it"
             )
-        for done, request in enumerate(requests):
-            show_progress(
-                f"specframe: drafts of {self.target.name} to fit to: {done} of {len(requests)} prompts"
-            )
-            if done >= _TRIED and not states:
-                break  # a drafter without a head: the other prompts would take minutes to say so
-            engine.generate(request)
-        show_progress("")
+        with ProgressLine(f"drafts of {self.target.name}", len(requests), unit="prompts") as progress:
+            for done, request in enumerate(requests):
+                if done >= _TRIED and not states:
+                    break  # a drafter without a head: the other prompts would take minutes to say so
+                engine.generate(request)
+                progress.advance()
         if not states:
             raise SpecframeError(
                 f"drafter {self.config.drafter!r} asked its LM head nothing on {min(len(requests), _TRIED)} "

@@ -26,6 +26,7 @@ from specframe.engine.drafting.protocol import Drafting
 from specframe.engine.faults import named, naming
 from specframe.engine.generation import Generation
 from specframe.engine.prefix_cache import PrefixCache
+from specframe.engine.recorder import drafted_pass
 from specframe.engine.tree_check import TreeCheck
 from specframe.errors import UsageError
 from specframe.model.target import Prefill, Target, TreePass
@@ -266,7 +267,7 @@ class Engine:
             self._record(generation, drafting, tree, verdict, chunk)
             yield chunk
             self._learn(drafting, verdict, tree, target_pass)
-            self._observers.step_finished(generation.recorder.last_step)
+            self._observers.step_finished(generation.recorder.last_step, self.config)
 
     def _head_of(self, generation: Generation) -> tuple[TargetHeadName, str]:
         """Return what the target's first choices come from, and why."""
@@ -332,6 +333,8 @@ class Engine:
     ) -> None:
         self.clock.lap("other")
         generation.recorder.record(tree, verdict, chunk.token_ids, drafting.figures)
+        if generation.request.watch_passes is not None:
+            generation.request.watch_passes(drafted_pass(tree, verdict, chunk.token_ids, drafting.figures))
         self.clock.lap("statistics")
 
     def _learn(self, drafting: Drafting, verdict: Verdict, tree: DraftTree, target_pass: TreePass) -> None:

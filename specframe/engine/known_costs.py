@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from time import perf_counter
@@ -26,6 +25,8 @@ from specframe.model.loading import cache_directory
 from specframe.model.target import Target
 from specframe.ops.contention import ContentionWatch
 from specframe.ops.machine import Machine
+from specframe.ops.notes import note
+from specframe.ops.progress_line import ProgressLine
 from specframe.vocabulary.screened import ScreenedVocabulary
 
 _log = logging.getLogger(__name__)
@@ -160,7 +161,8 @@ def _measured(
 ) -> _Measured:
     """Return costs measured now, and say so in a line; ``path`` is where the user pins them."""
     began, watch, threads = perf_counter(), ContentionWatch(), torch.get_num_threads()
-    costs = measure_costs(target, drafter, make_backend, setup)
+    with ProgressLine(f"measuring what {setup.model} costs here"):
+        costs = measure_costs(target, drafter, make_backend, setup)
     is_quiet = not watch.found
     if is_quiet:
         how = "once"
@@ -168,9 +170,8 @@ def _measured(
         how = "while other programs ran, so not for good"
     else:
         how = f"while other programs ran; without {path} it is measured again"
-    print(
-        f"specframe: measured what {setup.model} costs in {setup.dtype} on {threads} "
-        f"thread{'s' if threads > 1 else ''} ({perf_counter() - began:.1f} s, {how})",
-        file=sys.stderr,
+    note(
+        f"measured what {setup.model} costs in {setup.dtype} on {threads} thread{'s' if threads > 1 else ''} "
+        f"({perf_counter() - began:.1f} s, {how})"
     )
     return _Measured(costs, is_quiet)

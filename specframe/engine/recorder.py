@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import resource
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from itertools import islice
 from typing import Any
 
@@ -14,6 +15,7 @@ from torch import Tensor
 
 from specframe.config import AUTOREGRESSIVE, RunConfig
 from specframe.contracts.clock import Phase, PhaseClock
+from specframe.contracts.drafted_pass import DraftedNode, DraftedPass
 from specframe.contracts.kinds import TargetHeadName
 from specframe.contracts.report import (
     VERSION,
@@ -176,6 +178,65 @@ class GenerationRecorder:
         )
 
 
+def drafted_pass(
+    tree: DraftTree, verdict: Verdict, emitted: tuple[int, ...], figures: Figures
+) -> DraftedPass:
+    """Return a target pass for people to look at; a few host reads, and one for each node of a level.
+
+    Args:
+        tree: the verified tree.
+        verdict: what the verifier decided.
+        emitted: the emitted ids, cut at the end of the generation.
+        figures: as they were when the step was drafted.
+    """
+    token_ids, parents, depths = torch.stack([tree.token_ids, tree.parents, tree.depths]).tolist()
+    real = [node for node, parent in enumerate(parents) if node == 0 or parent >= 0]
+    place = {node: at for at, node in enumerate(real)}
+    active = _active([(depths[node], token_ids[node]) for node in real], figures)
+    sources, log_probs = tree.sources or (None,) * len(tree), tree.log_probs.tolist()
+    nodes = [
+        DraftedNode(
+            token_id=token_ids[node],
+            parent=place.get(parents[node], -1),
+            depth=depths[node],
+            probability=math.exp(min(log_probs[node], 0.0)),
+            source=sources[node],
+            active=is_active,
+        )
+        for node, is_active in zip(real, active, strict=True)
+    ]
+    next_active = bool(figures.covered(verdict.emitted_ids)[-1])
+    return DraftedPass(
+        nodes=nodes,
+        path=tuple(place[node] for node in verdict.path),
+        emitted_ids=emitted,
+        next_token=verdict.next_token,
+        next_active=next_active,
+        rejection=_rejection(verdict, next_active=next_active),
+        active_size=int(figures.active_size),
+        draft=figures.draft,
+    )
+
+
+def _active(nodes: Sequence[tuple[int, int]], figures: Figures) -> list[bool]:
+    """Return for nodes of given depths and tokens whether each was active at its level.
+
+    Which tokens count may differ from level to level, so one node of every level is asked for at a time.
+    """
+    levels: dict[int, list[int]] = {}
+    found: list[tuple[int, int]] = []
+    for depth, token_id in nodes:
+        level = levels.setdefault(depth, [])
+        found.append((depth, len(level)))
+        level.append(token_id)
+    below = [levels[depth] for depth in range(1, len(levels))]
+    asked = [
+        figures.covered(tuple(level[min(at, len(level) - 1)] for level in below)).tolist()
+        for at in range(max(map(len, below), default=0))
+    ]
+    return [depth == 0 or asked[at][depth - 1] for depth, at in found]
+
+
 def _read(numbers: list[Tensor]) -> list[int]:
     """Return scalars as numbers, in one host read."""
     device = numbers[0].device
@@ -185,9 +246,6 @@ def _read(numbers: list[Tensor]) -> list[int]:
 
 def _stats(step: int, one: _Pass, covered: list[bool], active_size: int, rows_fetched: int) -> StepStats:
     """Return the statistics of a target pass, given what was read from the device."""
-    rejection: Rejection | None = None
-    if not one.verdict.path_ends_at_leaf:
-        rejection = "drafter_miss" if covered[-1] else "oov"
     return StepStats(
         step=step,
         tree_nodes=one.tree_nodes,
@@ -195,10 +253,17 @@ def _stats(step: int, one: _Pass, covered: list[bool], active_size: int, rows_fe
         accepted=min(len(one.verdict.accepted_ids), len(one.emitted)),
         active_size=active_size,
         covered=sum(covered[: len(one.emitted)]),
-        rejection=rejection,
+        rejection=_rejection(one.verdict, next_active=covered[-1]),
         rows_fetched=rows_fetched,
         draft=one.draft,
     )
+
+
+def _rejection(verdict: Verdict, *, next_active: bool) -> Rejection | None:
+    """Return why the path ended, given whether the next token was active; None at a leaf of the tree."""
+    if verdict.path_ends_at_leaf:
+        return None
+    return "drafter_miss" if next_active else "oov"
 
 
 def peak_rss_bytes() -> int:

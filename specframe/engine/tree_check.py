@@ -162,6 +162,21 @@ def misshapen(tree: object, nodes: Tensor) -> str | None:
         return f"its sampled_from is of type {type(drawn).__name__}; allowed: SampledFrom, or None"
     if drawn is not None and len(drawn.rows) != len(tree):
         return f"it was sampled for {len(drawn.rows)} nodes of {len(tree)}"
+    wrong = None if tree.sources is None else _unnamed(tree.sources, len(tree))
+    if wrong is not None:
+        return wrong
     if not 1 <= len(tree) <= len(nodes):
         return f"it has {len(tree)} nodes; allowed: 1 to {len(nodes)}"
+    return None
+
+
+def _unnamed(sources: object, nodes: int) -> str | None:
+    """Return what is wrong with the sources of a tree of so many nodes, or None."""
+    if not isinstance(sources, tuple):
+        return f"its sources are a {type(sources).__name__}; allowed: a tuple of a name or None for each node"
+    if len(sources) != nodes:
+        return f"its sources have {len(sources)} entries for {nodes} nodes"
+    for name in sources:
+        if name is not None and not (isinstance(name, str) and name):
+            return f"one of its sources is {name!r}; allowed: a name, or None for the drafter itself"
     return None

@@ -13,7 +13,6 @@ import json
 import os
 import re
 import shutil
-import sys
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -25,6 +24,8 @@ from specframe.contracts.records import scratch_beside
 from specframe.errors import CheckpointError, SpecframeError, UsageError, unknown_name
 from specframe.model.quiet import quiet_transformers
 from specframe.model.supported import attention_of, check_supported
+from specframe.ops.notes import note
+from specframe.ops.progress_line import ProgressLine
 
 if TYPE_CHECKING:
     import torch
@@ -489,9 +490,9 @@ def _converted(name: str, key: str, locate: Callable[[Path], Path]) -> Path:
         damaged = _damaged_file(final)
         if damaged is None:
             return final
-        print(f"{damaged} is damaged and is made again", file=sys.stderr, flush=True)
+        note(f"{damaged} is damaged and is made again")
         shutil.rmtree(final, ignore_errors=True)
-    print(f"converting {name} once, into {final} ...", file=sys.stderr, flush=True)
+    note(f"converting {name} once, into {final} ...")
     try:
         final.parent.mkdir(parents=True, exist_ok=True)
         place = scratch_beside(final)
@@ -556,8 +557,12 @@ def _dequantize(gguf: Path, directory: Path, name: str) -> None:
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
 
-    # The reader of GGUF files has a progress bar of its own that only a redirection silences.
-    with quiet_transformers(), contextlib.redirect_stderr(io.StringIO()):
+    # The reader of GGUF files has a progress bar of its own that only a redirection keeps from the terminal.
+    with (
+        ProgressLine(f"converting {name}", 100, unit="%") as progress,
+        quiet_transformers(),
+        contextlib.redirect_stderr(_Percentage(progress.update)),
+    ):
         try:
             model = AutoModelForCausalLM.from_pretrained(
                 gguf.parent,
@@ -565,10 +570,30 @@ def _dequantize(gguf: Path, directory: Path, name: str) -> None:
                 dtype=torch.float32,
                 quantization_config=GgufConfig(dequantize=True),
             )
+            progress.update(100, "the tokenizer")
             tokenizer = AutoTokenizer.from_pretrained(gguf.parent, gguf_file=gguf.name)
         except Exception as error:  # a GGUF file can be broken in any way
             raise CheckpointError(f"cannot convert {name!r}: {_first_line(error)}") from error
+        progress.update(100, "writing")
         _save(directory, model, tokenizer)
+
+
+class _Percentage(io.StringIO):
+    """Reads in the progress bars that are written to it how far something is.
+
+    Args:
+        update: is told per cent.
+    """
+
+    def __init__(self, update: Callable[[int], None]) -> None:
+        super().__init__()
+        self._update = update
+
+    def write(self, text: str) -> int:
+        """Learn what a bar says; nothing is kept."""
+        for said in re.findall(r"(\d{1,3})%\|", text):
+            self._update(int(said))
+        return len(text)
 
 
 def _save(directory: Path, *parts: Any) -> None:

@@ -79,8 +79,8 @@ def specframe_generation_started(config: RunConfig) -> None:
 
 
 @hookspec
-def specframe_step_finished(stats: StepStats) -> None:
-    """Observe one finished target pass. Dispatched only when somebody listens."""
+def specframe_step_finished(stats: StepStats, config: RunConfig) -> None:
+    """Observe one finished target pass of an engine. Dispatched only when somebody listens."""
 
 
 @hookspec

@@ -34,10 +34,10 @@ class Observers:
         """Tell everybody that a generation starts."""
         _tell(self._started, config=config)
 
-    def step_finished(self, stats: Callable[[], StepStats]) -> None:
+    def step_finished(self, stats: Callable[[], StepStats], config: RunConfig) -> None:
         """Tell everybody who listens that a target pass is done; ``stats`` is called only then."""
         if self._stepped:
-            _tell(self._stepped, stats=stats())
+            _tell(self._stepped, stats=stats(), config=config)
 
     def generation_finished(self, report: GenerationReport) -> None:
         """Tell everybody that a generation is over; whatever they do to the report is done to a copy."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import sys
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 
@@ -14,6 +13,7 @@ from specframe.bench.rows import BenchRow
 from specframe.config import AUTOREGRESSIVE, UNPRUNED
 from specframe.engine.engine import Engine
 from specframe.errors import UsageError, unknown_name
+from specframe.ops.notes import note
 from specframe.replay.recording import TraceRecorder
 
 
@@ -107,10 +107,9 @@ class BenchTrace:
             if a_pass:
                 tokens = contender.engine.config.max_new_tokens
                 most = a_pass * tokens * self._prompts
-                print(
-                    f"specframe: hidden states take up to {a_pass / 1024:,.1f} KiB a target pass: up to "
-                    f"{most / 2**20:,.1f} MiB if all {self._prompts} prompts take {tokens} passes",
-                    file=sys.stderr,
+                note(
+                    f"hidden states take up to {a_pass / 1024:,.1f} KiB a target pass: up to "
+                    f"{most / 2**20:,.1f} MiB if all {self._prompts} prompts take {tokens} passes"
                 )
 
     def answered(self, row: BenchRow) -> None:

@@ -12,10 +12,10 @@ import attrs
 import pluggy
 
 from specframe.bench.configurations import Configuration, parse_configurations
-from specframe.bench.progress import progress_bar
 from specframe.config import COMPARED
 from specframe.contracts.records import check_file_place
 from specframe.errors import SpecframeError, UsageError
+from specframe.ops.progress_line import ProgressLine
 from specframe.ops.tables import print_records, print_table
 from specframe.registry.manager import create_plugin_manager
 from specframe.replay.arguments import ReplayArguments
@@ -163,14 +163,14 @@ def strategy_of(configuration: Configuration) -> tuple[str, dict[str, str]]:
 
 
 def replay_all(trace: Trace, strategies: dict[str, OfflineStrategy]) -> list[StrategyScores]:
-    """Return the scores of every strategy, with a progress bar on the terminal."""
-    with progress_bar(len(strategies) * len(trace.requests), what="requests", stays=False) as advance:
+    """Return the scores of every strategy, with a line on the terminal about how far it is."""
+    with ProgressLine("replay", len(strategies) * len(trace.requests), unit="requests") as progress:
         scores = []
         for label, strategy in strategies.items():
             replayed = []
             for request in trace.requests:
                 replayed.append(strategy.replay(request))
-                advance()
+                progress.advance()
             scores.append(score(label, replayed, trace.header))
     return scores
 

@@ -22,9 +22,9 @@ from optuna.exceptions import ExperimentalWarning
 from optuna.samplers import TPESampler
 from optuna.trial import FrozenTrial, TrialState
 
-from specframe.bench.progress import progress_bar
 from specframe.contracts.options import search_space
 from specframe.errors import SpecframeError, UsageError
+from specframe.ops.progress_line import ProgressLine
 from specframe.registry.manager import build_registry, create_plugin_manager
 from specframe.replay.costs import HeadCosts
 from specframe.replay.offline import OfflineStrategy, ReplayedRequest, ScreenReads
@@ -156,9 +156,11 @@ def tune(
 
     study.sampler = _sampler(seed + len(study.trials))
     done = len([one for one in study.trials if one.state.is_finished()])
-    with progress_bar(trials, done, "trials", stays=False) as advance:
+    with ProgressLine("tune", trials, done, "trials") as progress:
         if done < trials:
-            study.optimize(objective, n_trials=trials - done, callbacks=[lambda study, trial: advance()])
+            study.optimize(
+                objective, n_trials=trials - done, callbacks=[lambda study, trial: progress.advance()]
+            )
     finished = [_trial(one, space) for one in study.trials if one.state is TrialState.COMPLETE]
     if not finished:
         raise SpecframeError(f"none of {len(study.trials)} trials had options of {name!r} that fit together")

@@ -12,6 +12,7 @@ from torch import Tensor
 from transformers import LogitsProcessorList, PreTrainedTokenizerBase
 
 from specframe.config import RunConfig
+from specframe.contracts.drafted_pass import DraftedPass
 from specframe.contracts.kinds import GenerationConfigUse
 from specframe.contracts.numbers import is_whole, whole
 from specframe.contracts.sampling import SamplingParams
@@ -29,6 +30,8 @@ _NO_IDS = (bytes, bytearray, memoryview, Set, Mapping)
 
 # Told of every target pass what the target says, and after which nodes of its tree tokens were emitted.
 Watch: TypeAlias = Callable[[TargetLogits, Sequence[int]], None]
+# Told of every target pass what was drafted, and what became of it.
+WatchPasses: TypeAlias = Callable[[DraftedPass], None]
 
 
 class RequestSettings(TypedDict, total=False):
@@ -43,6 +46,7 @@ class RequestSettings(TypedDict, total=False):
     generation_config: GenerationConfigUse | None
     logprobs: int | None
     watch: Watch | None
+    watch_passes: WatchPasses | None
     chat: bool | None
     template_args: Mapping[str, Any]
     tools: Sequence[Any]
@@ -76,6 +80,7 @@ def _logprobs(count: int | None) -> int | None:
 _KINDS: tuple[tuple[str, Any, str], ...] = (
     ("until", Callable | None, "a function, or None"),
     ("watch", Callable | None, "a function, or None"),
+    ("watch_passes", Callable | None, "a function, or None"),
     ("logits_processor", Iterable | None, "a list of processors, or None"),
     ("chat", bool | None, "True, False or None"),
     ("ignore_eos", bool, "True or False"),
@@ -105,6 +110,8 @@ class Request:
             log-probabilities and its own; 0 for its own alone, None for nothing.
         watch: called after every target pass with the target's logits and the nodes after which tokens were
             emitted.
+        watch_passes: called after every target pass with its draft tree on the host and what became of it,
+            before the tokens are yielded; the prefill, which emits the first token, is no target pass.
         chat: whether a text is wrapped as one user turn; None: if the tokenizer has a chat template.
         template_args: arguments of the chat template, such as ``enable_thinking``, by name.
         tools: descriptions of tools for the chat template, as transformers takes them.
@@ -128,6 +135,7 @@ class Request:
     generation_config: GenerationConfigUse | None = attrs.field(default=None, kw_only=True)
     logprobs: int | None = attrs.field(default=None, kw_only=True, converter=_logprobs)
     watch: Watch | None = attrs.field(default=None, kw_only=True)
+    watch_passes: WatchPasses | None = attrs.field(default=None, kw_only=True)
     chat: bool | None = attrs.field(default=None, kw_only=True)
     template_args: Mapping[str, Any] = attrs.field(factory=dict, kw_only=True)
     tools: Sequence[Any] = attrs.field(default=(), kw_only=True)

@@ -15,6 +15,8 @@ from specframe.contracts.protocols import Verifier
 from specframe.contracts.sampled_tree import SampledShape, SampledTree
 from specframe.contracts.target_logits import TargetLogits
 from specframe.contracts.tree import DraftTree
+from specframe.testing.promises import BrokenPromise, alone, called
+from specframe.testing.verifier import check_verdict
 
 _VOCAB_SIZE, _DEPTH, _BRANCHING, _LENGTH = 4, 2, 2, 2
 
@@ -34,6 +36,7 @@ class Fit:
     total_variation: float
 
 
+@alone
 def check_exact_sampling(
     verifier: Verifier, trees: Iterable[TreeKind], *, draws: int = 6000, seed: int = 20260731
 ) -> None:
@@ -51,12 +54,12 @@ def check_exact_sampling(
         seed: of everything that is drawn.
 
     Raises:
-        AssertionError: for some kind of tree, the tokens do not follow the target.
+        BrokenPromise: for some kind of tree, the tokens do not follow the target, or there are none.
     """
     for kind in trees:
         fit = fit_to(*sample(verifier, kind, draws, seed))
         if fit.p_value < 1e-6:
-            raise AssertionError(
+            raise BrokenPromise(
                 f"with trees of kind {kind!r}, the emitted tokens do not follow the target: total variation "
                 f"{fit.total_variation:.3f} after {draws} draws, chi-square p-value {fit.p_value:.1e}"
             )
@@ -85,7 +88,9 @@ def sample(
     for _ in range(draws):
         tree = _draft(kind, drafter, generator)
         raw = torch.stack([logits[tokens] for tokens in _tokens_of_nodes(tree)])
-        emitted = verifier.verify(tree, TargetLogits(raw, tree), generator).emitted_ids[:_LENGTH]
+        verdict = called(verifier, "verify", tree, TargetLogits(raw, tree), generator)
+        check_verdict(verdict, tree, _VOCAB_SIZE)
+        emitted = verdict.emitted_ids[:_LENGTH]
         while len(emitted) < _LENGTH:
             p = torch.softmax(logits[emitted], dim=-1)
             emitted = (*emitted, int(torch.multinomial(p, 1, generator=generator)))

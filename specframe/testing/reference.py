@@ -7,7 +7,7 @@ from torch import Tensor
 
 from specframe.contracts.active_set import ActiveSet
 from specframe.contracts.lm_head import OutputHead
-from specframe.contracts.protocols import GatherBackend, complaint
+from specframe.contracts.protocols import GatherBackend
 from specframe.contracts.screen import Candidates
 from specframe.contracts.tree import DraftTree, Verdict
 
@@ -70,18 +70,6 @@ class ReferenceGather(GatherBackend):
         return self._active.token_of[: int(self._active.count)].long()
 
 
-def require(condition: object, broken: str) -> None:
-    """Raise an AssertionError with what is broken, unless the condition holds."""
-    if not condition:
-        raise AssertionError(broken)
-
-
-def require_contract(component: object, contract: type) -> None:
-    """Raise an AssertionError unless a component inherits its contract and has what that leaves open."""
-    what = complaint(component, contract)
-    require(what is None, f"it {what}")
-
-
 def generator() -> torch.Generator:
     """Return the same source of randomness every time."""
     return torch.Generator().manual_seed(20260731)
@@ -141,3 +129,8 @@ def verdict_on(tree: DraftTree, path: tuple[int, ...], next_token: int) -> Verdi
         next_token=next_token,
         path_ends_at_leaf=not bool((tree.parents == path[-1]).any()),
     )
+
+
+def tensors_of(tree: DraftTree) -> tuple[Tensor, ...]:
+    """Return what says what a tree is, four tensors [N]."""
+    return tree.token_ids, tree.parents, tree.depths, tree.log_probs

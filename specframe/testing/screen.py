@@ -10,7 +10,8 @@ from torch import Tensor
 
 from specframe.contracts.lm_head import OutputHead
 from specframe.contracts.screen import Candidates, Screen
-from specframe.testing.reference import generator, random_head, require, require_contract
+from specframe.testing.promises import alone, called, require, require_contract, require_tensor
+from specframe.testing.reference import generator, random_head
 
 
 @attrs.frozen(slots=True, eq=False)
@@ -36,6 +37,7 @@ class RandomStates:
         return self.states[:count].clone()
 
 
+@alone
 def check_screen(
     make_screen: Callable[[], Screen],
     device: torch.device | str = "cpu",
@@ -56,7 +58,7 @@ def check_screen(
         hidden_size: H of these heads.
 
     Raises:
-        AssertionError: it breaks a promise of ``Screen``.
+        BrokenPromise: it breaks a promise of ``Screen``.
     """
     source = generator()
     for dtype in dtypes:
@@ -72,43 +74,44 @@ def check_screen(
 def _check_on(screen: Screen, head: OutputHead, states: RandomStates, source: torch.Generator) -> None:
     require_contract(screen, Screen)
     require(
-        isinstance(screen.width, int) and 1 <= screen.width <= head.vocab_size,
+        type(screen.width) is int and 1 <= screen.width <= head.vocab_size,
         f"width is {screen.width!r}; allowed: 1 to the {head.vocab_size} rows of the head",
     )
     weight, bias = head.weight.clone(), None if head.bias is None else head.bias.clone()
-    screen.bind(head, states)
+    called(screen, "bind", head, states)
 
     def hidden(n: int) -> Tensor:
         return torch.randn(n, head.hidden_size, generator=source).to(head.weight)
 
     for n in (1, 3, 17):
         asked = hidden(n)
-        given = asked.clone()
-        found = screen.screen(given)
-        require(torch.equal(given, asked), "screen() changed hidden; its inputs belong to the drafter")
+        found = called(screen, "screen", asked.clone())
         _check_candidates(found, asked, screen.width, head)
         for k in (1, min(3, screen.width)):
-            _check_candidates(screen.screen_topk(asked, k), asked, screen.width, head, "screen_topk")
+            _check_candidates(
+                called(screen, "screen_topk", asked, k), asked, screen.width, head, "screen_topk"
+            )
         kept = found.rows.clone()
-        screen.screen(hidden(n))
+        called(screen, "screen", hidden(n))
         require(
             torch.equal(found.rows, kept),
             "screen() wrote into the rows that it returned before; they are kept until the draft is over",
         )
         require(
-            torch.equal(_sorted(screen.screen(asked)), _sorted(found)),
+            torch.equal(_sorted(called(screen, "screen", asked)), _sorted(found)),
             "screen() found other rows for the same states: it must remember nothing",
         )
         others = hidden(n)
         others[-1] = asked[-1]
         require(
-            torch.equal(_sorted(screen.screen(others))[-1], _sorted(found)[-1]),
+            torch.equal(_sorted(called(screen, "screen", others))[-1], _sorted(found)[-1]),
             "screen() found other rows for a state among other states: each is screened by itself",
         )
     same = torch.equal(head.weight, weight) and (bias is None or torch.equal(head.bias, bias))  # type: ignore[arg-type]  # a head keeps its bias
     require(same, "the screen changed the LM head")
+    held = called(screen, "held")
     require(
-        isinstance(screen.held(), tuple) and all(isinstance(one, Tensor) for one in screen.held()),
+        isinstance(held, tuple) and all(isinstance(one, Tensor) for one in held),
         "held() must return a tuple of tensors",
     )
 
@@ -122,8 +125,7 @@ def _check_candidates(
         f"{method}() returned a {type(found).__name__}; it must be Candidates",
     )
     rows, n, vocab_size = found.rows, len(hidden), head.vocab_size
-    require(isinstance(rows, Tensor), f"rows is a {type(rows).__name__}; it must be a tensor")
-    require(rows.dtype == torch.int64, f"rows has dtype {rows.dtype}; it must be int64")
+    require_tensor(rows, "rows", torch.int64, (None, None), hidden.device)
     require(
         rows.shape == (n, width),
         f"rows has shape {list(rows.shape)} for {n} states; it must be {[n, width]}, with -1 for none",
@@ -138,7 +140,7 @@ def _check_candidates(
     require(not twice.any(), f"rows holds {ordered[:, 1:][twice][:1].tolist()} twice for one state")
     total = found.log_total
     require(
-        total is None or (total.shape == (n,) and total.dtype == torch.float32),
+        total is None or (isinstance(total, Tensor) and total.shape == (n,) and total.dtype == torch.float32),
         f"log_total must be [{n}] float32, or None",
     )
     require(total is None or bool(total.isfinite().all()), "log_total is not finite")
@@ -151,7 +153,8 @@ def _check_candidates(
     )
     logits = found.logits
     require(
-        logits is None or (logits.shape == rows.shape and logits.dtype == torch.float32),
+        logits is None
+        or (isinstance(logits, Tensor) and logits.shape == rows.shape and logits.dtype == torch.float32),
         f"logits must be {list(rows.shape)} float32, or None",
     )
     require(

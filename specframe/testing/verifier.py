@@ -7,47 +7,74 @@ from itertools import pairwise
 
 import torch
 from torch import Tensor
+from torch.nn.functional import pad
+from transformers import LogitsProcessor, LogitsProcessorList
 
-from specframe.contracts.kinds import TreeKind
+from specframe.contracts.kinds import TREE_KINDS, TreeKind
 from specframe.contracts.protocols import Verifier
 from specframe.contracts.sampled_tree import SampledShape, SampledTree
 from specframe.contracts.target_logits import TargetLogits
 from specframe.contracts.tree import DraftTree, Verdict
-from specframe.testing.reference import (
-    generator,
-    random_tree,
-    require,
-    require_contract,
-    verdict_on,
-)
+from specframe.testing.promises import alone, called, require, require_contract
+from specframe.testing.reference import generator, random_tree, tensors_of, verdict_on
+
+_VOCAB_SIZE = 31
 
 
+class _ShiftsTokens(LogitsProcessor):
+    """A request's logits processor: the logits of each token become those of the one before."""
+
+    def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
+        return scores.roll(1, dims=-1)
+
+
+@alone
 def check_verifier(verifier: Verifier, trees: Iterable[TreeKind] = ("top-k",)) -> None:
     """Check a verifier on trees of every shape with a target that is certain of every token.
 
     Such a target leaves no choice: whatever the temperature, the accepted path and the next token are known.
-    A second round with random logits checks the form of the verdict alone. Whether a verifier that samples is
-    exact is the business of ``check_exact_sampling``.
+    So they are with logits processors, and on trees that are padded with copies of the root. A second round
+    with random logits checks the form of the verdict alone. Whether a verifier that samples is exact is the
+    business of ``check_exact_sampling``.
 
     Args:
         verifier: as its factory returns it.
         trees: the kinds of draft trees that its component declares.
 
     Raises:
-        AssertionError: it breaks a promise of ``Verifier``, or is not lossless.
+        BrokenPromise: it breaks a promise of ``Verifier``, or is not lossless.
     """
     require_contract(verifier, Verifier)
     source = generator()
-    vocab_size = 31
     for kind in trees:
+        require(kind in TREE_KINDS, f"trees has {kind!r}; allowed: {', '.join(TREE_KINDS)}")
+        first: tuple[DraftTree, Tensor, Verdict] | None = None
         for size in (1, 2, 3, 8, 8, 8, 40, 40):
-            tree = _tree_of_kind(kind, size, vocab_size, source)
-            _check_certain_target(verifier, tree, vocab_size, source)
-            random = torch.randn(len(tree), vocab_size, generator=source)
+            tree = _tree_of_kind(kind, size, _VOCAB_SIZE, source)
+            _check_certain_target(verifier, tree, source)
+            random = torch.randn(len(tree), _VOCAB_SIZE, generator=source)
+            verdict = _verify(verifier, tree, random)
             require(
-                _verify(verifier, tree, random) == _verify(verifier, tree, random),
-                "the verdict differs for generators of the same seed: it draws from another source",
+                verdict == _verify(verifier, tree, random),
+                "the verdict differs for generators of the same seed: it draws from another source, or keeps "
+                "something of earlier trees",
             )
+            if len(tree) > 1 and first is None:
+                first = tree, random, verdict
+            if kind == "top-k":
+                _check_certain_target(verifier, _padded(tree, 3), source)
+        if first is not None:
+            require(
+                _verify(verifier, *first[:2]) == first[2],
+                "the verdict on a tree differs after other trees: something of them was kept",
+            )
+
+
+def _padded(tree: DraftTree, copies: int) -> DraftTree:
+    """Return a tree with copies of its root at the end."""
+    token_ids = torch.cat([tree.token_ids, tree.token_ids[:1].expand(copies)])
+    rest = (pad(tree.parents, (0, copies), value=-1), pad(tree.depths, (0, copies)))
+    return DraftTree(token_ids, *rest, pad(tree.log_probs, (0, copies)))
 
 
 def _tree_of_kind(kind: TreeKind, size: int, vocab_size: int, source: torch.Generator) -> DraftTree:
@@ -65,52 +92,74 @@ def _tree_of_kind(kind: TreeKind, size: int, vocab_size: int, source: torch.Gene
     return tree.build()
 
 
-def _check_certain_target(
-    verifier: Verifier, tree: DraftTree, vocab_size: int, source: torch.Generator
-) -> None:
+def _check_certain_target(verifier: Verifier, tree: DraftTree, source: torch.Generator) -> None:
     size = len(tree)
-    wanted = torch.randint(vocab_size, (size,), generator=source)
+    wanted = torch.randint(_VOCAB_SIZE, (size,), generator=source)
     for node in range(size):
         children = (tree.parents == node).nonzero().flatten()
         if len(children) and bool(torch.rand((), generator=source) < 0.8):
             wanted[node] = tree.token_ids[children[-1]]
-    certain = torch.zeros(size, vocab_size)
+    # The target says about a copy of the root what it says about the root.
+    wanted[(tree.parents < 0).nonzero().flatten()] = wanted[0].clone()
+    certain = torch.zeros(size, _VOCAB_SIZE)
     certain[torch.arange(size), wanted] = 1e4
-    verdict = _verify(verifier, tree, certain)
     path = [0]
     while len(child := ((tree.parents == path[-1]) & (tree.token_ids == wanted[path[-1]])).nonzero()):
         path.append(int(child[0]))
-    require(
-        verdict.path == tuple(path) and verdict.next_token == int(wanted[path[-1]]),
-        f"the target is certain of path {tuple(path)} and then token {int(wanted[path[-1]])}, but the "
-        f"verdict is path {verdict.path} and then token {verdict.next_token}",
-    )
+    expected = f"path {tuple(path)} and then token {int(wanted[path[-1]])}"
+    for processors, raw in ((None, certain), (LogitsProcessorList([_ShiftsTokens()]), certain.roll(-1, 1))):
+        verdict = _verify(verifier, tree, raw, processors)
+        after = " after the request's logits processors" if processors else ""
+        require(
+            verdict.path == tuple(path) and verdict.next_token == int(wanted[path[-1]]),
+            f"the target is certain of {expected}{after}, but the verdict is path {verdict.path} and then "
+            f"token {verdict.next_token}",
+        )
 
 
-def _verify(verifier: Verifier, tree: DraftTree, target_logits: Tensor) -> Verdict:
+def _verify(
+    verifier: Verifier,
+    tree: DraftTree,
+    target_logits: Tensor,
+    processors: LogitsProcessorList | None = None,
+) -> Verdict:
     """Return a verdict whose form was checked, and see that the inputs stay as they were."""
-    given = target_logits.clone()
-    verdict = verifier.verify(tree, TargetLogits(given, tree), generator())
+    given, nodes = target_logits.clone(), [one.clone() for one in tensors_of(tree)]
+    target = TargetLogits(given, tree, processors, tree.token_ids[:1])
+    verdict = called(verifier, "verify", tree, target, generator())
     require(
         torch.equal(given, target_logits),
         "verify() changed target_logits; its inputs belong to the engine",
     )
-    path = verdict.path
+    require(
+        all(map(torch.equal, nodes, tensors_of(tree))),
+        "verify() changed the tree; its inputs belong to the engine",
+    )
+    check_verdict(verdict, tree, target_logits.shape[1])
+    return verdict  # type: ignore[no-any-return]  # it was just looked at
+
+
+def check_verdict(verdict: object, tree: DraftTree, vocab_size: int) -> None:
+    """Check what ``verify`` returned for a tree."""
+    require(type(verdict) is Verdict, f"verify() returned a {type(verdict).__name__}; it must be a Verdict")
+    assert isinstance(verdict, Verdict)
+    path, accepted = verdict.path, verdict.accepted_ids
+    for name, values in (("path", path), ("accepted_ids", accepted)):
+        require(isinstance(values, tuple), f"{name} is a {type(values).__name__}; it must be a tuple")
+        wrong = [one for one in values if type(one) is not int]
+        require(not wrong, f"{name} holds a {type(wrong[0] if wrong else 0).__name__}; it must hold ints")
+    token, at_leaf = verdict.next_token, verdict.path_ends_at_leaf
+    require(type(token) is int, f"next_token is a {type(token).__name__}, {token!r}; it must be an int")
+    require(type(at_leaf) is bool, f"path_ends_at_leaf is {at_leaf!r}; it must be True or False")
     require(path[:1] == (0,), f"the path is {path}; it must begin with the root, node 0")
     require(
-        all(int(tree.parents[node]) == parent for parent, node in pairwise(path)),
+        all(0 < node < len(tree) and int(tree.parents[node]) == parent for parent, node in pairwise(path)),
         f"the path is {path}; every node must be a child of the one before",
     )
+    require(0 <= token < vocab_size, f"next_token {token} is out of range; allowed: 0 to {vocab_size - 1}")
+    expected = verdict_on(tree, path, token)
     require(
-        0 <= verdict.next_token < target_logits.shape[1], f"next_token {verdict.next_token} is out of range"
+        accepted == expected.accepted_ids,
+        f"accepted_ids are {accepted}; the path's tokens are {expected.accepted_ids}",
     )
-    expected = verdict_on(tree, path, verdict.next_token)
-    require(
-        verdict.accepted_ids == expected.accepted_ids,
-        f"accepted_ids are {verdict.accepted_ids}; the path's tokens are {expected.accepted_ids}",
-    )
-    require(
-        verdict.path_ends_at_leaf == expected.path_ends_at_leaf,
-        f"path_ends_at_leaf is {verdict.path_ends_at_leaf} for node {path[-1]}",
-    )
-    return verdict
+    require(at_leaf == expected.path_ends_at_leaf, f"path_ends_at_leaf is {at_leaf} for node {path[-1]}")

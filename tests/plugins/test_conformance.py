@@ -461,8 +461,8 @@ class CallsEveryTokenABonus(GreedyVerifier):
 @pytest.mark.parametrize(
     ("broken", "reason"),
     [
-        (AcceptsTheFirstChild, "the target is certain of path"),
-        (IgnoresTheGenerator, "draws from another source"),
+        (AcceptsTheFirstChild, "every node must be a child of the one before"),
+        (IgnoresTheGenerator, "changed torch's global generator"),
         (CallsEveryTokenABonus, "path_ends_at_leaf is True"),
     ],
 )

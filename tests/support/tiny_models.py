@@ -1,25 +1,21 @@
-"""Tiny random models of every supported type, and a tokenizer for them."""
+"""Tiny random models of every supported type."""
 
 from __future__ import annotations
 
 from typing import Any
 
 import torch
-from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import (
     AutoModelForCausalLM,
     Gemma3TextConfig,
     LlamaConfig,
-    PreTrainedTokenizerFast,
     Qwen2Config,
     Qwen3Config,
 )
 
 from specframe.model.loading import LoadedModel
 from specframe.model.target import Target
-
-VOCAB_SIZE = 101
-EOS_ID = 1
+from specframe.testing.tiny import EOS_ID, VOCAB_SIZE, tiny_tokenizer
 
 _CONFIGS: dict[str, tuple[Any, dict[str, Any]]] = {
     "llama": (LlamaConfig, {}),
@@ -36,16 +32,6 @@ _CONFIGS: dict[str, tuple[Any, dict[str, Any]]] = {
     ),
 }
 MODEL_TYPES = tuple(_CONFIGS)
-
-
-def tiny_tokenizer(vocab_size: int = VOCAB_SIZE) -> PreTrainedTokenizerFast:
-    vocabulary = {"<pad>": 0, "<eos>": EOS_ID, "<unk>": 2}
-    vocabulary |= {f"w{i}": i for i in range(3, vocab_size)}
-    tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token="<unk>"))
-    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
-    return PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer, pad_token="<pad>", eos_token="<eos>", unk_token="<unk>"
-    )
 
 
 def tiny_model(

@@ -1,4 +1,4 @@
-"""A run's config: the command line beats the TOML file, which beats the defaults."""
+"""A run's config, and the files that it is read from."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import pytest
 
 from specframe.cli.options import resolve_config
 from specframe.config import SETTINGS, RunConfig, load_toml, parse_options
+from specframe.contracts.kinds import KINDS, KindInfo
 from specframe.contracts.sampling import SamplingParams
 from specframe.errors import UsageError
 
@@ -51,25 +52,27 @@ def test_settings_are_flat_whatever_object_they_are_in() -> None:
     assert config.flat().keys() == SETTINGS.keys()
 
 
-def test_the_file_beats_the_defaults(toml: Path) -> None:
-    config = resolve_config(toml, {})
-    assert (config.strategy, config.sampling.seed, config.drafter) == ("static", 7, RunConfig().drafter)
+def test_a_config_is_read_from_a_file(toml: Path) -> None:
+    config = RunConfig.from_toml(toml)
+    assert (config.model, config.strategy, config.sampling.seed) == ("gemma3-270m", "static", 7)
+    assert config.options == {"vocabulary": {"capacity": 512, "eviction": "lru"}}
 
 
-@pytest.mark.parametrize("text", ['drafter = "suffix"', '[drafter]\nname = "suffix"\ntokens = 9'])
-def test_a_file_chooses_a_component_whose_table_has_its_name(tmp_path: Path, text: str) -> None:
-    config = resolve_config(written(tmp_path, text), {})
-    assert (config.drafter, "name" in config.options.get("drafter", {})) == ("suffix", False)
-    assert config.options == ({"drafter": {"tokens": 9}} if "tokens" in text else {})
+def test_tables_of_commands_say_nothing_about_a_config(tmp_path: Path) -> None:
+    file = written(tmp_path, 'quiet = true\nseed = 3\n[bench]\nlimit_per_task = 3\nstrategy = "full"\n')
+    assert load_toml(file) == {"seed": 3}
 
 
-def test_the_command_line_beats_the_file(toml: Path) -> None:
-    assert resolve_config(toml, {"strategy": "full", "seed": None}).strategy == "full"
-
-
-def test_an_option_on_the_command_line_beats_only_the_same_option_of_the_file(toml: Path) -> None:
-    options = resolve_config(toml, {}, ["vocabulary.capacity=64", "drafter.depth=2"]).options
-    assert options == {"vocabulary": {"capacity": "64", "eviction": "lru"}, "drafter": {"depth": "2"}}
+@pytest.mark.parametrize("kind", KINDS.values(), ids=str)
+@pytest.mark.parametrize("text", ['{0.setting} = "x"', '[{0.name}]\nname = "x"\ntokens = 9'])
+def test_a_file_chooses_a_component_by_its_setting_or_in_the_table_of_its_options(
+    tmp_path: Path, kind: KindInfo, text: str
+) -> None:
+    if kind.setting != kind.name:
+        text = text.replace("{0.setting}", kind.setting)
+    config = RunConfig.from_toml(written(tmp_path, text.format(kind)))
+    assert getattr(config, kind.setting) == "x"
+    assert config.options == ({kind.name: {"tokens": 9}} if "tokens" in text else {})
 
 
 def test_a_value_may_contain_equals_signs_and_dots() -> None:
@@ -103,6 +106,9 @@ def test_an_unknown_kind_of_option_gets_the_nearest_kind() -> None:
         ("vocabulary = 3", r"\[vocabulary\] must be a table"),
         ("drafter = 3", "drafter = 3 must be of type str"),
         ("[gather]\nname = 3", "gather = 3 must be of type str"),
+        ("[vocabluary]\ncapacity = 3", "unknown setting in .*did you mean 'vocabulary'"),
+        ("[vocabulary]\ncapacity = [3]", r"\[vocabulary\] capacity = \[3\] must be a text, a number"),
+        ('strategy = "a"\n[vocabulary]\nname = "b"', "strategy and .* are given; allowed: one"),
         ("[options.vocabulary]\ncapacity = 3", "unknown setting"),
     ],
 )
@@ -124,7 +130,7 @@ def test_a_file_that_is_not_there_is_refused(tmp_path: Path) -> None:
 
 def test_a_length_limit_below_one_is_refused() -> None:
     with pytest.raises(UsageError, match="max_new_tokens is 0; allowed: 1 or more"):
-        resolve_config(None, {"max_new_tokens": 0, "model": "x"})
+        resolve_config({"max_new_tokens": 0, "model": "x"})
 
 
 @pytest.mark.parametrize(

@@ -22,7 +22,7 @@ CORE = {
     "transformers": "engine request registry config model contracts errors",
     "__init__": "engine request config contracts",
     "engine": "request registry vocabulary costs config model contracts ops errors",
-    "testing": "vocabulary contracts",
+    "testing": "engine registry vocabulary config model contracts errors",
     "request": "config model contracts errors",
     "registry": "costs config model contracts ops errors",
     "vocabulary": "contracts errors",
@@ -44,6 +44,8 @@ PLUGINS = {
     "verifiers": "",
     "gathers": "",
     "vocabularies": "",
+    "metrics": "",
+    "lm_eval": "",
     "data": "",  # what ships for the demo models; no code
 }
 

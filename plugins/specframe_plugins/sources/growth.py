@@ -25,6 +25,7 @@ class Sprout:
         probability: of the token given its parent.
         reached: of the whole path.
         states: of the guesses by source; None where a source did not guess it.
+        source: name of the source that makes it as likely as it is.
     """
 
     token_id: int
@@ -33,6 +34,7 @@ class Sprout:
     probability: float
     reached: float
     states: tuple[object, ...]
+    source: str
 
 
 @attrs.frozen(slots=True)
@@ -78,7 +80,7 @@ def grow(sources: Sequence[Source], estimate: Callable[[Evidence], float], most:
     waiting: list[tuple[float, int, Sprout]] = []
 
     def sprout(parent: int, path: tuple[int, ...], reached: float, states: Sequence[object]) -> None:
-        found: dict[int, tuple[float, list[object]]] = {}
+        found: dict[int, tuple[float, list[object], str]] = {}
         for at, source in enumerate(sources):
             if len(path) >= source.depth:
                 continue
@@ -87,17 +89,17 @@ def grow(sources: Sequence[Source], estimate: Callable[[Evidence], float], most:
                 growth.guesses.append((parent, guess.token_id, guess.evidence))
                 known = found.get(guess.token_id)
                 if known is None:
-                    known = found[guess.token_id] = (likely, [None] * len(sources))
+                    known = found[guess.token_id] = (likely, [None] * len(sources), source.name)
                 elif likely > known[0]:
-                    known = found[guess.token_id] = (likely, known[1])
+                    known = found[guess.token_id] = (likely, known[1], source.name)
                 known[1][at] = guess.state
         left = 1.0
-        for token_id, (likely, states_of) in sorted(found.items(), key=lambda item: -item[1][0]):
+        for token_id, (likely, states_of, name) in sorted(found.items(), key=lambda item: -item[1][0]):
             share = min(likely, left)
             left -= share
             if share and reached * share >= least:
                 below = (*path, token_id)
-                one = Sprout(token_id, parent, below, share, reached * share, tuple(states_of))
+                one = Sprout(token_id, parent, below, share, reached * share, tuple(states_of), name)
                 heappush(waiting, (-one.reached, next(order), one))
 
     sprout(-1, (), 1.0, [None] * len(sources))
@@ -132,19 +134,23 @@ def graft(tree: DraftTree, grown: Sequence[Sprout]) -> DraftTree:
     nodes = 1 + max((node for node, parent in enumerate(parents) if parent >= 0), default=0)
     known = dict(zip(zip(parents[:nodes], tree.token_ids.tolist(), strict=False), range(nodes), strict=True))
     place: list[int] = []
-    added: list[tuple[int, int, int, float]] = []
+    added: list[tuple[int, int, int, float, str]] = []
     for one in grown:
         parent = place[one.parent] if one.parent >= 0 else 0
         node = known.get((parent, one.token_id))
         if node is None:
             node = nodes + len(added)
-            added.append((one.token_id, parent, len(one.path), math.log(one.probability)))
+            added.append((one.token_id, parent, len(one.path), math.log(one.probability), one.source))
         place.append(node)
-    token_ids, above, depths, log_probs = zip(*added, strict=True) if added else ((), (), (), ())
+    token_ids, above, depths, log_probs, names = zip(*added, strict=True) if added else ((), (), (), (), ())
     device = tree.token_ids.device
     new = (
         *(torch.tensor(column, dtype=torch.int64, device=device) for column in (token_ids, above, depths)),
         torch.tensor(log_probs, dtype=torch.float32, device=device),
     )
     columns = (tree.token_ids, tree.parents, tree.depths, tree.log_probs)
-    return DraftTree(*(torch.cat([old[:nodes], more]) for old, more in zip(columns, new, strict=True)))
+    before = tree.sources or (None,) * nodes
+    return DraftTree(
+        *(torch.cat([old[:nodes], more]) for old, more in zip(columns, new, strict=True)),
+        sources=(*before[:nodes], *names),
+    )

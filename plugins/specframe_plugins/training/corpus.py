@@ -7,14 +7,16 @@ import time
 from pathlib import Path
 
 from specframe.config import RunConfig
+from specframe.contracts.records import write_whole
 from specframe.model.loading import load_pretrained
 from specframe.model.target import Target
+from specframe.ops.notes import note
+from specframe.ops.progress_line import ProgressLine
 from specframe.registry.components import TrainRequest
 from specframe.registry.placement import find_device, find_dtype, name_of, resolve_placement
 from specframe.request.tasks import read_tasks
 from specframe_plugins.training.features import keep_features
 from specframe_plugins.training.options import TrainOptions
-from specframe_plugins.training.progress import ProgressLine
 from specframe_plugins.training.shards import ShardSet
 from specframe_plugins.training.workers import GenerationJob, generate
 
@@ -61,15 +63,19 @@ def top_up(request: TrainRequest, target: Target, folder: Path, layers: tuple[in
     before = ShardSet.open(folder).token_count
     began = time.monotonic()
     try:
-        with ProgressLine("generate", options.tokens, start=before) as progress:
+        with ProgressLine("generate", options.tokens, before, "tokens") as progress:
             generate(job, target, options.tokens, progress.update)
+    except KeyboardInterrupt:
+        made = ShardSet.open(folder).token_count
+        note(f"interrupted after {made:,} of {options.tokens:,} tokens; the same command goes on from there")
+        raise
     finally:
         if before < options.tokens:
             spent = (generation_seconds(folder) or 0.0) + time.monotonic() - began
-            (folder / _CLOCK).write_text(str(spent), encoding="utf-8")
+            write_whole(folder / _CLOCK, str(spent).encode())
     shards = ShardSet.open(folder, layers=layers)
     if job.keep_features and not all(shard.has_features(layers) for shard in shards.shards):
-        with ProgressLine("hidden states", shards.token_count) as progress:
+        with ProgressLine("hidden states", shards.token_count, unit="tokens") as progress:
             keep_features(shards, target, progress.update, layers)
         shards = ShardSet.open(folder, layers=layers)
     return shards

@@ -10,10 +10,10 @@ from pathlib import Path
 import torch
 
 from specframe.errors import UsageError
+from specframe.ops.progress_line import ProgressLine
 from specframe.registry.components import TrainRequest
 from specframe_plugins.training.corpus import load_target, top_up
 from specframe_plugins.training.origin import check_target
-from specframe_plugins.training.progress import ProgressLine
 from specframe_plugins.training.shards import (
     ANSWER,
     FORCED,
@@ -68,7 +68,7 @@ class TokenData:
         out.mkdir(parents=True, exist_ok=True)
         writers: dict[tuple[str, bool], ShardWriter] = {}
         done = 0
-        with ProgressLine("merge", sum(shards.token_count for shards in sources)) as progress:
+        with ProgressLine("merge", sum(shards.token_count for shards in sources), unit="tokens") as progress:
             for shard in (shard for shards in sources for shard in shards.shards):
                 name, kept = origin_name(shard.metadata), shard.features is not None
                 writer = writers.setdefault((name, kept), _writer(out, shard, kept))

@@ -12,6 +12,7 @@ from torch import nn
 
 from specframe.errors import UsageError
 from specframe.model.target import Target
+from specframe.ops.progress_line import ProgressLine
 from specframe.request.prompts import encode_prompt
 from specframe.request.tasks import Task, built_in_tasks, choose, read_tasks
 from specframe_plugins.training.architecture import Architecture
@@ -97,8 +98,10 @@ def answered(
             target, TaskPrompts(prompts, target.stop_ids, longest), min(len(missing), 32), seed=0
         )
         writer = ShardWriter(folder, 0, 2**31, target.vocab_size, metadata, keep_features=True)
-        for sequence in generator.run(iter(missing)):
-            writer.add(sequence)
+        with ProgressLine("held-out answers", len(missing), unit="prompts") as progress:
+            for sequence in generator.run(iter(missing)):
+                writer.add(sequence)
+                progress.advance()
         writer.close()
     keep_features(ShardSet.open(folder, layers=layers), target, lambda done: None, layers)
     return TrainingData(ShardSet.open(folder, layers=layers).only(metadata), target, layers)

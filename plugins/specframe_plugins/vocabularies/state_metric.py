@@ -7,7 +7,6 @@ moment, keeps what is large for them.
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from time import perf_counter
 
@@ -20,7 +19,8 @@ from specframe.contracts.lm_head import OutputHead
 from specframe.contracts.screen import StateSource
 from specframe.engine.screen_files import is_made_for, keep_screen, screen_path
 from specframe.errors import UsageError
-from specframe.ops.progress_line import show_progress
+from specframe.ops.notes import note
+from specframe.ops.progress_line import ProgressLine
 from specframe_plugins.vocabularies.components.lowrank import SCREENED_ROWS
 
 # What a decomposition is called among the files of screens.
@@ -105,13 +105,13 @@ def screened_rows(wanted: int | None, width: int, head: OutputHead) -> int:
 
 def _made(head: OutputHead, states: Tensor) -> StateMetric:
     began, (vocab_size, hidden_size) = perf_counter(), (head.vocab_size, head.hidden_size)
-    what = f"specframe: decomposing an LM head of {vocab_size:,} rows"
     states, weight = states.to(head.device), head.weight.detach()
     gram = torch.zeros(hidden_size, hidden_size, device=head.device)
-    for begin in range(0, vocab_size, _ROWS_AT_ONCE):
-        show_progress(f"{what}: {begin / vocab_size:.0%}")
-        rows = weight[begin : begin + _ROWS_AT_ONCE].float()
-        gram += rows.T @ rows
+    with ProgressLine("decomposing an LM head", vocab_size, unit="rows") as progress:
+        for begin in range(0, vocab_size, _ROWS_AT_ONCE):
+            rows = weight[begin : begin + _ROWS_AT_ONCE].float()
+            gram += rows.T @ rows
+            progress.update(begin + len(rows))
     moment = (states.T @ states / len(states)).double()
     moment.diagonal().add_(_RIDGE * moment.diagonal().mean())
     values, vectors = torch.linalg.eigh(moment)
@@ -127,13 +127,13 @@ def _made(head: OutputHead, states: Tensor) -> StateMetric:
     likely = torch.zeros(vocab_size, device=head.device)
     down, up = metric.factors(head, min(_ORDER_RANK, hidden_size))
     some = states[torch.linspace(0, len(states) - 1, min(_ORDER_STATES, len(states))).long()]
-    for done, part in enumerate(some.to(head.dtype).split(_STATES_AT_ONCE)):
-        show_progress(f"{what}: likely rows, {done * _STATES_AT_ONCE / len(some):.0%}")
-        estimates = torch.nn.functional.linear(part @ down, up, head.bias)
-        likely += head.finish(estimates.float()).softmax(dim=-1).sum(dim=0)
-    show_progress("")
+    with ProgressLine("likely rows of an LM head", len(some), unit="states") as progress:
+        for done, part in enumerate(some.to(head.dtype).split(_STATES_AT_ONCE)):
+            estimates = torch.nn.functional.linear(part @ down, up, head.bias)
+            likely += head.finish(estimates.float()).softmax(dim=-1).sum(dim=0)
+            progress.update(done * _STATES_AT_ONCE + len(part))
     spent = perf_counter() - began
-    print(f"specframe: decomposed an LM head of {vocab_size:,} rows ({spent:.0f} s)", file=sys.stderr)
+    note(f"decomposed an LM head of {vocab_size:,} rows ({spent:.0f} s)")
     return attrs.evolve(metric, order=likely.cpu().argsort(descending=True, stable=True))
 
 

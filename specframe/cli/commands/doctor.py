@@ -26,10 +26,14 @@ def doctor(context: typer.Context, options: DoctorOptions, json: JsonOption = Fa
             to_tables,
             verdict,
         )
+        from specframe.ops.progress_line import ProgressLine
 
-        forwards = compared_forwards(options)
-        heads = compared_heads(options)
-        costs = known_costs(options)
+        with ProgressLine("measuring", 3) as progress:
+            forwards = compared_forwards(options)
+            progress.advance()
+            heads = compared_heads(options)
+            progress.advance()
+            costs = known_costs(options)
     if json:
         print(to_json(findings, costs, forwards, heads))
     else:

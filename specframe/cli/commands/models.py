@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from specframe.cli.options import takes_options
 
+
+@takes_options
 def models() -> None:
     """List the demo models.
 

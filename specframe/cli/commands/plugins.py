@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from specframe.cli.completion import complete_component, complete_kind
+from specframe.cli.options import takes_options
 from specframe.cli.root import Root
 from specframe.contracts.kinds import KINDS
 from specframe.errors import PluginError
@@ -26,6 +27,7 @@ def _root(context: typer.Context) -> None:
 
 
 @plugins_app.command("list")
+@takes_options
 def plugins_list(context: typer.Context) -> None:
     """List the components and where they come from; plugins that do not work come last."""
     from specframe.ops.tables import print_table
@@ -47,6 +49,7 @@ def plugins_list(context: typer.Context) -> None:
 
 
 @plugins_app.command("show")
+@takes_options
 def plugins_show(
     context: typer.Context,
     kind: Annotated[

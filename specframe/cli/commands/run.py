@@ -12,6 +12,7 @@ import typer
 from specframe.cli.options import JsonOption, takes_options
 from specframe.config import RunConfig
 from specframe.contracts.options import option
+from specframe.errors import UsageError
 from specframe.registry.manager import build_registry, create_plugin_manager
 from specframe.registry.named import check_named
 
@@ -79,6 +80,29 @@ class ShownArguments:
         absent="none",
         metavar="K",
     )
+    show: bool = option(
+        False, help="Show what each token came from: drafted by whom and accepted, or the target's own."
+    )
+    html: Path | None = option(
+        None,
+        help="Write a page on which every token shows the draft tree of its pass.",
+        absent="none",
+        metavar="FILE",
+    )
+
+    def check(self, *, json: bool) -> None:
+        """See, before long work, that all of it can be shown.
+
+        Raises:
+            UsageError: ``--show`` is asked for beside JSON, or a page needs a library that is missing.
+            SpecframeError: the page cannot be written.
+        """
+        if self.show and json:
+            raise UsageError("--show colours the text, and --json prints none; allowed: one of them")
+        if self.html is not None:
+            from specframe.cli.shown.page import check_page_place
+
+            check_page_place(self.html)
 
 
 @takes_options
@@ -96,16 +120,19 @@ def run(
     """Generate text: stream it as it is accepted, then report."""
     from specframe.request.prompts import read_prompt
 
+    shown.check(json=json)
     text = read_prompt(given.prompt, given.prompt_file, stdin)
     template_args, tools = template.arguments(), template.descriptions()
     check_named(run_config, build_registry(create_plugin_manager()))
 
     # Imported late, and only after what was typed has been checked: torch takes seconds.
+    from specframe.cli.shown.telling import Telling
     from specframe.engine.assembly import build_engine
     from specframe.engine.report import logprob_rows, to_json, to_rows
     from specframe.ops.tables import print_table
     from specframe.request.request import Request
 
+    telling = Telling(show=shown.show, page=shown.html)
     request = Request(
         text,
         chat=given.chat,
@@ -114,15 +141,19 @@ def run(
         logprobs=shown.logprobs,
         template_args=template_args,
         tools=tools,
+        watch_passes=telling.watch_passes,
     )
     engine = build_engine(run_config)
-    if json:
-        print(to_json(engine.generate(request)))
-        return
-    for chunk in engine.stream(request):
-        print(chunk.text, end="", flush=True)
-    print("\n")
+    for piece in telling.pieces(engine, request):
+        if not json:
+            print(piece, end="", flush=True)
     assert engine.report is not None
+    if json:
+        print(to_json(engine.report))
+        return
+    print("\n")
+    for line in telling.closing_lines(engine.report):
+        print(line, end="\n\n")
     if engine.report.logprobs is not None:
         tokens = engine.target.tokenizer.convert_ids_to_tokens
         print_table(logprob_rows(engine.report, lambda ids: [str(token) for token in tokens(ids)]))

@@ -190,4 +190,4 @@ def vocab_screen(made: ScreenArguments, of: ModelArguments) -> None:
 
     settings = {"model": of.model, "strategy": made.strategy, "drafter": made.drafter, "device": made.device}
     alone = {"dtype": "float32", "costs": OFF, "cuda_graph": False}
-    print_table(build_screen(resolve_config(None, settings | alone, made.assignments)))
+    print_table(build_screen(resolve_config(settings | alone, made.assignments)))

@@ -73,5 +73,8 @@ class Branches:
             return tree, self
         index = torch.tensor(self.nodes, device=tree.parents.device)
         parents = torch.tensor(self.parents, device=tree.parents.device)
-        cut = DraftTree(tree.token_ids[index], parents, tree.depths[index], tree.log_probs[index])
+        sources = None if tree.sources is None else tuple(tree.sources[node] for node in self.nodes)
+        cut = DraftTree(
+            tree.token_ids[index], parents, tree.depths[index], tree.log_probs[index], sources=sources
+        )
         return cut, attrs.evolve(self, nodes=tuple(range(len(self))))

@@ -67,7 +67,7 @@ def paths_of(tree: DraftTree) -> Paths:
 def chain(path: list[int]) -> list[Sprout]:
     """Return the sprouts of a path; the first of them has a log-probability of -10, and so on."""
     return [
-        Sprout(token_id, level - 1, tuple(path[: level + 1]), math.exp(-10.0 - level), 0.5, ())
+        Sprout(token_id, level - 1, tuple(path[: level + 1]), math.exp(-10.0 - level), 0.5, (), "s")
         for level, token_id in enumerate(path)
     ]
 
@@ -120,3 +120,10 @@ def test_a_path_below_the_root_alone_is_a_chain() -> None:
     assert tree.token_ids.tolist() == [ROOT, 5, 6, 7]
     assert tree.parents.tolist() == [-1, 0, 1, 2]
     assert tree.log_probs.tolist() == pytest.approx([0.0, -10.0, -11.0, -12.0])
+
+
+def test_what_was_added_names_its_source_and_nodes_of_before_keep_theirs() -> None:
+    tree = grafted(DraftTree.root_only(ROOT), [5, 6])
+    assert tree.sources == (None, "s", "s")
+    again = graft(tree, [Sprout(7, -1, (7,), 0.5, 0.5, (), "t"), Sprout(5, -1, (5,), 0.5, 0.5, (), "t")])
+    assert again.sources == (None, "s", "s", "t")

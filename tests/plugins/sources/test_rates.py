@@ -47,7 +47,9 @@ def test_every_token_of_a_repetition_lengthens_the_match() -> None:
 
 def chain(*token_ids: int) -> Growth:
     """Return a growth of one path, each token with evidence of its own, and one more guess at the end."""
-    sprouts = [Sprout(token, at - 1, token_ids[: at + 1], 0.5, 0.5, ()) for at, token in enumerate(token_ids)]
+    sprouts = [
+        Sprout(token, at - 1, token_ids[: at + 1], 0.5, 0.5, (), "s") for at, token in enumerate(token_ids)
+    ]
     guesses = [(at - 1, token, (at,)) for at, token in enumerate(token_ids)]
     return Growth(sprouts, [*guesses, (len(token_ids) - 1, 99, ("end",))])
 

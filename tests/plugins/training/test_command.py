@@ -23,7 +23,6 @@ from specframe_plugins.training.curves import CURVES_JSON, CURVES_PNG
 from specframe_plugins.training.data import TokenData
 from specframe_plugins.training.decoding import SHAPES
 from specframe_plugins.training.options import TrainOptions
-from specframe_plugins.training.progress import ProgressLine
 from specframe_plugins.training.shards import ShardSet
 
 
@@ -304,13 +303,3 @@ def test_a_task_file_of_another_form_is_refused(tmp_path, model_dir, trained):
     path.write_text('{"question": "w5"}\n')
     with pytest.raises(UsageError, match="no known format"):
         train(TrainRequest(model=str(model_dir), out=trained, options=options(heldout_tasks=path)))
-
-
-def test_progress_without_a_terminal_is_plain_lines(capsys, monkeypatch):
-    monkeypatch.setattr("specframe_plugins.training.progress._LINE_EVERY_S", 0.0)
-    with ProgressLine("train", 1000, start=500) as progress:
-        progress.update(750, "loss 1.000")
-    lines = capsys.readouterr().err.splitlines()
-    assert lines[0].startswith("train: 750 of 1,000 tokens, ")
-    assert lines[0].endswith("loss 1.000")
-    assert "min left" in lines[0]

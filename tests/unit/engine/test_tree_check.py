@@ -155,3 +155,22 @@ def test_a_verdict_on_a_whole_path_passes() -> None:
     checked = check()
     checked.admit(tree(), 4)
     checked.confirm(Verdict((0, 1, 3), (9, 9), 3, path_ends_at_leaf=True))
+
+
+@pytest.mark.parametrize(
+    ("sources", "complaint"),
+    [
+        ([None] * 4, "its sources are a list; allowed: a tuple of a name or None for each node"),
+        ((None, "lookup"), "its sources have 2 entries for 4 nodes"),
+        ((None, 7, None, None), "one of its sources is 7; allowed: a name, or None for the drafter itself"),
+        ((None, "", None, None), "one of its sources is ''"),
+    ],
+)
+def test_sources_that_name_no_node_are_refused(sources: Any, complaint: str) -> None:
+    with pytest.raises(ComponentError, match=complaint):
+        check().admit(attrs.evolve(tree(), sources=sources), 4)
+
+
+def test_sources_of_a_sound_tree_pass() -> None:
+    named = (None, "lookup", None, "suffix")
+    assert check().admit(attrs.evolve(tree(), sources=named), 4).sources == named

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+import attrs
 import pytest
 import torch
 from hypothesis import given, settings
@@ -123,3 +124,11 @@ def test_what_is_no_tree_passes_through_to_the_check_that_says_so(
     tree = DraftTree(nodes, torch.tensor(parents), nodes, torch.tensor(log_probs))
     assert Branches.of(tree) is None
     assert StepBudget(paper_costs(), 32, 8).keep(tree) is tree
+
+
+@unhurried
+@given(trees(), BUDGETS)
+def test_every_node_keeps_its_source(tree: DraftTree, budget: StepBudget) -> None:
+    sources = tuple(str(token) for token in tree.token_ids.tolist())
+    kept = budget.keep(attrs.evolve(tree, sources=sources))
+    assert kept.sources == tuple(str(token) for token in kept.token_ids.tolist())

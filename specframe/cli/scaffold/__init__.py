@@ -1,0 +1,1 @@
+"""Packages that `specframe new` writes: what they are called, and their files."""

@@ -1,0 +1,1 @@
+"""Where each token of a generation came from: on a terminal, and as a page with every draft tree."""
