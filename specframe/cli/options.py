@@ -75,6 +75,7 @@ def takes_options(
         context: typer.Context = given[own_context] if own_context else given.pop(_CONTEXT)
         quiet = given.pop("quiet") or _is_quiet_above(context)
         be_quiet(quiet)
+        logging.disable(logging.WARNING if quiet else logging.NOTSET)
         _show_log(given.pop("verbose") and not quiet)
         del given["config"]
         found = GivenSettings.of(context)

@@ -27,8 +27,18 @@ FILE_VARIABLE = f"{PREFIX}CONFIG"
 # Variables that are no settings of a command.
 OTHER_VARIABLES = (
     FILE_VARIABLE,
-    *(f"{PREFIX}{name}" for name in ("CACHE", "DISABLE_PLUGINS", "METRICS", "TEST_OUTCOMES", "TRACEBACK")),
-    *(f"{PREFIX}{name}" for name in ("VLLM", "VLLM_METRICS")),
+    *(
+        f"{PREFIX}{name}"
+        for name in (
+            "CACHE",
+            "DISABLE_PLUGINS",
+            "METRICS",
+            "TEST_OUTCOMES",
+            "TRACEBACK",
+            "VLLM",
+            "VLLM_METRICS",
+        )
+    ),
 )
 # What comes between a component and its option in a variable, as a dot does in ``-o``.
 _DOT = "__"

@@ -11,11 +11,12 @@ import torch
 from specframe.config import OFF, RunConfig
 from specframe.engine.assembly import build_engine
 from specframe.model.target import Target
-from specframe.registry.installed import installed_plugins, is_ours
+from specframe.registry.installed import installed_plugins
 from specframe.registry.manager import create_plugin_manager
 from specframe.testing.promises import alone, require
 from specframe.testing.tiny import tiny_target
 
+_OWN = "specframe"  # the distribution whose components are there beside the plugin's
 # A text that repeats itself, one that does not, and a single token.
 _PROMPTS = ([5, 17, 42, 8, 5, 17, 42, 8, 5, 17], [64, 21, 9, 11, 70, 33, 12], [50])
 
@@ -68,9 +69,9 @@ def check_lossless(
 def _with_own_components(plugin: object) -> pluggy.PluginManager:
     """Return a plugin manager that knows specframe's components and those of one plugin."""
     manager = create_plugin_manager(entry_points=False)
-    for own in installed_plugins():
-        if is_ours(str(own)):
-            manager.register(own.entry_point.load(), name=str(own))
+    for installed in installed_plugins():
+        if installed.distribution == _OWN:
+            manager.register(installed.entry_point.load(), name=str(installed))
     if not manager.is_registered(plugin):
         manager.register(plugin)
     return manager
