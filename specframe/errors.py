@@ -44,7 +44,15 @@ class OptionError(UsageError):
 
 
 class PluginError(UsageError):
-    """A plugin cannot be loaded, or two plugins claim one name."""
+    """A plugin cannot be loaded, or two plugins claim one name.
+
+    Attributes:
+        plugin: whose fault it is; empty where that is not said apart from the message.
+    """
+
+    def __init__(self, message: str, plugin: str = "") -> None:
+        super().__init__(message)
+        self.plugin = plugin
 
 
 class CheckpointError(UsageError):
@@ -63,6 +71,15 @@ def unknown_name(what: str, name: str, known: Iterable[str]) -> UnknownName:
     nearest = difflib.get_close_matches(name, names, n=1)
     hint = f"; did you mean {nearest[0]!r}?" if nearest else ";"
     return UnknownName(f"unknown {what} {name!r}{hint} known: {', '.join(names) or '(none)'}", name)
+
+
+def shown(value: object, most: int = 80) -> str:
+    """Return a stranger's value as an error shows it: in one line of bounded length, whatever it is."""
+    try:
+        text = " ".join(repr(value).split())
+    except Exception:  # a stranger's class may fail in that too
+        text = f"<{type(value).__name__}, which cannot be shown>"
+    return text if len(text) <= most else f"{text[: most - 3]}..."
 
 
 def one_line(error: BaseException) -> str:

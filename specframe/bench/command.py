@@ -16,6 +16,9 @@ from specframe.contracts.options import option
 from specframe.contracts.records import check_file_place
 from specframe.errors import UsageError, unknown_name
 from specframe.ops.notes import note
+from specframe.registry.manager import build_registry, create_plugin_manager
+from specframe.registry.named import check_named
+from specframe.registry.registry import Registry
 from specframe.request.tasks import BUILT_IN, Task, built_in_tasks, choose, read_tasks
 
 # Largest margin that passes for a tie, in logits. Two passes of different shape round differently: float32
@@ -156,6 +159,7 @@ def prepare(arguments: BenchArguments, base: RunConfig) -> BenchOptions:
     if base.dtype not in (AUTO, *TOLERANCES):
         raise unknown_name("dtype", base.dtype, [AUTO, *TOLERANCES])
     tasks, skipped = _tasks(arguments)
+    check_names(configurations, base, build_registry(create_plugin_manager()))
     from specframe.registry.placement import resolve_placement
 
     base = resolve_placement(base)
@@ -168,6 +172,22 @@ def prepare(arguments: BenchArguments, base: RunConfig) -> BenchOptions:
         skipped=skipped,
         command=shlex.join(["specframe", *sys.argv[1:]]),
     )
+
+
+def check_names(configurations: Sequence[Configuration], base: RunConfig, registry: Registry) -> None:
+    """Raise a ``UsageError`` for a name that nobody knows, or options that a component does not take.
+
+    Args:
+        configurations: what is compared.
+        base: what all configurations have in common.
+        registry: has the components.
+    """
+    known = [*registry.names("vocabulary"), AUTOREGRESSIVE, *PEERS]
+    for configuration in configurations:
+        if configuration.name not in known:
+            raise unknown_name("strategy", configuration.name, known)
+        if not configuration.is_peer:
+            check_named(configuration.run_config(base), registry)
 
 
 def _tasks(arguments: BenchArguments) -> tuple[list[Task], int]:

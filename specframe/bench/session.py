@@ -21,8 +21,8 @@ from specframe.bench.checks import (
     check_lossless,
     check_rows_fetched,
 )
-from specframe.bench.command import BenchOptions
-from specframe.bench.configurations import PEERS, Configuration
+from specframe.bench.command import BenchOptions, check_names
+from specframe.bench.configurations import Configuration
 from specframe.bench.contenders import Contender, EngineContender, rotated
 from specframe.bench.lossless import LosslessCheck
 from specframe.bench.manifest import (
@@ -39,7 +39,7 @@ from specframe.bench.rows import BenchRow, Steps
 from specframe.bench.rows_file import RowsFile
 from specframe.config import AUTOREGRESSIVE, RunConfig
 from specframe.engine.assembly import build_engine, with_defaults
-from specframe.errors import UsageError, unknown_name
+from specframe.errors import UsageError
 from specframe.model.loading import load_pretrained
 from specframe.model.target import Target
 from specframe.ops.notes import note
@@ -151,10 +151,8 @@ def _check_configurations(
     Raises:
         UsageError: an unknown name, or an option or combination that is not allowed.
     """
-    known = [*build_registry(manager).names("vocabulary"), AUTOREGRESSIVE, *PEERS]
+    check_names(configurations, base, build_registry(manager))
     for configuration in configurations:
-        if configuration.name not in known:
-            raise unknown_name("strategy", configuration.name, known)
         if configuration.is_peer:
             peer_settings(configuration)
         else:

@@ -9,8 +9,8 @@ from typing import Annotated, NoReturn
 
 import typer
 from typer.exceptions import Abort, TyperException
+from typer.main import get_command
 
-from specframe.cli.commands.bench import bench
 from specframe.cli.commands.chat import chat
 from specframe.cli.commands.config import config_app
 from specframe.cli.commands.doctor import doctor
@@ -18,23 +18,24 @@ from specframe.cli.commands.export import export_app
 from specframe.cli.commands.models import models
 from specframe.cli.commands.new import new
 from specframe.cli.commands.plugins import plugins_app
-from specframe.cli.commands.replay import replay
-from specframe.cli.commands.report import report
 from specframe.cli.commands.run import run
 from specframe.cli.commands.train import train_app
 from specframe.cli.commands.vocab import vocab_app
+from specframe.cli.root import Root
 from specframe.errors import SpecframeError
+from specframe.registry.commands import commands_of_plugins
+from specframe.registry.manager import create_plugin_manager
 
 app = typer.Typer(
     name="specframe",
     help="Vocabulary-pruned speculative decoding: draft over a small active vocabulary, get exactly the "
     "target's output.",
-    add_completion=False,
+    cls=Root,
     # Rich help cuts long names off at 80 columns.
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
-for command in (run, chat, bench, report, replay, models, doctor, new):
+for command in (run, chat, models, doctor, new):
     app.command()(command)
 app.add_typer(plugins_app, name="plugins")
 app.add_typer(config_app, name="config")
@@ -47,13 +48,24 @@ app.add_typer(vocab_app, name="vocab")
 _DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
 
 
+def command_line() -> Root:
+    """Return the command line with what the installed plugins add to it."""
+    root = get_command(app)
+    assert isinstance(root, Root)
+    manager = create_plugin_manager(broken=root.broken)
+    for name, (command, plugin) in commands_of_plugins(manager, root.commands, root.broken).items():
+        root.add_command(command, name)
+        root.plugins[name] = plugin
+    return root
+
+
 def main() -> None:
     """Run the command line; what the user got wrong becomes one line on standard error."""
     if hasattr(sys.stdout, "reconfigure"):
         # Text of any language must not fail on a terminal that cannot show it.
         sys.stdout.reconfigure(errors="replace")
     try:
-        code = app(standalone_mode=False)
+        code = command_line().main(prog_name="specframe", standalone_mode=False)
         sys.stdout.flush()
     except SpecframeError as error:
         _fail(str(error), error.exit_code)

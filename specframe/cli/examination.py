@@ -74,8 +74,12 @@ class DoctorOptions:
         return (self.model, self.drafter, self.checkpoint) != (None, None, None)
 
 
-def examine(options: DoctorOptions) -> list[Finding]:
+def examine(options: DoctorOptions, broken: Sequence[PluginError] = ()) -> list[Finding]:
     """Return everything there is to say, from the installation to the checkpoint.
+
+    Args:
+        options: what to look at.
+        broken: what is known to be wrong with plugins.
 
     Raises:
         UsageError: the options ask for something that is not there.
@@ -93,7 +97,7 @@ def examine(options: DoctorOptions) -> list[Finding]:
         target=None,
         checkpoint=options.checkpoint,
     )
-    registry, plugins = _working_plugins()
+    registry, plugins = _working_plugins(broken)
     try:
         _check(options, registry)
     except UsageError as error:
@@ -150,36 +154,28 @@ def _packages() -> Iterator[Finding]:
             yield Finding(package, True, version)
 
 
-def _working_plugins() -> tuple[Registry, list[Finding]]:
+def _working_plugins(known: Sequence[PluginError]) -> tuple[Registry, list[Finding]]:
     """Return what the plugins that work register, and one finding per plugin.
 
-    They are tried one after the other, ours first: where two claim one name, the stranger's is left out.
+    Where two claim one name, the stranger's is left out.
     """
-    from specframe.registry.broken import DISABLE_VARIABLE
-    from specframe.registry.manager import (
-        build_registry,
-        create_plugin_manager,
-        disabled_plugins,
-        installed_plugins,
-    )
+    from specframe.registry.installed import DISABLE_VARIABLE, disabled_plugins, installed_plugins
+    from specframe.registry.manager import build_registry, create_plugin_manager
 
-    installed = sorted(installed_plugins(), key=lambda plugin: plugin[0].name != "specframe")
-    left_out = {entry_point.name for _, entry_point in installed}
-    disabled = disabled_plugins()
-    registry, findings = Registry(), []
-    for distribution, entry_point in installed:
-        subject, origin = f"plugin {entry_point.name}", f"{distribution.name} {distribution.version}"
-        if entry_point.name in disabled:
+    broken = list(known)
+    registry = build_registry(create_plugin_manager(broken=broken), broken)
+    plugins, findings = installed_plugins(), []
+    disabled, wrong = disabled_plugins(plugins), {error.plugin: error for error in broken}
+    for plugin in plugins:
+        subject, origin = f"plugin {plugin.name}", f"{plugin.distribution} {plugin.version}"
+        if plugin in disabled:
             findings.append(Finding(subject, None, f"{origin}, left out by {DISABLE_VARIABLE}"))
-            continue
-        try:
-            registry = build_registry(create_plugin_manager(left_out - {entry_point.name}))
-        except PluginError as error:
+        elif (error := wrong.get(str(plugin))) is not None:
             findings.append(Finding(subject, False, str(error)))
         else:
-            left_out.discard(entry_point.name)
             findings.append(Finding(subject, True, origin))
-    return registry, findings
+    others = {str(error): error for error in broken if not error.plugin}.values()
+    return registry, [*findings, *(Finding(DISABLE_VARIABLE, False, str(error)) for error in others)]
 
 
 def _check(options: DoctorOptions, registry: Registry) -> None:
@@ -274,8 +270,8 @@ def _verdict(entry: Registration, setting: Setting, where: str) -> Finding:
     chosen: dict[str, Any] = {entry.kind: component.name}
     try:
         reason = component.supports(attrs.evolve(setting, **chosen))
-    except Exception as error:  # a stranger's `supports` may raise anything
-        return Finding(subject, False, f"supports() raised {one_line(error)}")
+    except SpecframeError as error:
+        return Finding(subject, False, str(error))
     if reason is not None:
         return Finding(subject, None, f"cannot run here: {reason}")
     return Finding(subject, True, f"runs on {where}")

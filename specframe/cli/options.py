@@ -13,6 +13,7 @@ from typing import Annotated, Any, get_type_hints
 import attrs
 import typer
 
+from specframe.cli.completion import complete_assignment, completion_of
 from specframe.cli.settings import FILE_VARIABLE, GivenSettings, apply_settings
 from specframe.config import SETTINGS, RunConfig, parse_options
 from specframe.contracts.options import plain_type
@@ -74,6 +75,7 @@ def takes_options(
         context: typer.Context = given[own_context] if own_context else given.pop(_CONTEXT)
         quiet = given.pop("quiet") or _is_quiet_above(context)
         be_quiet(quiet)
+        logging.disable(logging.WARNING if quiet else logging.NOTSET)
         _show_log(given.pop("verbose") and not quiet)
         del given["config"]
         found = GivenSettings.of(context)
@@ -130,6 +132,7 @@ def _run_config(
             metavar="KIND.NAME=VALUE",
             help="Option of a component, for example vocabulary.capacity=3072. Repeatable; "
             "`specframe plugins show` lists them.",
+            autocompletion=complete_assignment,
         ),
     ] = None,
     **settings: Any,
@@ -245,7 +248,12 @@ def _option(declaring: type[Any], field: attrs.Attribute[Any], absent: str | Non
     if kind is bool and not flags:
         flags = [f"--{flag}"] if default is False else [f"--{flag}/--no-{flag}"]
     typed = typer.Option(
-        *flags, help=help, metavar=about["metavar"], min=about["minimum"], show_default=absent is None
+        *flags,
+        help=help,
+        metavar=about["metavar"],
+        min=about["minimum"],
+        show_default=absent is None,
+        autocompletion=completion_of(declaring, field.name),
     )
     annotation: Any = Annotated[kind | None if default is None else kind, typed]
     return inspect.Parameter(field.name, _KEYWORD, default=default, annotation=annotation)

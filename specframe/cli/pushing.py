@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Final
 
 from specframe.errors import SpecframeError, UsageError, one_line
+from specframe.ops.notes import is_quiet
 
 _HUB_ID: Final = re.compile(r"\w[\w.-]*/\w[\w.-]*")
 
@@ -35,7 +36,10 @@ def push(checkpoint: Path, name: str) -> str:
         SpecframeError: the hub refuses, or cannot be reached; the checkpoint stays where it is.
     """
     from huggingface_hub import HfApi
+    from huggingface_hub.utils.tqdm import disable_progress_bars
 
+    if is_quiet():
+        disable_progress_bars()
     with _saying(name):
         return str(
             HfApi().upload_folder(

@@ -29,7 +29,15 @@ OTHER_VARIABLES = (
     FILE_VARIABLE,
     *(
         f"{PREFIX}{name}"
-        for name in ("CACHE", "DISABLE_PLUGINS", "METRICS", "TEST_OUTCOMES", "VLLM", "VLLM_METRICS")
+        for name in (
+            "CACHE",
+            "DISABLE_PLUGINS",
+            "METRICS",
+            "TEST_OUTCOMES",
+            "TRACEBACK",
+            "VLLM",
+            "VLLM_METRICS",
+        )
     ),
 )
 # What comes between a component and its option in a variable, as a dot does in ``-o``.

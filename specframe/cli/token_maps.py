@@ -9,11 +9,14 @@ import attrs
 import torch
 from torch import Tensor
 
+from specframe.cli.answers import KeptAnswers
 from specframe.config import AUTOREGRESSIVE, RunConfig
+from specframe.contracts.report import VERSION
 from specframe.engine.assembly import build_engine
 from specframe.errors import UsageError
 from specframe.model.loading import default_model, open_pretrained
 from specframe.model.target import Target
+from specframe.ops.notes import note
 from specframe.ops.progress_line import ProgressLine
 from specframe.request.request import Request
 from specframe.request.tasks import BUILT_IN, built_in_tasks, choose, read_tasks
@@ -74,6 +77,9 @@ class NewFile:
         path: of the file.
         form: how; None for what the name says.
 
+    Attributes:
+        answers: a file beside it, for what the target has answered so far.
+
     Raises:
         UsageError: the file exists, its folder does not, or nothing says how.
     """
@@ -86,6 +92,7 @@ class NewFile:
                 f"{path.parent} is no folder to write {path.name} into; allowed: one that exists"
             )
         self._path, self._form = path, form_of(path, form)
+        self.answers = path.with_name(f".{path.name}.answers")
 
     def write(self, frequencies: TokenFrequencies, target: Target, text: Path | None = None) -> str:
         """Write a map with the required ids that it lacks; return lines that say what was written.
@@ -113,6 +120,8 @@ class NewFile:
 def build(out: NewFile, model: str | None, counting: Counting) -> str:
     """Count tokens and write their frequencies; return lines that say what was written.
 
+    What the target has answered is kept beside the file until that is written: an interrupt loses one answer.
+
     Args:
         out: file to write.
         model: whose tokens; None for an installed demo model.
@@ -130,11 +139,24 @@ def build(out: NewFile, model: str | None, counting: Counting) -> str:
         return out.write(TokenFrequencies.counted(ids, source), target)
     prompts = _prompts(counting)
     target = _target(model)
-    listed = _written if counting.from_target else _of_prompts
-    ids = torch.tensor(list(listed(target, prompts, counting.max_new_tokens)), dtype=torch.int64)
     of = f"{len(prompts)} prompts of {counting.tasks or BUILT_IN}"
-    source = f"{len(ids):,} tokens that {target.name} wrote on {of}" if counting.from_target else of
-    return out.write(TokenFrequencies.counted(ids, source), target)
+    if not counting.from_target:
+        ids = torch.tensor(list(_of_prompts(target, prompts)), dtype=torch.int64)
+        return out.write(TokenFrequencies.counted(ids, of), target)
+    answers = KeptAnswers(
+        out.answers,
+        {
+            "model": target.name,
+            "tokenizer": target.tokenizer_fingerprint,
+            "max_new_tokens": counting.max_new_tokens,
+            "version": VERSION,
+        },
+    )
+    ids = torch.tensor(_written(target, prompts, counting.max_new_tokens, answers), dtype=torch.int64)
+    source = f"{len(ids):,} tokens that {target.name} wrote on {of}"
+    said = out.write(TokenFrequencies.counted(ids, source), target)
+    answers.remove()
+    return said
 
 
 def convert(file: MapFile, out: NewFile, text: Path | None) -> str:
@@ -245,14 +267,14 @@ def _prompts(counting: Counting) -> list[str]:
     return [task.prompt for task in chosen]
 
 
-def _of_prompts(target: Target, prompts: Sequence[str], _: int) -> Iterator[int]:
+def _of_prompts(target: Target, prompts: Sequence[str]) -> Iterator[int]:
     """Yield the tokens of prompts."""
     for prompt in prompts:
         yield from target.tokenizer(prompt, add_special_tokens=False)["input_ids"]
 
 
-def _written(target: Target, prompts: Sequence[str], max_new_tokens: int) -> Iterator[int]:
-    """Yield the tokens that the target writes on prompts."""
+def _written(target: Target, prompts: Sequence[str], max_new_tokens: int, answers: KeptAnswers) -> list[int]:
+    """Return the tokens that the target writes on prompts; those of answers that are kept are read."""
     config = RunConfig(
         model=target.name,
         strategy=AUTOREGRESSIVE,
@@ -260,7 +282,21 @@ def _written(target: Target, prompts: Sequence[str], max_new_tokens: int) -> Ite
         generation_config="none",
     )
     engine = build_engine(config, target=target)
-    with ProgressLine(f"answers of {target.name}", len(prompts), unit="prompts") as progress:
-        for prompt in prompts:
-            yield from engine.generate(Request(prompt)).token_ids
-            progress.advance()
+    known = [prompt for prompt in prompts if answers.get(prompt) is not None]
+    written: list[int] = []
+    with ProgressLine(f"answers of {target.name}", len(prompts), len(known), "prompts") as progress:
+        for done, prompt in enumerate(prompts):
+            ids = answers.get(prompt)
+            if ids is None:
+                try:
+                    ids = [*engine.generate(Request(prompt)).token_ids]
+                except KeyboardInterrupt:
+                    note(
+                        f"interrupted after {done} of {len(prompts)} prompts; the same command goes on "
+                        "from there"
+                    )
+                    raise
+                answers.add(prompt, ids)
+                progress.advance()
+            written += ids
+    return written

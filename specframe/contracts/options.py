@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 import types
 import typing
@@ -12,7 +13,7 @@ from typing import Any, Literal
 import attrs
 import click
 
-from specframe.errors import OptionError, UsageError, unknown_name
+from specframe.errors import OptionError, UsageError, one_line, shown, unknown_name
 
 
 def option(
@@ -149,12 +150,86 @@ def build_options(options_class: type[Any], values: Mapping[str, Any], owner: st
         raise UsageError(f"options of {owner}: {error}") from None
 
 
+def check_options_class(options_class: Any) -> None:
+    """Raise a ``ValueError`` unless a class declares options that can be described, set and left out.
+
+    Args:
+        options_class: whatever stands in the place of one.
+    """
+    if not (isinstance(options_class, type) and attrs.has(options_class)):
+        raise ValueError(f"options are {shown(options_class)}; allowed: a class made with attrs.frozen")
+    _check_fields(options_class)
+
+
+@functools.cache  # a class is looked at whenever a component with it is made
+def _check_fields(options_class: type[Any]) -> None:
+    fields = [field for field in attrs.fields(options_class) if field.init]
+    for field in fields:
+        owner = _of(options_class, field)
+        if "help" not in field.metadata:
+            raise ValueError(f"{owner} is not made with option(); allowed: option(DEFAULT, help=...)")
+        if field.alias != field.name:
+            raise ValueError(f"{owner} begins with an underscore; allowed: a name that users can type")
+    try:
+        hints = typing.get_type_hints(options_class)
+    except Exception as error:  # annotations may be any expression
+        raise ValueError(
+            f"the annotations of {options_class.__name__} cannot be read, {one_line(error)}; allowed: types "
+            "that are imported at run time"
+        ) from None
+    for field in fields:
+        _check_field(options_class, field, hints[field.name])
+
+
+def _check_field(options_class: type[Any], field: attrs.Attribute[Any], annotation: Any) -> None:
+    """Raise a ``ValueError`` where the type, help, a bound, the default or a value to try is of no use."""
+    about, owner = field.metadata, _of(options_class, field)
+    if not isinstance(about["help"], str) or not about["help"].strip():
+        raise ValueError(f"{owner} has the help {shown(about['help'])}; allowed: a line of text")
+    bounds = [about[name] for name in ("minimum", "maximum")]
+    for bound in bounds:
+        if bound is not None and (isinstance(bound, bool) or not isinstance(bound, int | float)):
+            raise ValueError(f"{owner} has the bound {shown(bound)}; allowed: a number")
+    if None not in bounds and bounds[0] > bounds[1]:
+        raise ValueError(f"{owner} has the minimum {bounds[0]} above the maximum {bounds[1]}")
+    try:
+        param, optional = _param(annotation, field)
+    except TypeError as error:
+        raise ValueError(f"{owner}: {error}") from None
+    allowed = _type_name(param, optional)
+    if field.default is not attrs.NOTHING and not _is_value(field.default, param, optional):
+        raise ValueError(f"{owner} has the default {shown(field.default)}; allowed: {allowed}")
+    for value in about["tune"] or ():
+        if not _is_value(value, param, optional):
+            raise ValueError(f"{owner} is to be tuned with {shown(value)}; allowed: {allowed}")
+
+
+def _of(options_class: type[Any], field: attrs.Attribute[Any]) -> str:
+    return f"option {field.name!r} of {options_class.__name__}"
+
+
+def _is_value(value: Any, param: click.ParamType[Any], optional: bool) -> bool:
+    """Return whether something is a value of an option, and no text that would have to be converted."""
+    try:
+        converted = _convert(value, param, optional)
+        return bool(converted == value) and isinstance(value, bool) == isinstance(converted, bool)
+    except Exception:  # a stranger's value may fail in anything
+        return False
+
+
 def _accepted(options_class: type[Any], field: attrs.Attribute[Any]) -> tuple[click.ParamType[Any], bool]:
     """Return the click type of a field, and whether it also accepts none."""
-    annotation, optional = _without_none(typing.get_type_hints(options_class)[field.name])
+    return _param(typing.get_type_hints(options_class)[field.name], field)
+
+
+def _param(annotation: Any, field: attrs.Attribute[Any]) -> tuple[click.ParamType[Any], bool]:
+    """Return the click type of a field by its annotation, and whether it also accepts none."""
+    annotation, optional = _without_none(annotation)
     low, high = field.metadata.get("minimum"), field.metadata.get("maximum")
     if typing.get_origin(annotation) is Literal:
-        return click.Choice([str(choice) for choice in typing.get_args(annotation)]), optional
+        choices = typing.get_args(annotation)
+        if all(isinstance(choice, str) for choice in choices):
+            return click.Choice(choices), optional
     if annotation is bool:
         return click.BOOL, optional
     if annotation is int:
@@ -165,7 +240,11 @@ def _accepted(options_class: type[Any], field: attrs.Attribute[Any]) -> tuple[cl
         return click.Path(path_type=Path), optional
     if annotation is str:
         return click.STRING, optional
-    raise TypeError(f"option {field.name!r}: {annotation!r} is not a type that option() accepts")
+    named = annotation.__name__ if isinstance(annotation, type) else str(annotation)
+    raise TypeError(
+        f"{named} is no type of an option; allowed: int, float, bool, str, Path, a Literal of strings, or "
+        "one of these | None"
+    )
 
 
 def _without_none(annotation: Any) -> tuple[Any, bool]:

@@ -276,7 +276,8 @@ def _from_hub(spec: str, name: str) -> Path:
     if isinstance(cached, str):
         return Path(cached)
     try:
-        return Path(hf_hub_download(spec, name)) if _reach_hub(spec) else Path(os.devnull)
+        with quiet_transformers():
+            return Path(hf_hub_download(spec, name)) if _reach_hub(spec) else Path(os.devnull)
     except Exception:  # loading says what is wrong with it
         return Path(os.devnull)
 
@@ -350,7 +351,8 @@ def _snapshot(spec: str) -> Path | None:
 
     reachable = _reach_hub(spec)
     try:
-        return Path(hf_hub_download(spec, "config.json", local_files_only=not reachable)).parent
+        with quiet_transformers():
+            return Path(hf_hub_download(spec, "config.json", local_files_only=not reachable)).parent
     except Exception:  # loading says what is wrong with it
         return None
 
@@ -433,7 +435,7 @@ def _load(
 
     _check_generation_config(Path(source) / "generation_config.json")
     rules: dict[str, Any] = {"trust_remote_code": False, "local_files_only": local_files_only}
-    with quiet_transformers():
+    with quiet_transformers(downloads=not local_files_only):
         try:
             config = AutoConfig.from_pretrained(source, **rules)
             check_supported(config, name)

@@ -10,6 +10,7 @@ import logging
 import os
 import sys
 import time
+from datetime import timedelta
 from types import TracebackType
 from typing import TYPE_CHECKING
 
@@ -68,18 +69,20 @@ class ProgressLine:
         """Sets how much is done, with a word on how it goes."""
         self._done = done
         now = time.monotonic()
+        if done == self._start:  # what comes before the work says nothing about its speed
+            self._began = now
         if self._bar is not None:
             if now - self._drawn >= _DRAWN_EVERY_S or done == self.total:
                 self._drawn = now
                 self._draw(note)
         elif now - self._logged >= _LOGGED_EVERY_S:
             self._logged = now
-            _log.info("%s", self._as_text(note))
+            _log.info("%s: %s", self.what, self._said(note))
 
     def _draw(self, note: str) -> None:
         assert self._bar is not None
-        said = ", ".join(filter(None, [self._counted(), self._speed(), note]))
-        self._bar.update(self._bar.task_ids[0], completed=self._done, said=said, refresh=True)
+        (task,) = self._bar.tasks
+        self._bar.update(task.id, completed=self._done, said=self._said(note), refresh=True)
 
     def _counted(self) -> str:
         if self.total is None:
@@ -97,12 +100,14 @@ class ProgressLine:
             return ""
         return f"{speed:,.0f} {self.unit}/s" if speed >= 10 else f"{speed:.2f} {self.unit}/s"
 
-    def _as_text(self, note: str) -> str:
-        """Return the line for a log."""
-        speed, left = self._per_second(), ""
-        if self.total is not None and speed > 0:
-            left = f"{max((self.total - self._done) / speed, 0.0) / 60:.1f} min left"
-        return f"{self.what}: " + ", ".join(filter(None, [self._counted(), self._speed(), left, note]))
+    def _left(self) -> str:
+        speed = self._per_second()
+        if self.total is None or self._done >= self.total or not speed:
+            return ""
+        return f"{timedelta(seconds=round((self.total - self._done) / speed))} left"
+
+    def _said(self, note: str) -> str:
+        return ", ".join(filter(None, [self._counted(), self._speed(), note, self._left()]))
 
 
 def can_show() -> bool:
@@ -113,14 +118,12 @@ def can_show() -> bool:
 def _bar(what: str, total: int | None, done: int) -> Progress:
     # Most work is done where nobody looks, and need not wait for this.
     from rich.console import Console
-    from rich.progress import BarColumn, Progress, ProgressColumn, TextColumn, TimeRemainingColumn
+    from rich.progress import BarColumn, Progress, ProgressColumn, TextColumn
 
     columns: list[ProgressColumn] = [TextColumn("{task.description}", markup=False)]
     if total is not None:
         columns.append(BarColumn(20))
     columns.append(TextColumn("{task.fields[said]}", markup=False))
-    if total is not None:
-        columns += [TimeRemainingColumn(), TextColumn("left")]
     console = Console(file=sys.stderr)
     # What goes to standard output may go to a file.
     bar = Progress(*columns, console=console, transient=True, auto_refresh=False, redirect_stdout=False)

@@ -15,9 +15,10 @@ from specframe.config import AUTO, AUTOREGRESSIVE, OFF, RunConfig
 from specframe.contracts.kinds import KINDS, TREE_KINDS, Kind, TargetHeadName, TreeKind
 from specframe.contracts.options import build_options
 from specframe.contracts.sampling import NEUTRAL
-from specframe.errors import UsageError, unknown_name
+from specframe.errors import UsageError
 from specframe.registry.components import Component, Setting
 from specframe.registry.manager import build_registry
+from specframe.registry.named import check_named
 from specframe.registry.placement import find_device, find_dtype, resolve_placement
 from specframe.registry.registry import Registry
 
@@ -37,10 +38,9 @@ def check_config(
         UsageError: a name, an option or a combination is not allowed.
     """
     registry = build_registry(manager)
+    check_named(config, registry)
     config = resolve_placement(config)
     device, dtype = find_device(config.device), find_dtype(config.dtype)
-    if config.strategy not in (known := [*registry.names("vocabulary"), AUTOREGRESSIVE]):
-        raise unknown_name("strategy", config.strategy, known)
     setting = setting_for(config, device, dtype)
     config = resolve_gather(resolve_verifier(config, registry, setting), registry, setting)
     setting = setting_for(config, device, dtype)
@@ -60,9 +60,8 @@ def check_config(
 
 def _with_options(config: RunConfig, kind: Kind, registry: Registry) -> tuple[Component, Any]:
     """Return the component that was chosen, and its options."""
-    component = registry.get(kind, getattr(config, KINDS[kind].setting))
-    owner = f"{KINDS[kind].label} {component.name!r}"
-    return component, build_options(component.options, config.options.get(kind, {}), owner)
+    entry = registry.registration(kind, getattr(config, KINDS[kind].setting))
+    return entry.component, entry.build_options(config.options.get(kind, {}))
 
 
 def wants_cuda_graph(config: RunConfig, device: torch.device) -> bool:

@@ -10,6 +10,7 @@ import attrs
 
 from specframe.contracts.kinds import TreeKind
 from specframe.contracts.sampling import SamplingParams
+from specframe.registry.declaration import check_component
 from specframe.registry.reference import by_name, by_name_or_none
 from specframe.registry.shipped import ShippedData
 
@@ -223,6 +224,9 @@ class Component:
         lossy: for verifiers: the output is not the target's, so it runs only where the user allows it.
         sweep: for drafters: returns what ``specframe bench --sweep`` compares with the defaults, given a
             setting: lists of options with alternatives, such as ``depth=2|3,nodes=6``.
+
+    Raises:
+        ValueError: a field is of no use; the message says what is allowed.
     """
 
     name: str
@@ -246,3 +250,6 @@ class Component:
     learns: Callable[[Any], bool] = attrs.field(default=learns_nothing, converter=by_name)
     lossy: bool = False
     sweep: Callable[[Setting], Sequence[str]] | None = attrs.field(default=None, converter=by_name_or_none)
+
+    def __attrs_post_init__(self) -> None:
+        check_component(self)

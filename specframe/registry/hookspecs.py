@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pluggy
 
 from specframe.config import RunConfig
 from specframe.contracts.report import GenerationReport, StepStats
 from specframe.registry.components import Component
+
+if TYPE_CHECKING:  # which imports this module
+    from specframe.registry.commands import Commands
 
 PROJECT_NAME = "specframe"
 hookspec = pluggy.HookspecMarker(PROJECT_NAME)
@@ -59,6 +63,14 @@ def specframe_data_directories() -> Iterable[Path]:
     What is found there: ``specframe.registry.shipped.ShippedData``.
     """
     raise NotImplementedError
+
+
+@hookspec
+def specframe_register_commands(cli: Commands) -> None:
+    """Add commands to the command line. Called before any command runs, so import late what takes long.
+
+    ``cli`` is a ``typer.Typer`` that takes commands of click as well.
+    """
 
 
 @hookspec

@@ -1,20 +1,29 @@
-"""The plugin manager: built-ins and strangers come in through the same entry-point group."""
+"""The plugin manager: built-ins and strangers come in through the same entry-point group.
+
+Whatever is wrong with a plugin becomes one line that names its distribution. A caller that can do without it
+passes a list ``broken``: then the plugin is left out, its error goes there, and the others are loaded.
+"""
 
 from __future__ import annotations
 
-import os
+import contextlib
 from collections.abc import Iterable, Iterator
-from importlib.metadata import Distribution, EntryPoint, distributions
 from pathlib import Path
-from typing import Any
 
 import pluggy
 
 from specframe.contracts.kinds import KINDS
-from specframe.errors import PluginError, one_line
+from specframe.errors import PluginError, one_line, shown
 from specframe.registry import hookspecs
-from specframe.registry.broken import DISABLE_VARIABLE, broken_plugin
 from specframe.registry.components import Component
+from specframe.registry.hooks import check_hooks, collected
+from specframe.registry.installed import (
+    Plugin,
+    broken_plugin,
+    disabled_plugins,
+    installed_plugins,
+    unknown_disabled,
+)
 from specframe.registry.registry import Registry
 from specframe.registry.shipped import ShippedData
 
@@ -22,45 +31,57 @@ _DATA_HOOK = "specframe_data_directories"
 
 
 def create_plugin_manager(
-    disabled: Iterable[str] | None = None, *, entry_points: bool = True
+    *, entry_points: bool = True, broken: list[PluginError] | None = None
 ) -> pluggy.PluginManager:
     """Return a fresh manager with every installed plugin registered.
 
+    Those that ``SPECFRAME_DISABLE_PLUGINS`` names are left out: entry points or distributions, with commas.
+
     Args:
-        disabled: entry-point names to leave out; by default the comma-separated
-            ``SPECFRAME_DISABLE_PLUGINS``.
         entry_points: load installed plugins; tests turn this off to start from nothing.
+        broken: takes the errors of plugins that do not work; None raises the first.
 
     Raises:
-        PluginError: a plugin fails to import, is registered twice, or implements a hook that does not exist.
+        PluginError: a plugin fails to import, or has a function that looks like a hook and can be none; or
+            one is to be left out that does not exist.
     """
     manager = pluggy.PluginManager(hookspecs.PROJECT_NAME)
     manager.add_hookspecs(hookspecs)
-    blocked = disabled_plugins() if disabled is None else set(disabled)
-    if entry_points:
-        for distribution, entry_point in installed_plugins():
-            if entry_point.name not in blocked:
-                _load(manager, distribution, entry_point)
+    if not entry_points:
+        return manager
+    plugins = installed_plugins()
+    for error in unknown_disabled(plugins):
+        if broken is None:
+            raise error
+        broken.append(error)
+    disabled = disabled_plugins(plugins)
+    for plugin in plugins:
+        if plugin not in disabled:
+            with left_out(broken):
+                _load(manager, plugin)
     return manager
 
 
-def build_registry(manager: pluggy.PluginManager) -> Registry:
+def build_registry(manager: pluggy.PluginManager, broken: list[PluginError] | None = None) -> Registry:
     """Call every component hook once and return what the plugins registered.
+
+    Args:
+        manager: has the plugins; one that does not work is taken out.
+        broken: takes the errors of plugins that do not work; None raises the first.
 
     Raises:
         PluginError: a hook raises or returns something else than it should, or two components share a name.
     """
-    try:
-        manager.check_pending()
-    except pluggy.PluginValidationError as error:
-        raise PluginError(f"a plugin implements a hook that does not exist: {error}") from None
     registry = Registry()
-    for kind in KINDS.values():
-        for name, component in _returned(manager, kind.hook):
-            if not isinstance(component, Component):
-                raise broken_plugin(name, f"returned {component!r} from {kind.hook}(), which is no Component")
-            registry.register(kind.name, component, name)
-    registry.data = shipped_data(manager)
+    for name, plugin in manager.list_name_plugin():
+        if plugin is None:  # a name that is blocked
+            continue
+        attempt = registry.copy()
+        with left_out(broken):
+            _register(attempt, manager, name, plugin)
+            registry = attempt
+        if registry is not attempt:
+            manager.unregister(plugin)
     return registry
 
 
@@ -70,12 +91,10 @@ def shipped_data(manager: pluggy.PluginManager) -> ShippedData:
     Raises:
         PluginError: a hook raises, or returns something else than directories.
     """
-    folders: list[tuple[Path, str]] = []
-    for name, directory in _returned(manager, _DATA_HOOK):
-        if not (isinstance(directory, Path) and directory.is_dir()):
-            raise broken_plugin(name, f"returned {directory!r} from {_DATA_HOOK}(), which is no directory")
-        folders += [(folder, name) for folder in sorted(directory.iterdir()) if folder.is_dir()]
-    return ShippedData(tuple(folders))
+    plugins = [(name, plugin) for name, plugin in manager.list_name_plugin() if plugin is not None]
+    return ShippedData(
+        tuple(folder for name, plugin in plugins for folder in _folders(manager, name, plugin))
+    )
 
 
 def hook_of(manager: pluggy.PluginManager, hook: str, plugin: object) -> pluggy.HookCaller:
@@ -84,35 +103,66 @@ def hook_of(manager: pluggy.PluginManager, hook: str, plugin: object) -> pluggy.
     return manager.subset_hook_caller(hook, remove_plugins=others)
 
 
-def disabled_plugins() -> set[str]:
-    """Return the entry-point names that the user asked to leave out."""
-    return {name.strip() for name in os.environ.get(DISABLE_VARIABLE, "").split(",")} - {""}
-
-
-def installed_plugins() -> list[tuple[Distribution, EntryPoint]]:
-    """Return the plugins of all installed distributions, each once, ordered by name."""
-    found: dict[tuple[str, str], tuple[Distribution, EntryPoint]] = {}
-    for distribution in distributions():
-        for entry_point in distribution.entry_points.select(group=hookspecs.PROJECT_NAME):
-            found.setdefault((entry_point.name, distribution.name), (distribution, entry_point))
-    return [found[key] for key in sorted(found)]
-
-
-def _returned(manager: pluggy.PluginManager, hook_name: str) -> Iterator[tuple[str, Any]]:
-    """Yield whatever the plugins return from a collecting hook, each with the name of its plugin."""
-    for name, plugin in manager.list_name_plugin():
-        if plugin is None:
-            continue
-        try:
-            items = [item for batch in hook_of(manager, hook_name, plugin)() for item in batch]
-        except Exception as error:  # a stranger's plugin may raise anything
-            raise broken_plugin(name, f"raised in {hook_name}(): {one_line(error)}") from error
-        yield from ((name, item) for item in items)
-
-
-def _load(manager: pluggy.PluginManager, distribution: Distribution, entry_point: EntryPoint) -> None:
-    name = f"{entry_point.name} ({distribution.name} {distribution.version})"
+@contextlib.contextmanager
+def left_out(broken: list[PluginError] | None) -> Iterator[None]:
+    """Put the error of a plugin among the others; raise it where nobody takes it."""
     try:
-        manager.register(entry_point.load(), name=name)
-    except Exception as error:  # importing a stranger's module may raise anything
+        yield
+    except PluginError as error:
+        if broken is None:
+            raise
+        broken.append(error)
+
+
+def _load(manager: pluggy.PluginManager, plugin: Plugin) -> None:
+    """Import a plugin and register its hooks."""
+    name = str(plugin)
+    if plugin.entry_point.pattern.match(plugin.entry_point.value) is None:
+        raise broken_plugin(
+            name,
+            f"has the entry point {plugin.entry_point.value!r}; allowed: 'package.module', or "
+            "'package.module:object'",
+        )
+    try:
+        loaded = plugin.entry_point.load()
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # importing a stranger's module may raise anything, SystemExit too
         raise broken_plugin(name, f"failed to import: {one_line(error)}") from error
+    check_hooks(manager, name, loaded)
+    twin = manager.get_name(loaded)
+    if twin is not None:
+        raise broken_plugin(name, f"brings the same as plugin {twin}")
+    try:
+        manager.register(loaded, name=name)
+    except (pluggy.PluginValidationError, ValueError, TypeError) as error:
+        raise broken_plugin(name, f"cannot be registered: {one_line(error)}") from error
+
+
+def _register(registry: Registry, manager: pluggy.PluginManager, name: str, plugin: object) -> None:
+    """Put the components and the data of one plugin into a registry."""
+    check_hooks(manager, name, plugin)
+    for kind in KINDS.values():
+        for component in collected(manager, kind.hook, name, plugin, "Component"):
+            if not isinstance(component, Component):
+                raise broken_plugin(
+                    name, f"returned {shown(component)} from {kind.hook}(), which is no Component"
+                )
+            registry.register(kind.name, component, name)
+    registry.data = ShippedData((*registry.data.folders, *_folders(manager, name, plugin)))
+
+
+def _folders(manager: pluggy.PluginManager, name: str, plugin: object) -> Iterable[tuple[Path, str]]:
+    """Return the folders of data that one plugin ships, each with its name."""
+    folders: list[tuple[Path, str]] = []
+    for directory in collected(manager, _DATA_HOOK, name, plugin, "Path"):
+        if not (isinstance(directory, Path) and directory.is_dir()):
+            raise broken_plugin(
+                name, f"returned {shown(directory)} from {_DATA_HOOK}(), which is no directory"
+            )
+        try:
+            inside = sorted(directory.iterdir())
+        except OSError as error:
+            raise broken_plugin(name, f"ships {directory}, which cannot be read: {error.strerror}") from error
+        folders += [(folder, name) for folder in inside if folder.is_dir()]
+    return folders

@@ -12,7 +12,7 @@ from typing import Any
 import attrs
 
 from specframe.errors import one_line
-from specframe.registry.broken import broken_plugin
+from specframe.registry.installed import broken_plugin
 
 
 @attrs.frozen

@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 import attrs
 
+from specframe.config import AUTO, AUTOREGRESSIVE
 from specframe.contracts.kinds import KINDS, Kind
-from specframe.errors import PluginError, unknown_name
+from specframe.contracts.options import build_options
+from specframe.errors import PluginError, SpecframeError, one_line, unknown_name
 from specframe.registry.components import Component
-from specframe.registry.reference import given_by
+from specframe.registry.installed import broken_plugin
+from specframe.registry.questions import in_the_name_of
 from specframe.registry.shipped import ShippedData
+
+# What users type for no component.
+_RESERVED: Mapping[Kind, tuple[str, ...]] = {"vocabulary": (AUTO, AUTOREGRESSIVE)}
 
 
 @attrs.frozen(slots=True)
@@ -18,6 +27,22 @@ class Registration:
     kind: Kind
     component: Component
     distribution: str
+
+    def build_options(self, values: Mapping[str, Any]) -> Any:
+        """Return the component's options from strings or TOML values.
+
+        Raises:
+            PluginError: the class cannot be made, whatever the values are.
+            UsageError: an option or a value does not fit.
+        """
+        owner = f"{KINDS[self.kind].label} {self.component.name!r}"
+        try:
+            return build_options(self.component.options, values, owner)
+        except SpecframeError:
+            raise
+        except Exception as error:  # a check of a stranger's may raise anything
+            what = f"raised while the options of {owner} were checked: {one_line(error)}"
+            raise broken_plugin(self.distribution, what) from error
 
 
 class Registry:
@@ -31,19 +56,31 @@ class Registry:
         self.data = ShippedData()
         self._registrations: dict[tuple[Kind, str], Registration] = {}
 
+    def copy(self) -> Registry:
+        """Return a registry of the same components, to which others can be added."""
+        other = Registry()
+        other.data, other._registrations = self.data, dict(self._registrations)
+        return other
+
     def register(self, kind: Kind, component: Component, distribution: str) -> None:
         """Add a component.
 
         Raises:
-            PluginError: the name is taken; the message names both distributions.
+            PluginError: the name is taken, by somebody else or by specframe; the message names whoever it is.
         """
-        taken = self._registrations.get((kind, component.name))
+        label, name = KINDS[kind].label, component.name
+        if name in _RESERVED.get(kind, (AUTO,)):
+            raise broken_plugin(distribution, f"calls a {label} {name!r}, which has a meaning of its own")
+        taken = self._registrations.get((kind, name))
+        if taken is not None and taken.distribution == distribution:
+            raise broken_plugin(distribution, f"registers {label} {name!r} twice")
         if taken is not None:
             raise PluginError(
-                f"{KINDS[kind].label} {component.name!r} is registered by both {taken.distribution} and "
-                f"{distribution}; uninstall or disable one of them"
+                f"{label} {name!r} is registered by both {taken.distribution} and {distribution}; uninstall "
+                "or disable one of them",
+                plugin=distribution,
             )
-        component = given_by(distribution, component)
+        component = in_the_name_of(distribution, kind, component)
         self._registrations[kind, component.name] = Registration(kind, component, distribution)
 
     def get(self, kind: Kind, name: str) -> Component:

@@ -11,7 +11,8 @@ import torch
 from specframe.config import OFF, RunConfig
 from specframe.engine.assembly import build_engine
 from specframe.model.target import Target
-from specframe.registry.manager import create_plugin_manager, installed_plugins
+from specframe.registry.installed import installed_plugins
+from specframe.registry.manager import create_plugin_manager
 from specframe.testing.promises import alone, require
 from specframe.testing.tiny import tiny_target
 
@@ -68,9 +69,9 @@ def check_lossless(
 def _with_own_components(plugin: object) -> pluggy.PluginManager:
     """Return a plugin manager that knows specframe's components and those of one plugin."""
     manager = create_plugin_manager(entry_points=False)
-    for distribution, entry_point in installed_plugins():
-        if distribution.name == _OWN:
-            manager.register(entry_point.load(), name=entry_point.name)
+    for installed in installed_plugins():
+        if installed.distribution == _OWN:
+            manager.register(installed.entry_point.load(), name=str(installed))
     if not manager.is_registered(plugin):
         manager.register(plugin)
     return manager

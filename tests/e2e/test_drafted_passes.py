@@ -13,6 +13,7 @@ from tiny_engines import (
     PROMPT,
     autoregressive_engine,
     drafting_engine,
+    eagle,
     endless_target,
     nanospec,
     repetitive_target,
@@ -214,3 +215,21 @@ def test_a_pass_that_the_length_cuts_has_the_whole_path_and_what_was_emitted(tar
     cut = list[DraftedPass]()
     engine.generate(PROMPT, limit + 1, watch_passes=cut.append)
     assert (cut[-1].path, cut[-1].emitted_ids) == (one.path, one.emitted_ids[:1])
+
+
+def test_passes_after_a_fault_are_told_as_passes_without_a_draft(target: Target) -> None:
+    drafter = eagle(target)
+    engine = drafting_engine(target, drafter=drafter, fallback=True)
+    draft, drafts = drafter.draft, iter(range(3))
+
+    def fails(*arguments: Any) -> DraftTree:
+        if next(drafts, None) is None:
+            raise ValueError("broken")
+        return draft(*arguments)
+
+    drafter.draft = fails  # type: ignore[method-assign]
+    passes = passes_of(engine)
+    assert [len(one.nodes) > 1 for one in passes[:4]] == [True, True, True, False]
+    assert {(one.active_size, one.rejection) for one in passes[3:]} == {(0, None)}
+    assert engine.report is not None
+    assert engine.report.token_ids[1:] == [token for one in passes for token in one.emitted_ids]

@@ -235,3 +235,25 @@ def test_no_bar_is_higher_than_its_chart(seen: Page) -> None:
     assert chart is not None
     assert share is not None
     assert share["y"] >= chart["y"]
+
+
+def test_the_text_can_be_played_pass_by_pass(browser: Browser, path: Path) -> None:
+    page = browser.new_page()
+    page.clock.install()
+    page.goto(path.as_uri())
+    page.clock.pause_at(4_000_000_000_000)
+    page.click("#play")
+    hidden, seen = page.locator("#text .later"), list[tuple[str, int]]()
+    for _ in range(4):
+        seen.append((page.locator("#heading").inner_text(), hidden.count()))
+        page.clock.run_for(350)
+    assert seen == [("The first token", 7), ("Pass 1 of 3", 4), ("Pass 2 of 3", 1), ("Pass 3 of 3", 0)]
+    assert page.locator("#play").inner_text() == "Play it pass by pass"
+    page.close()
+
+
+def test_playing_can_be_stopped(seen: Page) -> None:
+    seen.click("#play")
+    seen.click("#play")
+    assert seen.locator("#text .later").count() == 0
+    assert seen.locator("#play").inner_text() == "Play it pass by pass"

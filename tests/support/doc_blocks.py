@@ -17,7 +17,9 @@ ELSEWHERE = {
     ("docs/first-plugin.md", "console"): "tests/plugins/test_first_plugin_page.py",
     ("docs/first-plugin.md", "python"): "tests/plugins/test_first_plugin_page.py",
     ("docs/first-plugin.md", "toml"): "tests/plugins/test_first_plugin_page.py",
+    ("docs/metrics.md", "python"): "tests/plugins/metrics/test_docs_metrics.py",
     ("docs/python.md", "python"): "tests/e2e/test_docs_python.py",
+    ("docs/training-with-trl.md", "python"): "tests/e2e/test_trl_rollouts.py",
 }
 _FENCE = re.compile(r"^(?P<indent> *)```(?P<language>[^\n]*)\n(?P<text>.*?)^ *```$", re.MULTILINE | re.DOTALL)
 _MARK = re.compile(r"<!-- not run: (?P<reason>[^\n]+) -->\n *$")

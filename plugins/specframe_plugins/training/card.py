@@ -8,6 +8,7 @@ from pathlib import Path
 
 import attrs
 
+from specframe.contracts.records import write_whole
 from specframe_plugins.training.decoding import SHAPES, Drafting
 from specframe_plugins.training.heldout import ChainAcceptance
 from specframe_plugins.training.trainer import Evaluation
@@ -59,8 +60,8 @@ class TrainingRecord:
 
 def write_card(record: TrainingRecord, folder: Path) -> None:
     """Writes `README.md` for people and `training.json` for programs."""
-    (folder / "training.json").write_text(json.dumps(attrs.asdict(record), indent=2) + "\n", encoding="utf-8")
-    (folder / "README.md").write_text(_card(record), encoding="utf-8")
+    write_whole(folder / "training.json", (json.dumps(attrs.asdict(record), indent=2) + "\n").encode())
+    write_whole(folder / "README.md", _card(record).encode())
 
 
 def summary(record: TrainingRecord) -> str:

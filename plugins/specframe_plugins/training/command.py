@@ -10,12 +10,13 @@ from typing import Any
 
 import attrs
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import save as to_bytes
 
-from specframe.contracts.records import check_folder_place
+from specframe.contracts.records import check_folder_place, write_whole
 from specframe.contracts.report import VERSION
 from specframe.errors import UsageError
 from specframe.model.target import Target
+from specframe.ops.notes import note
 from specframe.ops.progress_line import ProgressLine
 from specframe.registry.components import TrainRequest
 from specframe.registry.placement import name_of
@@ -34,6 +35,7 @@ from specframe_plugins.training.validation import answered, evaluation, held_out
 
 FREQUENCIES = "token_frequencies.safetensors"
 _HELD_OUT_DEPTHS = 5
+_GOES_ON = "the same command goes on from there"
 
 
 def train(request: TrainRequest, architecture: Architecture[Any]) -> None:
@@ -73,8 +75,12 @@ def train(request: TrainRequest, architecture: Architecture[Any]) -> None:
     statistics = read_statistics(data, training)
     trainer = build_trainer(options, architecture, data, training, statistics, work_dir / "state.pt")
     trainer.evaluate = evaluation(architecture, answers)
-    with ProgressLine("train", trainer.total_tokens, trainer.tokens_done, "tokens") as progress:
-        trainer.run(lambda loss: progress.update(trainer.tokens_done, _note(trainer, loss)))
+    try:
+        with ProgressLine("train", trainer.total_tokens, trainer.tokens_done, "tokens") as progress:
+            trainer.run(lambda loss: progress.update(trainer.tokens_done, _note(trainer, loss)))
+    except KeyboardInterrupt:
+        note(f"interrupted after {trainer.step} of {trainer.total_steps} steps; {_GOES_ON}")
+        raise
     drawn = write_curves(trainer, work_dir)
 
     head = trainer.finished_head()
@@ -149,7 +155,7 @@ def _write_settings(request: TrainRequest, work_dir: Path) -> None:
     }
     work_dir.mkdir(parents=True, exist_ok=True)
     text = json.dumps(settings, indent=2, default=str) + "\n"
-    (work_dir / "config.json").write_text(text, encoding="utf-8")
+    write_whole(work_dir / "config.json", text.encode())
 
 
 def build_trainer(
@@ -189,11 +195,9 @@ def build_trainer(
 def _save_frequencies(statistics: DataStatistics, target: Target, path: Path) -> None:
     """Writes how often the target wrote each id, the most frequent first."""
     token_ids = statistics.counts.argsort(descending=True, stable=True)[: int((statistics.counts > 0).sum())]
-    save_file(
-        {"token_ids": token_ids.to(torch.int32), "counts": statistics.counts[token_ids]},
-        path,
-        metadata={
-            "tokenizer_fingerprint": target.tokenizer_fingerprint,
-            "source": f"{statistics.written_tokens:,} tokens that {target.name} wrote itself",
-        },
-    )
+    tensors = {"token_ids": token_ids.to(torch.int32), "counts": statistics.counts[token_ids]}
+    metadata = {
+        "tokenizer_fingerprint": target.tokenizer_fingerprint,
+        "source": f"{statistics.written_tokens:,} tokens that {target.name} wrote itself",
+    }
+    write_whole(path, to_bytes(tensors, metadata))

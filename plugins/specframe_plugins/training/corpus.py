@@ -7,8 +7,10 @@ import time
 from pathlib import Path
 
 from specframe.config import RunConfig
+from specframe.contracts.records import write_whole
 from specframe.model.loading import load_pretrained
 from specframe.model.target import Target
+from specframe.ops.notes import note
 from specframe.ops.progress_line import ProgressLine
 from specframe.registry.components import TrainRequest
 from specframe.registry.placement import find_device, find_dtype, name_of, resolve_placement
@@ -63,10 +65,14 @@ def top_up(request: TrainRequest, target: Target, folder: Path, layers: tuple[in
     try:
         with ProgressLine("generate", options.tokens, before, "tokens") as progress:
             generate(job, target, options.tokens, progress.update)
+    except KeyboardInterrupt:
+        made = ShardSet.open(folder).token_count
+        note(f"interrupted after {made:,} of {options.tokens:,} tokens; the same command goes on from there")
+        raise
     finally:
         if before < options.tokens:
             spent = (generation_seconds(folder) or 0.0) + time.monotonic() - began
-            (folder / _CLOCK).write_text(str(spent), encoding="utf-8")
+            write_whole(folder / _CLOCK, str(spent).encode())
     shards = ShardSet.open(folder, layers=layers)
     if job.keep_features and not all(shard.has_features(layers) for shard in shards.shards):
         with ProgressLine("hidden states", shards.token_count, unit="tokens") as progress:

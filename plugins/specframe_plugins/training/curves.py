@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import importlib.util
+import io
 import json
 from pathlib import Path
 
+from specframe.contracts.records import write_whole
 from specframe_plugins.training.trainer import Trainer
 
 CURVES_JSON, CURVES_PNG = "curves.json", "curves.png"
@@ -19,7 +21,7 @@ def write_curves(trainer: Trainer, folder: Path) -> bool:
         "total_steps": trainer.total_steps,
     }
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / CURVES_JSON).write_text(json.dumps(points, indent=1) + "\n", encoding="utf-8")
+    write_whole(folder / CURVES_JSON, (json.dumps(points, indent=1) + "\n").encode())
     if importlib.util.find_spec("matplotlib") is None:
         return False
     _draw(trainer, folder / CURVES_PNG)
@@ -48,4 +50,6 @@ def _draw(trainer: Trainer, path: Path) -> None:
     if trainer.options.unroll_steps > 1:
         axes.axvline(unrolled, color="gray", linestyle=":", label="unrolled from here")
         axes.legend(loc="upper center")
-    figure.savefig(path, dpi=120)
+    picture = io.BytesIO()
+    figure.savefig(picture, dpi=120, format="png")
+    write_whole(path, picture.getvalue())

@@ -1,12 +1,22 @@
-"""``specframe bench``."""
+"""The plugin ``specframe-bench``: the commands ``bench`` and ``report``."""
 
 from __future__ import annotations
 
 from functools import partial
 
 from specframe.bench.command import BenchArguments, prepare
+from specframe.cli.commands.report import report
 from specframe.cli.options import takes_options
 from specframe.config import RunConfig
+from specframe.registry.commands import Commands
+from specframe.registry.hookspecs import hookimpl
+
+
+@hookimpl
+def specframe_register_commands(cli: Commands) -> None:
+    """Add the commands."""
+    cli.command()(bench)
+    cli.command()(report)
 
 
 # Texts are the same whatever a model's own sampling parameters and penalties are.

@@ -9,6 +9,8 @@ import typer
 from specframe.cli.commands.run import StopArguments, TemplateArguments
 from specframe.cli.options import takes_options
 from specframe.config import RunConfig
+from specframe.registry.manager import build_registry, create_plugin_manager
+from specframe.registry.named import check_named
 
 
 @takes_options
@@ -25,11 +27,13 @@ def chat(
 
     Ctrl-C ends an answer, /new starts over, /quit or the end of the input ends the chat.
     """
+    arguments, tools = template.arguments(), template.descriptions()
+    check_named(run_config, build_registry(create_plugin_manager()))
+
     from specframe.cli.talk import talk
     from specframe.engine.assembly import build_engine
     from specframe.engine.conversation import Conversation
 
-    arguments, tools = template.arguments(), template.descriptions()
     engine = build_engine(run_config)
     talk(
         Conversation(

@@ -6,17 +6,18 @@ import typer
 
 from specframe.cli.examination import DoctorOptions, examine, is_broken, to_json, to_rows
 from specframe.cli.options import JsonOption, takes_options
+from specframe.cli.root import Root
 
 
 @takes_options
-def doctor(options: DoctorOptions, json: JsonOption = False) -> None:
+def doctor(context: typer.Context, options: DoctorOptions, json: JsonOption = False) -> None:
     """Say what is installed, what runs here, and what is broken.
 
     The exit code is 1 when anything is broken.
     """
     from specframe.ops.tables import print_table
 
-    findings, costs, forwards, heads = examine(options), None, None, None
+    findings, costs, forwards, heads = examine(options, Root.of(context).broken), None, None, None
     if options.costs and not is_broken(findings):
         from specframe.cli.cost_tables import (
             compared_forwards,

@@ -7,11 +7,13 @@ from typing import Annotated
 
 import typer
 
+from specframe.cli.options import takes_options
 from specframe.contracts.kinds import KINDS
 
 *_FIRST, _LAST = (kind.setting for kind in KINDS.values())
 
 
+@takes_options
 def new(
     kind: Annotated[str, typer.Argument(metavar="KIND", help=f"{', '.join(_FIRST)} or {_LAST}.")],
     name: Annotated[str, typer.Argument(metavar="NAME", help="What users will type, such as `recent`.")],

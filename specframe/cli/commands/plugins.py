@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+import sys
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from specframe.cli.completion import complete_component, complete_kind
 from specframe.cli.options import takes_options
+from specframe.cli.root import Root
 from specframe.contracts.kinds import KINDS
+from specframe.errors import PluginError
+
+if TYPE_CHECKING:
+    from specframe.registry.registry import Registry
 
 plugins_app = typer.Typer(help="Show the installed components.", rich_markup_mode=None)
 *_FIRST, _LAST = KINDS
@@ -21,32 +28,46 @@ def _root(context: typer.Context) -> None:
 
 @plugins_app.command("list")
 @takes_options
-def plugins_list() -> None:
-    """List the components and where they come from."""
+def plugins_list(context: typer.Context) -> None:
+    """List the components and where they come from; plugins that do not work come last."""
     from specframe.ops.tables import print_table
-    from specframe.registry.manager import build_registry, create_plugin_manager
 
+    registry, broken = _working(context)
     print_table(
         [
             (entry.kind, entry.component.name, entry.component.summary, entry.distribution)
-            for entry in build_registry(create_plugin_manager()).registrations()
+            for entry in registry.registrations()
         ],
         headers=("kind", "name", "what it is", "plugin"),
     )
+    added = Root.of(context).plugins
+    if added:
+        print()
+        print_table(list(added.items()), headers=("command", "plugin"))
+    for error in broken:
+        print(f"\nBROKEN: {error}")
 
 
 @plugins_app.command("show")
 @takes_options
 def plugins_show(
-    kind: Annotated[str, typer.Argument(help=f"{', '.join(_FIRST)} or {_LAST}.")],
-    name: Annotated[str, typer.Argument(help="As `specframe plugins list` has it.")],
+    context: typer.Context,
+    kind: Annotated[
+        str, typer.Argument(help=f"{', '.join(_FIRST)} or {_LAST}.", autocompletion=complete_kind)
+    ],
+    name: Annotated[
+        str,
+        typer.Argument(help="As `specframe plugins list` has it.", autocompletion=complete_component),
+    ],
 ) -> None:
     """Show one component and its options."""
     from specframe.contracts.options import describe
     from specframe.ops.tables import print_table
-    from specframe.registry.manager import build_registry, create_plugin_manager
 
-    entry = build_registry(create_plugin_manager()).find(kind, name)
+    registry, broken = _working(context)
+    for error in broken:
+        print("specframe:", error, file=sys.stderr)
+    entry = registry.find(kind, name)
     component = entry.component
     print(f"{component.name}: {component.summary} (from {entry.distribution})")
     if entry.kind == "verifier":
@@ -62,3 +83,13 @@ def plugins_show(
             rows = [(o.name, o.type_name, o.default, o.unit, o.help) for o in describe(options)]
             print()
             print_table(rows, headers=("name", "type", "default", "unit", "what it does"), title=title)
+
+
+def _working(context: typer.Context) -> tuple[Registry, list[PluginError]]:
+    """Return what the plugins that work register, and the errors of the others."""
+    from specframe.registry.manager import build_registry, create_plugin_manager
+
+    broken: list[PluginError] = []
+    registry = build_registry(create_plugin_manager(broken=broken), broken)
+    said = {str(error): error for error in (*Root.of(context).broken, *broken)}
+    return registry, list(said.values())

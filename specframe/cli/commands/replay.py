@@ -1,9 +1,17 @@
-"""``specframe replay``."""
+"""The plugin ``specframe-replay``: the command ``replay``."""
 
 from __future__ import annotations
 
 from specframe.cli.options import takes_options
+from specframe.registry.commands import Commands
+from specframe.registry.hookspecs import hookimpl
 from specframe.replay.arguments import ReplayArguments
+
+
+@hookimpl
+def specframe_register_commands(cli: Commands) -> None:
+    """Add the command."""
+    cli.command()(replay)
 
 
 @takes_options

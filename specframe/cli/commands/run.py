@@ -13,6 +13,8 @@ from specframe.cli.options import JsonOption, takes_options
 from specframe.config import RunConfig
 from specframe.contracts.options import option
 from specframe.errors import UsageError
+from specframe.registry.manager import build_registry, create_plugin_manager
+from specframe.registry.named import check_named
 
 
 @attrs.frozen(slots=True, kw_only=True)
@@ -121,6 +123,7 @@ def run(
     shown.check(json=json)
     text = read_prompt(given.prompt, given.prompt_file, stdin)
     template_args, tools = template.arguments(), template.descriptions()
+    check_named(run_config, build_registry(create_plugin_manager()))
 
     # Imported late, and only after what was typed has been checked: torch takes seconds.
     from specframe.cli.shown.telling import Telling

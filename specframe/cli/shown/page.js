@@ -5,7 +5,7 @@
   const elements = [...text.children];
   const part = (id) => document.getElementById(id);
   const SVG = "http://www.w3.org/2000/svg";
-  const WIDE = 46, HIGH = 36, SIGN = 8.1, MOST = 20, TOP = 22;
+  const WIDE = 58, HIGH = 36, SIGN = 8.1, MOST = 20, TOP = 22;
   let selected = -1;
 
   const add = (parent, name, kinds = "", content = "") => {
@@ -235,6 +235,32 @@
     const wanted = selected < 0 ? 0 : (stepOf(selected) ?? -1) + by;
     select(wanted < 0 ? 0 : data.tokens.findIndex((token) => token[2] === wanted));
   };
+
+  // The text as it came: what one pass brought appears at once.
+  const PACE = 350, LONGEST = 30000;
+  const play = part("play");
+  let timer = 0;
+  const stop = () => {
+    clearInterval(timer);
+    timer = 0;
+    for (const one of elements) one.classList.remove("later");
+    play.textContent = "Play it pass by pass";
+  };
+  play.hidden = data.passes.length < 2;
+  play.addEventListener("click", () => {
+    if (timer) return stop();
+    for (const one of elements) one.classList.add("later");
+    play.textContent = "Stop";
+    let at = 0;
+    const show = () => {
+      if (at >= elements.length) return stop();
+      const step = stepOf(at);
+      select(at);
+      for (; at < elements.length && stepOf(at) === step; at += 1) elements[at].classList.remove("later");
+    };
+    show();
+    timer = setInterval(show, Math.min(PACE, LONGEST / data.passes.length));
+  });
 
   text.addEventListener("click", (event) => {
     const element = event.target.closest(".t");

@@ -24,7 +24,7 @@ _STYLES = {
     "first": "bold",
     "alone": "dim",
 }
-_SOURCE_STYLES = tuple(f"underline color({number})" for number in (35, 134, 37, 136))
+_SOURCE_STYLES = tuple(f"underline color({number})" for number in (35, 134, 37, 136, 103))
 _BRACKETS = (("{", "}"), ("<", ">"), ("(", ")"))
 _MARKS = {"bonus": "+", "recovered": "~", "outside": "!"}
 # What would move the cursor or speak to the terminal; newlines and tabs are treated apart.
@@ -64,7 +64,7 @@ class Coloured(Painter):
 
     def name(self, origin: Origin) -> str:
         """Return the name in its colour."""
-        return self._styled(origin.label, origin)
+        return self._styled(harmless(origin.label), origin)
 
     def _painted(self, text: str, token: ShownToken) -> str:
         before = ""
@@ -96,7 +96,7 @@ class Marked(Painter):
     def name(self, origin: Origin) -> str:
         """Return the name with its marks."""
         opening, closing = _brackets(origin)
-        return f"{opening}{origin.label}{closing}"
+        return f"{opening}{harmless(origin.label)}{closing}"
 
     def end(self) -> str:
         """Return the bracket that closes the text."""

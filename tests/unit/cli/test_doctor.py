@@ -13,7 +13,7 @@ from stranger import STRATEGY, install_plugin
 from specframe.cli.examination import DoctorOptions, examine, is_broken, to_json, to_rows
 from specframe.errors import UsageError
 from specframe.registry.components import Finding
-from specframe.registry.manager import DISABLE_VARIABLE
+from specframe.registry.installed import DISABLE_VARIABLE
 
 GATHER = """
 import attrs
@@ -143,7 +143,10 @@ def test_what_a_component_cannot_do_here_is_information(site: Path) -> None:
 def test_supports_that_raises_is_a_finding(site: Path) -> None:
     install_gather(site, "raising-supports", supports="raise KeyError('x')")
     assert found("gather backend theirs") == Finding(
-        "gather backend theirs", False, "supports() raised KeyError: 'x'"
+        "gather backend theirs",
+        False,
+        "plugin raising-supports (raising-supports 1.0) raised in supports() of gather backend 'theirs': "
+        "KeyError: 'x'; set SPECFRAME_DISABLE_PLUGINS=raising-supports to go on without it",
     )
 
 

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import json
+import logging
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+import typer
 from command_line import CommandLine
 
+from specframe.cli.app import command_line
 from specframe.cli.settings import OTHER_VARIABLES
 from specframe.config import RunConfig
 
@@ -319,6 +322,36 @@ def test_settings_are_shown_as_a_table(cli: CommandLine, monkeypatch: pytest.Mon
     assert lines[0] == ["setting", "value", "from", "variable"]
     assert ["seed", "4", "SPECFRAME_SEED", "SPECFRAME_SEED"] in lines
     assert ["fallback", "false", "default", "SPECFRAME_FALLBACK"] in lines
+
+
+def commands(above: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
+    """Yield the words of every command that does something."""
+    for name in above.list_commands(typer.Context(above)):
+        one = above.get_command(typer.Context(above), name)
+        if hasattr(one, "list_commands"):
+            yield from commands(one, (*path, name))
+        if not hasattr(one, "list_commands") or name == "train":
+            yield (*path, name)
+
+
+@pytest.mark.parametrize("words", [*commands(command_line())], ids=" ".join)
+def test_every_command_reads_a_file_and_can_be_quiet(cli: CommandLine, words: tuple[str, ...]) -> None:
+    shown = cli(*words, "--help").out
+    assert [flag for flag in ("--config", "--quiet", "--verbose") if flag not in shown] == []
+
+
+def test_who_wants_it_quiet_reads_no_notes_and_no_warnings(
+    cli: CommandLine, written: Written, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def build(config: RunConfig) -> None:
+        logging.getLogger("specframe.model.target").warning("slow")
+        raise SystemExit
+
+    monkeypatch.setattr("specframe.engine.assembly.build_engine", build)
+    words = ("run", "--config", written(LOOKUP), "--drafter", "suffix", "--prompt", "x")
+    assert (cli(*words, "-q").err, caplog.messages) == ("", [])
+    assert "left out" in cli(*words).err
+    assert caplog.messages == ["slow"]
 
 
 @pytest.mark.parametrize(

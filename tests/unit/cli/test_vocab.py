@@ -9,8 +9,13 @@ import pytest
 import torch
 from command_line import CommandLine
 from safetensors.torch import load_file
+from terminal import on_terminal
 from tiny_models import tiny_target
 
+from specframe.cli.answers import KeptAnswers
+from specframe.contracts.report import GenerationReport
+from specframe.engine.engine import Engine
+from specframe.request.request import Request
 from specframe.vocabulary.token_maps.reading import read_map
 
 
@@ -55,6 +60,70 @@ def test_what_the_target_writes_is_counted(cli: CommandLine, tiny_directory: Pat
     )
     assert sum(json.loads((tmp_path / "f.json").read_text()).values()) == 5, outcome
     assert "5 tokens that" in outcome.out
+
+
+@pytest.fixture
+def counting(tmp_path: Path, tiny_directory: Path) -> tuple[object, ...]:
+    """A command that lets the target answer three prompts."""
+    tasks = tmp_path / "tasks.jsonl"
+    of_one = ({"id": str(number), "task": "t", "turns": [f"w9 w{number}"]} for number in (3, 4, 5))
+    tasks.write_text("\n".join(map(json.dumps, of_one)))
+    return (
+        *("vocab", "build", tmp_path / "f.json", "--tasks", tasks, "--from-target"),
+        *("--max-new-tokens", 5, "--model", tiny_directory),
+    )
+
+
+def test_an_interrupted_count_goes_on_where_it_was(
+    cli: CommandLine, tmp_path: Path, counting: tuple[object, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    generate, asked = Engine.generate, list[str]()
+
+    def interrupted(engine: Engine, request: Request) -> GenerationReport:
+        if len(asked) == 1:
+            raise KeyboardInterrupt
+        asked.append(str(request.prompt))
+        return generate(engine, request)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Engine, "generate", interrupted)
+        outcome = cli(*counting)
+    said = "interrupted after 1 of 3 prompts; the same command goes on from there"
+    assert (outcome.exit_code, outcome.complaint) == (130, said)
+    assert not (tmp_path / "f.json").exists()
+
+    def noted(engine: Engine, request: Request) -> GenerationReport:
+        asked.append(str(request.prompt))
+        return generate(engine, request)
+
+    monkeypatch.setattr(Engine, "generate", noted)
+    assert cli(*counting).exit_code == 0
+    assert asked == ["w9 w3", "w9 w4", "w9 w5"]
+    cli(*counting[:2], tmp_path / "at_once.json", *counting[3:])
+    assert (tmp_path / "f.json").read_text() == (tmp_path / "at_once.json").read_text()
+    assert not (tmp_path / ".f.json.answers").exists()
+
+
+def test_answers_of_something_else_and_a_line_that_is_cut_off_are_not_used(tmp_path: Path) -> None:
+    path = tmp_path / "answers"
+    KeptAnswers(path, {"model": "a"}).add("x", [1, 2])
+    with path.open("a") as file:
+        file.write('{"prompt": "')
+    again = KeptAnswers(path, {"model": "a"})
+    assert (again.get("x"), again.get("y")) == ([1, 2], None)
+    again.add("y", [3])
+    assert KeptAnswers(path, {"model": "a"}).get("y") == [3]
+    assert KeptAnswers(path, {"model": "b"}).get("x") is None
+
+
+@pytest.mark.parametrize("quiet", [False, True])
+def test_a_terminal_shows_how_far_a_count_is_unless_it_is_to_be_quiet(
+    counting: tuple[object, ...], quiet: bool
+) -> None:
+    words = [*map(str, counting), *(["--quiet"] if quiet else [])]
+    drawn = on_terminal(["-c", "from specframe.cli.app import main; main()", *words])
+    assert (drawn.exit_code, "tokens that" in drawn.out) == (0, True)
+    assert ("3 of 3 prompts" in drawn.text, drawn.terminal == "") == (not quiet, quiet)
 
 
 @pytest.mark.parametrize(

@@ -15,17 +15,22 @@ from typing import Any
 import attrs
 import pytest
 import torch
+from huggingface_hub.utils import are_progress_bars_disabled
+from huggingface_hub.utils.tqdm import disable_progress_bars, enable_progress_bars
 from tiny_models import tiny_model, tiny_tokenizer
+from tqdm import tqdm
 
 from specframe.errors import CheckpointError, SpecframeError, UsageError
 from specframe.model import loading as models
 from specframe.model.loading import (
     DEMO_MODELS,
+    _Percentage,
     default_model,
     generation_config_of,
     load_pretrained,
     open_pretrained,
 )
+from specframe.model.quiet import quiet_transformers
 
 
 @pytest.fixture
@@ -80,6 +85,33 @@ def test_loading_leaves_the_verbosity_of_transformers_as_it_was(tiny_directory: 
     before = logging.get_verbosity(), logging.is_progress_bar_enabled()
     load_pretrained(str(tiny_directory), torch.float32)
     assert (logging.get_verbosity(), logging.is_progress_bar_enabled()) == before
+
+
+@pytest.mark.parametrize("allowed", [True, False])
+def test_bars_of_the_hub_are_left_as_they_were(tiny_directory: Path, allowed: bool) -> None:
+    (enable_progress_bars if allowed else disable_progress_bars)()
+    load_pretrained(str(tiny_directory), torch.float32)
+    try:
+        assert are_progress_bars_disabled() is not allowed
+    finally:
+        enable_progress_bars()
+
+
+@pytest.mark.parametrize("seen", [True, False])
+def test_downloads_are_shown_where_somebody_sees_them(monkeypatch: pytest.MonkeyPatch, seen: bool) -> None:
+    monkeypatch.setattr("specframe.model.quiet.can_show", lambda: seen)
+    with quiet_transformers(downloads=True):
+        assert are_progress_bars_disabled() is not seen
+    with quiet_transformers():
+        assert are_progress_bars_disabled()
+
+
+def test_how_far_a_conversion_is_is_read_from_the_bar_of_its_reader() -> None:
+    seen: list[int] = []
+    bar = _Percentage(seen.append)
+    for number in tqdm([1, 2, 3, 4], file=bar, mininterval=0):
+        assert number
+    assert (seen[0], seen[-1], bar.getvalue()) == (0, 100, "")
 
 
 def test_loading_prints_nothing(tiny_directory: Path, capfd: pytest.CaptureFixture[str]) -> None:

@@ -113,7 +113,19 @@ def test_a_log_has_a_line_now_and_then(
         progress.update(750, "loss 1.000")
     (line,) = caplog.messages
     assert line.startswith("train: 750 of 1,000 tokens, ")
-    assert "min left, loss 1.000" in line
+    assert line.endswith("tokens/s, loss 1.000, 0:00:00 left")
+
+
+def test_what_an_earlier_run_did_and_what_comes_before_the_work_are_no_part_of_the_speed(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    times = iter([0.0, 100.0, 110.0, 110.0, 110.0])
+    monkeypatch.setattr(progress_line, "_LOGGED_EVERY_S", 0.0)
+    monkeypatch.setattr(progress_line.time, "monotonic", lambda: next(times, 110.0))
+    with caplog.at_level(logging.INFO), ProgressLine("work", 60, 20, "pieces") as progress:
+        progress.update(20)
+        progress.update(30)
+    assert caplog.messages[-1] == "work: 30 of 60 pieces, 1.00 pieces/s, 0:00:30 left"
 
 
 def test_notes_can_be_silenced_and_heard_again(capsys: pytest.CaptureFixture[str]) -> None:

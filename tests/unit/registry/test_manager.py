@@ -8,7 +8,8 @@ import pytest
 from stranger import STRATEGY, install_plugin
 
 from specframe.errors import PluginError
-from specframe.registry.manager import DISABLE_VARIABLE, build_registry, create_plugin_manager
+from specframe.registry.installed import DISABLE_VARIABLE
+from specframe.registry.manager import build_registry, create_plugin_manager
 
 HOOK = """
 from specframe.registry.hookspecs import hookimpl

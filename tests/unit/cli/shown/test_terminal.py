@@ -114,3 +114,9 @@ def test_colours_are_for_terminals_that_want_them(
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
     assert type(painter()) is kind
+
+
+def test_a_source_cannot_speak_to_the_terminal_either() -> None:
+    told = Told(tiny_tokenizer(), 5, drafted(5, [6], 7, source="\x1b[31mred"))
+    legend, _ = closing_lines(told.story, report_of(told), Marked())
+    assert "{␛[31mred}" in legend
