@@ -274,8 +274,8 @@ def _verdict(entry: Registration, setting: Setting, where: str) -> Finding:
     chosen: dict[str, Any] = {entry.kind: component.name}
     try:
         reason = component.supports(attrs.evolve(setting, **chosen))
-    except Exception as error:  # a stranger's `supports` may raise anything
-        return Finding(subject, False, f"supports() raised {one_line(error)}")
+    except SpecframeError as error:
+        return Finding(subject, False, str(error))
     if reason is not None:
         return Finding(subject, None, f"cannot run here: {reason}")
     return Finding(subject, True, f"runs on {where}")
@@ -317,6 +317,5 @@ def _guarded(kind: Kind, component: Component, request: DoctorRequest) -> Iterat
         return
     try:
         yield from component.diagnose(request)
-    except Exception as error:  # a stranger's `diagnose` may raise anything
-        subject = f"{KINDS[kind].label} {component.name}"
-        yield Finding(subject, False, f"diagnose() raised {one_line(error)}")
+    except SpecframeError as error:
+        yield Finding(f"{KINDS[kind].label} {component.name}", False, str(error))

@@ -6,6 +6,7 @@ import attrs
 
 from specframe.contracts.kinds import KINDS, Kind
 from specframe.errors import PluginError, unknown_name
+from specframe.registry.asked import asked
 from specframe.registry.components import Component
 from specframe.registry.shipped import ShippedData
 
@@ -42,6 +43,7 @@ class Registry:
                 f"{KINDS[kind].label} {component.name!r} is registered by both {taken.distribution} and "
                 f"{distribution}; uninstall or disable one of them"
             )
+        component = asked(kind, component, distribution)
         self._registrations[kind, component.name] = Registration(kind, component, distribution)
 
     def get(self, kind: Kind, name: str) -> Component:
