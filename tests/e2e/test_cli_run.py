@@ -39,7 +39,9 @@ class Options:
 
 @hookimpl
 def specframe_drafters():
-    return [Component(name="untrainable", summary="a stranger's", options=Options, factory=lambda options, context: None)]
+    return [
+        Component(name="untrainable", summary="a stranger's", options=Options, factory=lambda options, context: None)
+    ]
 """
 
 _RAISING = """
