@@ -40,7 +40,9 @@ class Options:
 @hookimpl
 def specframe_drafters():
     return [
-        Component(name="untrainable", summary="a stranger's", options=Options, factory=lambda options, context: None)
+        Component(
+            name="untrainable", summary="x", options=Options, factory=lambda options, context: None
+        )
     ]
 """
 
