@@ -4,12 +4,21 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable
+from typing import TypeVar
 
 
 class SpecframeError(Exception):
-    """A failure at run time that the user should read as one line; the command line exits with 1."""
+    """A failure at run time that the user should read as one line; the command line exits with 1.
+
+    Attributes:
+        blames_nobody: it is no fault of a component that it comes out of, as with logits that are NaN.
+    """
 
     exit_code = 1
+    blames_nobody = False
+
+
+ErrorT = TypeVar("ErrorT", bound=SpecframeError)
 
 
 class UsageError(SpecframeError):
@@ -59,6 +68,12 @@ class CheckpointError(UsageError):
     """A checkpoint is missing, corrupt, or made for another model."""
 
 
+def blaming_nobody(error: ErrorT) -> ErrorT:
+    """Return the error as one that is no fault of a component that it comes out of."""
+    error.blames_nobody = True
+    return error
+
+
 def unknown_name(what: str, name: str, known: Iterable[str]) -> UnknownName:
     """Return the error for a name nobody registered, with the nearest known name and all of them.
 
@@ -88,4 +103,4 @@ def one_line(error: BaseException) -> str:
         message = str(error)
     except Exception:  # a stranger's class may fail in that too
         message = "its message cannot be read"
-    return " ".join(f"{type(error).__name__}: {message}".split())
+    return " ".join(f"{type(error).__name__}: {message}".split()).removesuffix(":")

@@ -313,6 +313,5 @@ def _guarded(kind: Kind, component: Component, request: DoctorRequest) -> Iterat
         return
     try:
         yield from component.diagnose(request)
-    except Exception as error:  # a stranger's `diagnose` may raise anything
-        subject = f"{KINDS[kind].label} {component.name}"
-        yield Finding(subject, False, f"diagnose() raised {one_line(error)}")
+    except SpecframeError as error:
+        yield Finding(f"{KINDS[kind].label} {component.name}", False, str(error))

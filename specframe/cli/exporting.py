@@ -10,10 +10,9 @@ from pathlib import Path
 
 import torch
 
-from specframe.config import RunConfig, split_assignment
+from specframe.config import split_assignment
 from specframe.contracts.options import build_options
 from specframe.contracts.records import check_folder_place
-from specframe.engine.faults import checked, naming
 from specframe.errors import CheckpointError, SpecframeError, UsageError, unknown_name
 from specframe.model.loading import default_model, open_pretrained, source_of
 from specframe.model.target import Target
@@ -81,8 +80,7 @@ def export_token_map(strategy: str, out: Path, model: str | None, assignments: I
     name = model or default_model()
     target = _target(name)
     context = BuildContext(target=target, required_ids=target.required_ids, data=registry.data)
-    with naming(RunConfig(model=name, strategy=strategy)):
-        builder = checked("vocabulary", lambda: component.factory(options, context))
+    builder = component.factory(options, context)
     ids = builder.pinned_ids.cpu()
     if builder.capacity != len(ids):
         raise UsageError(

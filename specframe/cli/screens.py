@@ -9,14 +9,12 @@ from typing import Any
 import torch
 
 from specframe.config import AUTOREGRESSIVE, RunConfig
-from specframe.contracts.faults import blaming
 from specframe.contracts.lm_head import OutputHead
 from specframe.contracts.protocols import lm_head_of
 from specframe.contracts.screen import Screen, StateSource
 from specframe.engine.assembly import build_engine
 from specframe.engine.draft_states import SomeStates, head_digest, held_out
 from specframe.engine.drafting.active import ActiveDrafting
-from specframe.engine.faults import checked, naming
 from specframe.engine.screen_files import kept_screens, read_about
 from specframe.errors import UsageError
 from specframe.model.language_model import load_output_head
@@ -110,13 +108,12 @@ def _recall(
     fit, apart = held_out(states.sample(_STATES))
     if not len(apart):
         return f"not known: {len(fit)} states are too few to hold some out"
-    with torch.inference_mode(), naming(config):
-        screen: Screen = checked("vocabulary", lambda: component.factory(options, context)).screen
-        with blaming("vocabulary"):
-            screen.bind(head, SomeStates(fit))
-            states_there = apart.to(head.device, head.dtype)
-            with ProgressLine(f"asking about {len(apart):,} states"):
-                found = Recall.of(screen, states_there, best_rows(head, states_there))
+    with torch.inference_mode():
+        screen: Screen = component.factory(options, context).screen
+        screen.bind(head, SomeStates(fit))
+        states_there = apart.to(head.device, head.dtype)
+        with ProgressLine(f"asking about {len(apart):,} states"):
+            found = Recall.of(screen, states_there, best_rows(head, states_there))
     return (
         f"{found.first:.3f} of first choices, {found.few:.3f} of the first {FEW}, for {len(apart):,} states "
         f"that it was not fitted to (of {len(fit) + len(apart):,})"

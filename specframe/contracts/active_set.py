@@ -6,6 +6,12 @@ import attrs
 import torch
 from torch import Tensor
 
+from specframe.errors import SpecframeError
+
+
+class OutsideVocabulary(SpecframeError):
+    """An id that was to be admitted is no id of the vocabulary."""
+
 
 @attrs.frozen(slots=True, eq=False)
 class ActiveSet:
@@ -37,3 +43,10 @@ class ActiveSet:
     def capacity(self) -> int:
         """Number of slots."""
         return self.token_of.shape[0]
+
+
+def check_range(ids: Tensor, vocab_size: int) -> None:
+    """Raise OutsideVocabulary unless all ``ids`` [n], at least one, are in the vocabulary; a host read."""
+    if not 0 <= int(ids.min()) <= int(ids.max()) < vocab_size:
+        bad = int(ids[(ids < 0) | (ids >= vocab_size)][0])
+        raise OutsideVocabulary(f"token id {bad}; allowed: 0 to {vocab_size - 1}")

@@ -11,7 +11,7 @@ from torch import Tensor
 from transformers import LogitsProcessorList
 
 from specframe.contracts.tree import DraftTree
-from specframe.errors import SpecframeError, one_line
+from specframe.errors import SpecframeError, blaming_nobody, one_line
 from specframe.ops.row_maxima import row_max, row_topk
 
 
@@ -122,13 +122,15 @@ class TargetLogits:
         try:
             processors: Any = self._processors  # annotated for generate() alone
             found = processors(ids, scores)
-        except SpecframeError:
-            raise
+        except SpecframeError as error:
+            raise blaming_nobody(error)  # noqa: B904 - the same error
         except Exception as error:
-            raise SpecframeError(f"a logits processor raised {one_line(error)}") from error
+            raised = SpecframeError(f"a logits processor raised {one_line(error)}")
+            raise blaming_nobody(raised) from error
         if not isinstance(found, Tensor) or found.shape != scores.shape:
             shown = list(found.shape) if isinstance(found, Tensor) else type(found).__name__
-            raise SpecframeError(f"a logits processor returned {shown}; allowed: scores {list(scores.shape)}")
+            wrong = f"a logits processor returned {shown}; allowed: scores {list(scores.shape)}"
+            raise blaming_nobody(SpecframeError(wrong))
         return found
 
     def probabilities(self, node: int) -> Tensor:
@@ -167,6 +169,8 @@ class TargetLogits:
 
 def not_finite(token_id: int) -> SpecframeError:
     """Return the error for logits after a token that no distribution can be made of."""
-    return SpecframeError(
-        f"the target returned logits that are NaN or infinite after token {token_id}; try --dtype float32"
+    return blaming_nobody(
+        SpecframeError(
+            f"the target returned logits that are NaN or infinite after token {token_id}; try --dtype float32"
+        )
     )

@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 import attrs
 import pluggy
 
 from specframe.config import AUTO, AUTOREGRESSIVE, RunConfig
-from specframe.contracts.faults import ComponentError, blaming
-from specframe.contracts.kinds import Eviction, Kind
+from specframe.contracts.called.strategy import CalledStrategy
+from specframe.contracts.called.verifier import CalledVerifier
+from specframe.contracts.faults import ComponentError
+from specframe.contracts.kinds import Kind
 from specframe.contracts.lm_head import OutputHead
 from specframe.contracts.protocols import (
     Drafter,
     GatherBackend,
     VocabularyBuilder,
-    complaint,
     lm_head_of,
 )
 from specframe.contracts.screen import Screen, StateSource
@@ -28,10 +29,10 @@ from specframe.engine.drafting.autoregressive import Autoregressive
 from specframe.engine.drafting.planned import PlannedDrafting
 from specframe.engine.drafting.protocol import Drafting
 from specframe.engine.engine import Engine
-from specframe.engine.faults import checked, naming
+from specframe.engine.faults import without_drafting
 from specframe.engine.known_costs import KnownCosts
 from specframe.engine.measuring import POSITIONS
-from specframe.errors import UsageError, unknown_name
+from specframe.errors import UsageError
 from specframe.model.loading import generation_config_of, open_pretrained
 from specframe.model.target import Target
 from specframe.registry.choice import (
@@ -43,7 +44,7 @@ from specframe.registry.choice import (
     wants_costs,
     wants_cuda_graph,
 )
-from specframe.registry.components import BuildContext
+from specframe.registry.components import BuildContext, Component
 from specframe.registry.manager import create_plugin_manager, shipped_data
 from specframe.registry.observers import Observers
 from specframe.registry.placement import find_device, find_dtype, name_of
@@ -77,7 +78,13 @@ def build_engine(
     if target is not None:
         config = _placed_like(config, target)
     config, defaults = with_defaults(config, target)
-    config, chosen = check_config(config, manager)
+    fallback: ComponentError | None = None
+    try:
+        checked, chosen = check_config(config, manager)
+    except ComponentError as error:
+        fallback = error
+        checked, chosen = check_config(without_drafting(config, error), manager)
+    config = checked
 
     if target is None:
         device = find_device(config.device)
@@ -94,37 +101,17 @@ def build_engine(
         budgeted=wants_costs(config, target.device) and target.max_positions >= POSITIONS,
         data=shipped_data(manager),
     )
-
-    def make(kind: Kind, context: BuildContext = context) -> Any:
-        component, options = chosen[kind]
-        made = checked(kind, lambda: component.factory(options, context))
-        check_declared(kind, made, target)
-        return made
-
-    with naming(config):
-        verifier = make("verifier")
-        drafting: Drafting = Autoregressive()
-        states: DraftStates | None = None
-        if config.strategy != AUTOREGRESSIVE:
-            drafter, costs = make("drafter"), None
-            if context.budgeted:
-                costs = KnownCosts.of(config, target, drafter, chosen["drafter"][1], lambda: make("gather"))
-                context = attrs.evolve(context, costs=costs.model)
-            if drafter.output_head is None:
-                drafting = drafting_without_head(drafter, target, costs)
-            else:
-                strategy = make("vocabulary", context)
-                options = attrs.asdict(chosen["drafter"][1]).values()
-                states = DraftStates(
-                    target,
-                    drafter,
-                    verifier,
-                    lambda: make("gather"),
-                    config,
-                    tuple(str(one) for one in options if isinstance(one, Path)),
-                    budgeted=context.budgeted,
-                )
-                drafting = bind_drafting(drafter, strategy, lambda: make("gather"), config, states, costs)
+    build = _Building(config, chosen, context)
+    verifier: CalledVerifier = build.make("verifier")
+    drafting: Drafting = Autoregressive()
+    states: DraftStates | None = None
+    if config.strategy != AUTOREGRESSIVE:
+        try:
+            drafting, states = build.drafting(verifier)
+        except ComponentError as error:
+            fallback = error
+            config = without_drafting(config, error)
+            chosen = {"verifier": chosen["verifier"]}
     setting = setting_for(config, target.device, target.dtype)
     return Engine(
         config,
@@ -136,7 +123,61 @@ def build_engine(
         states=states,
         check_sampling=lambda sampling: check_supported(chosen, attrs.evolve(setting, sampling=sampling)),
         defaults=defaults,
+        fallback=None if fallback is None else str(fallback),
     )
+
+
+@attrs.frozen
+class _Building:
+    """What an engine is put together from.
+
+    Attributes:
+        config: of the run.
+        chosen: component and options of each kind.
+        context: what factories may use.
+    """
+
+    config: RunConfig
+    chosen: Mapping[Kind, tuple[Component, Any]]
+    context: BuildContext
+
+    def make(self, kind: Kind) -> Any:
+        """Return a component of a kind, as it is called.
+
+        Raises:
+            ComponentError: it cannot be made, or declares something that is not allowed.
+        """
+        component, options = self.chosen[kind]
+        made = component.factory(options, self.context)
+        check_declared(made, self.context.target)
+        return made
+
+    def drafting(self, verifier: CalledVerifier) -> tuple[Drafting, DraftStates | None]:
+        """Return what drafts, and the states that a screen is fitted to; None where there is no LM head.
+
+        Args:
+            verifier: decides over the drafts whose states are noted.
+        """
+        config, target = self.config, self.context.target
+        drafter, costs, build = self.make("drafter"), None, self
+        options = self.chosen["drafter"][1]
+        if self.context.budgeted:
+            costs = KnownCosts.of(config, target, drafter, options, lambda: self.make("gather"))
+            build = attrs.evolve(self, context=attrs.evolve(self.context, costs=costs.model))
+        if drafter.output_head is None:
+            return drafting_without_head(drafter, target, costs), None
+        strategy = build.make("vocabulary")
+        states = DraftStates(
+            target,
+            drafter,
+            verifier,
+            lambda: self.make("gather"),
+            config,
+            tuple(str(one) for one in attrs.asdict(options).values() if isinstance(one, Path)),
+            budgeted=self.context.budgeted,
+        )
+        bound = bind_drafting(drafter, strategy, lambda: self.make("gather"), config, states, costs)
+        return bound, states
 
 
 def with_defaults(config: RunConfig, target: Target | None = None) -> tuple[RunConfig, ModelDefaults]:
@@ -187,6 +228,7 @@ def bind_drafting(
     Raises:
         UsageError: the strategy's capacity, eviction or pinned ids do not fit.
     """
+    strategy = CalledStrategy.of(strategy)
     head, backend = lm_head_of(drafter), make_backend()
     if config.cuda_graph and not backend.capturable:
         raise UsageError(
@@ -220,7 +262,7 @@ def _planned(drafting: ActiveDrafting, whole: WholeVocabulary | None, costs: Kno
 def _vocabulary(
     head: OutputHead,
     drafter: Drafter,
-    strategy: VocabularyBuilder,
+    strategy: CalledStrategy,
     backend: GatherBackend,
     config: RunConfig,
     states: StateSource,
@@ -229,8 +271,6 @@ def _vocabulary(
     screen = strategy.screen
     if strategy.capacity is None:
         return WholeVocabulary(head, backend)
-    if screen is not None:
-        _check_screen(screen)
     rows = strategy.capacity + (0 if screen is None else screen.width)
     if rows < drafter.branching:
         what = f"capacity {strategy.capacity}" if screen is None else f"{rows} candidates"
@@ -240,9 +280,8 @@ def _vocabulary(
         )
     if screen is not None:
         _check_screened(screen, head, backend, config)
-    if strategy.eviction not in get_args(Eviction):
-        raise unknown_name("eviction", strategy.eviction, get_args(Eviction))
-    with blaming("vocabulary"):
+    # What it asks for may be more than there is.
+    with strategy.owner.declares("its declarations"):
         store = VocabularyStore(
             head,
             backend,
@@ -251,16 +290,6 @@ def _vocabulary(
             pinned_ids=strategy.pinned_ids,
         )
     return store if screen is None else ScreenedVocabulary(store, screen, states)
-
-
-def _check_screen(screen: object) -> None:
-    """Raise ``ComponentError`` for a screen that does not fulfil its contract, as far as can be seen."""
-    what = complaint(screen, Screen)
-    width = getattr(screen, "width", None)
-    if what is None and type(width) is not int:
-        what = f"has the width {width!r}; allowed: a whole number"
-    if what is not None:
-        raise ComponentError("vocabulary", f"has a screen that {what}")
 
 
 def _check_screened(screen: Screen, head: OutputHead, backend: GatherBackend, config: RunConfig) -> None:

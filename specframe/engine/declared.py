@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from specframe.contracts.faults import ComponentError
+from specframe.contracts.called.drafter import CalledDrafter
+from specframe.contracts.called.strategy import CalledStrategy
+from specframe.contracts.called.wrapping import Called
 from specframe.contracts.kinds import Kind
-from specframe.contracts.lm_head import OutputHead
-from specframe.contracts.protocols import Drafter
 from specframe.model.target import Target
 
 # The smallest number allowed, by kind and attribute.
@@ -17,35 +17,40 @@ _LEAST: Mapping[Kind, Mapping[str, int]] = {
 }
 
 
-def check_declared(kind: Kind, component: object, target: Target) -> None:
+def check_declared(component: Called, target: Target) -> None:
     """See that a component asks for what a target can give.
 
     Args:
-        kind: of the component.
-        component: fulfils the contract of its kind, as far as can be seen without its values.
+        component: whose declarations are numbers where they have to be.
         target: has V tokens and L layers.
 
     Raises:
-        ComponentError: a number, the LM head or the feature layers are not allowed.
+        ComponentError: a number, the feature layers or a pinned id are not allowed.
     """
-    for name, least in _LEAST.get(kind, {}).items():
+    owner = component.owner
+    for name, least in _LEAST.get(owner.kind, {}).items():
         value = getattr(component, name)
         most = target.vocab_size if name == "harvest_topk" else None
-        if type(value) is not int or value < least or (most is not None and value > most):
+        if value < least or (most is not None and value > most):
             allowed = f"{least} or more" if most is None else f"{least} to {most}, the tokens of the target"
-            raise ComponentError(kind, f"has the {name} {value!r}; allowed: {allowed}")
-    if isinstance(component, Drafter):
-        _check_drafter(component, target.config.num_hidden_layers)
+            raise owner.fault(f"has the {name} {value!r}; allowed: {allowed}")
+    if isinstance(component, CalledDrafter):
+        _check_layers(component, target.config.num_hidden_layers)
+    if isinstance(component, CalledStrategy) and component.capacity is not None:
+        _check_pinned(component, target.vocab_size)
 
 
-def _check_drafter(drafter: Drafter, layers: int) -> None:
-    head, features = drafter.output_head, drafter.feature_layers
-    if head is not None and not isinstance(head, OutputHead):
-        raise ComponentError(
-            "drafter", f"has a {type(head).__name__} as its output_head; allowed: an OutputHead, or None"
-        )
+def _check_layers(drafter: CalledDrafter, layers: int) -> None:
+    features = drafter.feature_layers
     known = isinstance(features, tuple) and all(type(one) is int and 0 <= one <= layers for one in features)
     if not known:
-        raise ComponentError(
-            "drafter", f"has the feature_layers {features!r}; allowed: a tuple of layers, 0 to {layers}"
+        raise drafter.owner.fault(
+            f"has the feature_layers {features!r}; allowed: a tuple of layers, 0 to {layers}"
         )
+
+
+def _check_pinned(strategy: CalledStrategy, vocab_size: int) -> None:
+    ids = strategy.pinned_ids
+    outside = ids[(ids < 0) | (ids >= vocab_size)]
+    if len(outside):
+        raise strategy.owner.fault(f"pins token id {int(outside[0])}; allowed: 0 to {vocab_size - 1}")

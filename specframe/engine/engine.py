@@ -10,8 +10,9 @@ import torch
 from torch import Tensor
 
 from specframe.config import RunConfig
+from specframe.contracts.called.verifier import CalledVerifier
 from specframe.contracts.clock import PhaseClock, TimedEvent
-from specframe.contracts.faults import ComponentError, blaming
+from specframe.contracts.faults import ComponentError
 from specframe.contracts.kinds import TargetHeadName
 from specframe.contracts.numbers import whole
 from specframe.contracts.protocols import Verifier
@@ -23,7 +24,6 @@ from specframe.contracts.top_tokens import TopTokens
 from specframe.contracts.tree import DraftTree, Verdict
 from specframe.engine.drafting.autoregressive import Autoregressive
 from specframe.engine.drafting.protocol import Drafting
-from specframe.engine.faults import named, naming
 from specframe.engine.generation import Generation
 from specframe.engine.prefix_cache import PrefixCache
 from specframe.engine.recorder import drafted_pass
@@ -57,6 +57,7 @@ class Engine:
         states: what screens of the drafter's LM head are fitted to; None where nothing is drafted.
         check_sampling: raises for a request's own sampling parameters that a component cannot run with.
         defaults: what the model's generation config asks for; None where it counts for nothing.
+        fallback: what failed, where nothing is drafted because of it.
 
     Attributes:
         clock: says where the time of a generation goes; another one may be put in its place.
@@ -76,23 +77,26 @@ class Engine:
         states: StateSource | None = None,
         check_sampling: Callable[[SamplingParams], None] = lambda _: None,
         defaults: ModelDefaults | None = None,
+        fallback: str | None = None,
     ) -> None:
         self.config = config
         self.target = target
-        self.verifier = verifier
+        self.verifier = CalledVerifier.of(verifier)
         self.drafting = drafting
         self.lossy = lossy
         self.states = states
         self.defaults = defaults
         self.report: GenerationReport | None = None
         self.steps: list[StepStats] = []
-        self._observers, self._check_sampling = observers, check_sampling
+        self._observers, self._check_sampling, self._fallback = observers, check_sampling, fallback
         self.clock = PhaseClock(_timed_event if target.device.type == "cuda" else None)
         self._prefix_cache = PrefixCache(target)
         self._learnt_from: object = None  # the conversation of the last request
         # Nobody knows what the drafter learnt: costs were measured with it, or a request failed in mid-step.
         self._must_forget = True
-        self._check = TreeCheck(target.vocab_size, drafting.demands.max_nodes, target.device)
+        self._check = TreeCheck(
+            target.vocab_size, drafting.demands.max_nodes, target.device, drafting.drafter, self.verifier
+        )
 
     def forget(self) -> None:
         """Forget what is kept of earlier requests: caches of a conversation, and what a warm drafter learnt.
@@ -189,17 +193,20 @@ class Engine:
     def _stream(self, generation: Generation) -> Generator[Chunk, None, None]:
         """Yield the chunks of a request that has been checked, and sum it up."""
         clock, lock = self.clock, self.target.request_lock
-        with lock.enter() as ticket, self._prefix_cache.unless_it_fails(), naming(self.config):
+        with lock.enter() as ticket, self._prefix_cache.unless_it_fails():
             self._observers.generation_started(self.config)
             clock.start()
+            generation.recorder.fallback = self._fallback
             try:
                 for chunk in self._chunks(generation):
                     clock.lap("other")
                     with lock.paused(ticket):
                         yield chunk
                     clock.lap("consumer")
-            finally:  # of one that its consumer leaves, too
-                self.drafting.finish()
+            except BaseException:  # of one that its consumer leaves, too
+                self._give_up(generation)
+                raise
+            self._finish(generation)
             self.steps = generation.recorder.steps()
             self.report = generation.recorder.report(
                 self.config,
@@ -221,7 +228,12 @@ class Engine:
         """Yield what the prefill and every step emit, until the output ends."""
         drafting, ids = self.drafting, generation.prompt_ids.tolist()
         conversation = generation.request.turn_of
-        kept, prefill = self._prefill(generation, ids, conversation)
+        try:
+            kept, prefill = self._prefill(generation, drafting, ids, conversation)
+        except ComponentError as error:
+            self._go_on_without(generation, error)
+            drafting = Autoregressive()
+            kept, prefill = self._prefill(generation, drafting, ids, conversation)
         features = prefill.features[-1:]
         prompt_end = self._check.admit(DraftTree.root_only(ids[-1], self.target.device), ids[-1])
         _, chunk = self._verify(generation, prompt_end, prefill.logits)
@@ -229,21 +241,49 @@ class Engine:
         yield chunk
 
         try:
-            if generation.output.finish_reason is None:
+            if generation.output.finish_reason is None and drafting is self.drafting:
                 self._begin_learning(conversation)
                 drafting.start(generation.prompt_ids, prefill, generation.generator, self.clock, kept)
                 self._prefix_cache.hold(ids, conversation)
             yield from self._steps(generation, drafting, features)
+            return
         except GeneratorExit:
             raise
-        except BaseException as error:
+        except ComponentError as error:
+            self._go_on_without(generation, error)
+        except BaseException:
             self._must_forget = True
-            if not (self.config.fallback and isinstance(error, ComponentError)) or error.kind == "verifier":
-                raise
-            generation.recorder.fallback = str(named(error, self.config))
-            _log.warning("specframe goes on without drafting: %s", generation.recorder.fallback)
-            self._prefix_cache.forget()
-            yield from self._steps(generation, Autoregressive(), features)
+            raise
+        yield from self._steps(generation, Autoregressive(), features)
+
+    def _go_on_without(self, generation: Generation, error: ComponentError) -> None:
+        """Note that a component failed that drafts, so that the rest is generated without it.
+
+        Raises:
+            ComponentError: the given one, where the user does not allow that, or the verifier failed.
+        """
+        self._must_forget = True
+        if not self.config.fallback or error.kind == "verifier":
+            raise error
+        generation.recorder.fallback = str(error)
+        _log.warning("specframe goes on without drafting: %s", error)
+        self._prefix_cache.forget()
+
+    def _finish(self, generation: Generation) -> None:
+        """End a request that was generated to its end."""
+        try:
+            self.drafting.finish()
+        except ComponentError as error:
+            if generation.recorder.fallback is None:  # else it is known that drafting failed
+                self._go_on_without(generation, error)
+
+    def _give_up(self, generation: Generation) -> None:
+        """End a request in its midst; what ends it counts, and not what fails because of that."""
+        try:
+            self.drafting.finish()
+        except ComponentError as error:
+            self._must_forget = True
+            _log.warning("specframe: a request was given up, and %s", error)
 
     def _begin_learning(self, conversation: object) -> None:
         """Have the drafter forget earlier requests, except those that the user lets it learn from.
@@ -280,11 +320,13 @@ class Engine:
         """Return whether the target's first choices are not enough, for a request or for the drafter."""
         return generation.needs_all_logits or self.drafting.demands.harvest_log_probs
 
-    def _prefill(self, generation: Generation, ids: list[int], conversation: object) -> tuple[int, Prefill]:
+    def _prefill(
+        self, generation: Generation, drafting: Drafting, ids: list[int], conversation: object
+    ) -> tuple[int, Prefill]:
         """Let the target read the prompt; return how many first positions are kept from the turn before."""
-        demands = self.drafting.demands
+        demands = drafting.demands
         room = generation.output.limit + demands.max_nodes
-        kept = self._prefix_cache.begin(self.drafting, ids, room, conversation)
+        kept = self._prefix_cache.begin(drafting, ids, room, conversation)
         generation.recorder.kept_tokens = kept
         return kept, self.target.prefill(
             generation.prompt_ids[kept:],
@@ -315,8 +357,11 @@ class Engine:
     ) -> tuple[Verdict, Chunk]:
         """Return the verdict on a tree, given what the target says, and what it adds to the output."""
         target = generation.logits.after(tree, logits)
-        with blaming("verifier"):
+        try:
             verdict = self.verifier.verify(tree, target, generation.generator)
+        except ComponentError:
+            self._check.confirm_tree()  # whoever drafted a broken one is at fault
+            raise
         self._check.confirm(verdict)
         return verdict, generation.emit(target, verdict)
 

@@ -1,41 +1,28 @@
-"""Components are built and named: errors call them by what they were chosen as."""
+"""Going on without the components that draft, where one of them fails before the first request."""
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Callable, Iterator
-from typing import Any
+import logging
 
-from specframe.config import RunConfig
-from specframe.contracts import protocols
-from specframe.contracts.faults import ComponentError, blaming
-from specframe.contracts.kinds import KINDS, Kind
+import attrs
 
+from specframe.config import AUTOREGRESSIVE, RunConfig
+from specframe.contracts.faults import ComponentError
 
-def named(error: ComponentError, config: RunConfig) -> ComponentError:
-    """Return the error with the name of its component in front."""
-    kind = KINDS[error.kind]
-    return ComponentError(error.kind, error.what, f"{kind.label} {getattr(config, kind.setting)!r}")
+_log = logging.getLogger(__name__)
 
 
-@contextlib.contextmanager
-def naming(config: RunConfig) -> Iterator[None]:
-    """Name the component in whatever ``ComponentError`` is raised inside."""
-    try:
-        yield
-    except ComponentError as error:
-        raise named(error, config) from error.__cause__
+def without_drafting(config: RunConfig, error: ComponentError) -> RunConfig:
+    """Return the config of a run without drafting, where the user allows that.
 
-
-def checked(kind: Kind, make: Callable[[], Any]) -> Any:
-    """Return what a factory makes.
+    Args:
+        config: of the run.
+        error: that a component failed with.
 
     Raises:
-        ComponentError: it raises, or makes something else than the contract of its kind.
+        ComponentError: the given one, where nothing else is allowed, or a verifier failed.
     """
-    with blaming(kind):
-        made = make()
-        what = protocols.complaint(made, getattr(protocols, KINDS[kind].protocol))
-    if what is not None:
-        raise ComponentError(kind, what)
-    return made
+    if not config.fallback or error.kind == "verifier" or config.strategy == AUTOREGRESSIVE:
+        raise error
+    _log.warning("specframe goes on without drafting: %s", error)
+    return attrs.evolve(config, strategy=AUTOREGRESSIVE, warm="off")

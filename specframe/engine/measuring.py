@@ -9,14 +9,15 @@ from time import perf_counter
 import torch
 from torch import Tensor
 
+from specframe.contracts.called.drafter import CalledDrafter
 from specframe.contracts.clock import PhaseClock
-from specframe.contracts.faults import blaming
 from specframe.contracts.lm_head import OutputHead
 from specframe.contracts.protocols import Drafter, GatherBackend
 from specframe.contracts.tree import DraftTree, Verdict
 from specframe.costs.curve import Curve
 from specframe.costs.model import CostModel, Setup
 from specframe.engine.drafting.branches import Branches
+from specframe.engine.tree_check import misshapen
 from specframe.model.target import Target
 from specframe.ops.machine import Machine
 from specframe.vocabulary.every_token import EveryToken
@@ -268,13 +269,13 @@ class _Drafts:
     """
 
     def __init__(self, drafter: Drafter, vocabulary: DraftVocabulary, ids: Tensor, features: Tensor) -> None:
-        self._drafter, self._head, self._features = drafter, vocabulary.head, features
+        self._drafter, self._head, self._features = CalledDrafter.of(drafter), vocabulary.head, features
+        self._nodes = torch.arange(drafter.max_nodes, device=features.device)
         self._text = cycle(ids[: len(_PATTERN)].tolist())
         self._root, self._next = next(self._text), next(self._text)
-        with blaming("drafter"):
-            drafter.propose_among(vocabulary.covered)
-            drafter.sample_from(torch.Generator(device=features.device), vocabulary.active_ids)
-            drafter.start(ids, features)
+        drafter.propose_among(vocabulary.covered)
+        drafter.sample_from(torch.Generator(device=features.device), vocabulary.active_ids)
+        drafter.start(ids, features)
         self._has_head = drafter.output_head is not None
         widths = sorted({1, drafter.branching}) if self._has_head else []
         # Levels below the first and their width; None for no head.
@@ -325,11 +326,10 @@ class _Drafts:
     def _measure(self, kind: tuple[int, int] | None) -> None:
         levels, width = kind or (0, 0)
         budget, clock = FixedBudget(levels, width, head=kind is not None), PhaseClock()
-        with blaming("drafter"):
-            self._drafter.draft_within(budget)
-            clock.start()
-            spent = _seconds(lambda: self._draft(clock), self._features.device)
-            self._drafter.commit(Verdict((0,), (), self._next, path_ends_at_leaf=False))
+        self._drafter.draft_within(budget)
+        clock.start()
+        spent = _seconds(lambda: self._draft(clock), self._features.device)
+        self._drafter.commit(Verdict((0,), (), self._next, path_ends_at_leaf=False))
         self._root, self._next = self._next, next(self._text)
         self._found[kind].append(spent)
         if levels:
@@ -338,6 +338,9 @@ class _Drafts:
     def _draft(self, clock: PhaseClock) -> None:
         """Draft, and take half of the nodes, as a budget does that looks at all of them."""
         tree = self._drafter.draft(self._root, self._features[-1:], self._head, clock)
+        complaint = misshapen(tree, self._nodes)
+        if complaint is not None:
+            raise self._drafter.fault(f"drafted a malformed tree: {complaint}")
         branches = Branches.of(tree)
         if branches is not None:
             branches.chosen(range((len(branches) + 1) // 2)).cut(tree)

@@ -8,8 +8,10 @@ import attrs
 import torch
 from torch import Tensor
 
-from specframe.contracts.faults import ComponentError
+from specframe.contracts.called.drafter import CalledDrafter
+from specframe.contracts.called.verifier import CalledVerifier
 from specframe.contracts.tree import DraftTree, SampledFrom, Verdict
+from specframe.errors import SpecframeError
 
 # Rounding may lift the logarithm of a certainty above zero.
 _CERTAINTY = 1e-4
@@ -25,9 +27,19 @@ class TreeCheck:
         vocab_size: V of the target.
         max_nodes: the largest N that the drafter declares.
         device: of the trees.
+        drafter: makes the trees; None where nothing is drafted.
+        verifier: makes the verdicts.
     """
 
-    def __init__(self, vocab_size: int, max_nodes: int, device: torch.device) -> None:
+    def __init__(
+        self,
+        vocab_size: int,
+        max_nodes: int,
+        device: torch.device,
+        drafter: CalledDrafter | None,
+        verifier: CalledVerifier,
+    ) -> None:
+        self._drafter, self._verifier = drafter, verifier
         self._vocab_size = vocab_size
         self._sound = torch.ones((), dtype=torch.bool, pin_memory=device.type == "cuda")
         self._nodes = torch.arange(max_nodes, device=device)
@@ -46,7 +58,7 @@ class TreeCheck:
         """
         complaint = misshapen(tree, self._nodes)
         if complaint:
-            raise ComponentError("drafter", f"drafted a malformed tree: {complaint}")
+            raise self._malformed(complaint)
         nodes = self._nodes[: len(tree)]
         harmless = attrs.evolve(
             tree,
@@ -72,22 +84,33 @@ class TreeCheck:
         self._admitted = tree, root
         return harmless
 
+    def confirm_tree(self) -> None:
+        """See that the tree admitted last was sound.
+
+        Raises:
+            ComponentError: it is not what its contract promises.
+        """
+        tree, root = self._admitted
+        if self._copied is not None:
+            self._copied.synchronize()  # over already where a verdict was read on the host
+        if not self._sound:
+            raise self._malformed(self._find_fault(tree, root))
+
     def confirm(self, verdict: Verdict) -> None:
         """See that the tree admitted last was sound and that the verdict belongs to it.
 
         Raises:
             ComponentError: the tree or the verdict is not what its contract promises.
         """
-        tree, root = self._admitted
-        if self._copied is not None:
-            self._copied.synchronize()  # over already: the verdict was read on the host
-        if not self._sound:
-            raise ComponentError("drafter", f"drafted a malformed tree: {self._find_fault(tree, root)}")
-        if type(verdict) is not Verdict:  # what another class says it emits may be anything
-            raise ComponentError("verifier", f"returned {type(verdict).__name__}; allowed: Verdict")
+        self.confirm_tree()
+        tree, _ = self._admitted
         wrong = self._misjudged(verdict, *self._on_host[:, : len(tree)].tolist())
         if wrong is not None:
-            raise ComponentError("verifier", wrong)
+            raise self._verifier.owner.fault(wrong)
+
+    def _malformed(self, complaint: str) -> SpecframeError:
+        what = f"drafted a malformed tree: {complaint}"
+        return SpecframeError(what) if self._drafter is None else self._drafter.fault(what)
 
     def _misjudged(self, verdict: Verdict, tokens: list[int], parents: list[int]) -> str | None:
         """Return what is wrong with a verdict on a tree of these tokens and parents, or None."""

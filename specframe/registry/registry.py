@@ -11,9 +11,9 @@ from specframe.config import AUTO, AUTOREGRESSIVE
 from specframe.contracts.kinds import KINDS, Kind
 from specframe.contracts.options import build_options
 from specframe.errors import PluginError, SpecframeError, one_line, unknown_name
+from specframe.registry.asked import asked
 from specframe.registry.components import Component
 from specframe.registry.installed import broken_plugin
-from specframe.registry.questions import in_the_name_of
 from specframe.registry.shipped import ShippedData
 
 # What users type for no component.
@@ -80,7 +80,7 @@ class Registry:
                 "or disable one of them",
                 plugin=distribution,
             )
-        component = in_the_name_of(distribution, kind, component)
+        component = asked(kind, component, distribution)
         self._registrations[kind, component.name] = Registration(kind, component, distribution)
 
     def get(self, kind: Kind, name: str) -> Component:

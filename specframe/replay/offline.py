@@ -23,7 +23,6 @@ from specframe.contracts.tree import DraftTree, Verdict
 from specframe.engine.assembly import bind_drafting
 from specframe.engine.draft_states import evenly, head_digest, kept_states
 from specframe.engine.drafting.active import ActiveDrafting
-from specframe.engine.faults import checked, naming
 from specframe.engine.recorder import GenerationRecorder
 from specframe.errors import UsageError, unknown_name
 from specframe.model.language_model import load_output_head
@@ -209,15 +208,14 @@ class OfflineStrategy:
         context = BuildContext(
             target=cast(Target, target), required_ids=target.required_ids, data=registry.data
         )
-        self._config, self._reach = config, header.max_depth
-        with naming(config):
-            strategy = checked("vocabulary", lambda: component.factory(built_options, context))
-            _check_recorded(header, name, strategy)
-            screens = strategy.screen is not None and strategy.capacity is not None
-            drafter = TracedDrafter(header, _head_of(header, name) if screens else None)
-            drafting = bind_drafting(drafter, strategy, Bookkeeping, config, KeptStates(header))
-            assert isinstance(drafting, ActiveDrafting)  # there are no costs to plan by
-            self._drafting = drafting
+        self._reach = header.max_depth
+        strategy = component.factory(built_options, context)
+        _check_recorded(header, name, strategy)
+        screens = strategy.screen is not None and strategy.capacity is not None
+        drafter = TracedDrafter(header, _head_of(header, name) if screens else None)
+        drafting = bind_drafting(drafter, strategy, Bookkeeping, config, KeptStates(header))
+        assert isinstance(drafting, ActiveDrafting)  # there are no costs to plan by
+        self._drafting = drafting
         self._pinned = int(self._drafting.figures.active_size)
         self.screen = None if strategy.screen is None or not screens else _reads(strategy.screen, drafter)
 
@@ -234,17 +232,16 @@ class OfflineStrategy:
         text = [i for one in request.passes for i in one.verdict.emitted_ids[: one.emitted]]
         emitted, ahead = 0, list[Tensor]()
         clock.start()
-        with naming(self._config):
-            top = TopTokens(request.prompt_topk_ids[-window:, :k].long()) if k and window else None
-            prefill = Prefill(nothing, nothing, top)
-            drafting.start(request.prompt_ids.long(), prefill, torch.Generator(), clock)
-            for one in request.passes:
-                self._screen(one)
-                upcoming = tuple(text[emitted : emitted + self._reach])
-                ahead.append(figures.covered(upcoming) if upcoming else nothing)
-                recorder.record(one.tree, one.verdict, one.verdict.emitted_ids[: one.emitted], figures)
-                emitted += one.emitted
-                drafting.learn(one.verdict, one.tree, TopTokens(one.topk_ids[:, :k]) if k else None, clock)
+        top = TopTokens(request.prompt_topk_ids[-window:, :k].long()) if k and window else None
+        prefill = Prefill(nothing, nothing, top)
+        drafting.start(request.prompt_ids.long(), prefill, torch.Generator(), clock)
+        for one in request.passes:
+            self._screen(one)
+            upcoming = tuple(text[emitted : emitted + self._reach])
+            ahead.append(figures.covered(upcoming) if upcoming else nothing)
+            recorder.record(one.tree, one.verdict, one.verdict.emitted_ids[: one.emitted], figures)
+            emitted += one.emitted
+            drafting.learn(one.verdict, one.tree, TopTokens(one.topk_ids[:, :k]) if k else None, clock)
         return ReplayedRequest(request.id, request.task, self._steps(recorder.steps(), ahead))
 
     def _screen(self, one: TracedPass) -> None:

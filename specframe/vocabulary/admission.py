@@ -7,13 +7,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from specframe.contracts.active_set import ActiveSet
+from specframe.contracts.active_set import ActiveSet, check_range
 from specframe.contracts.kinds import Eviction
-from specframe.errors import SpecframeError
-
-
-class OutsideVocabulary(SpecframeError):
-    """An id that was to be admitted is no id of the vocabulary."""
 
 
 class TorchAdmitter:
@@ -105,10 +100,3 @@ class TorchAdmitter:
         kept = ids[self._last_position[ids] == position]
         self._last_position[ids] = -1
         return kept
-
-
-def check_range(ids: Tensor, vocab_size: int) -> None:
-    """Raise OutsideVocabulary unless all ``ids`` [n], at least one, are in the vocabulary; a host read."""
-    if not 0 <= int(ids.min()) <= int(ids.max()) < vocab_size:
-        bad = int(ids[(ids < 0) | (ids >= vocab_size)][0])
-        raise OutsideVocabulary(f"token id {bad}; allowed: 0 to {vocab_size - 1}")

@@ -6,13 +6,17 @@ import torch
 from torch import Tensor
 
 from specframe.contracts.active_set import ActiveSet
-from specframe.contracts.faults import ComponentError
+from specframe.contracts.called.drafter import SeenHead
+from specframe.contracts.faults import ComponentError, WrongCall
 from specframe.contracts.lm_head import OutputHead
-from specframe.contracts.protocols import GatherBackend
 
 
-class _NoHead(GatherBackend):
+class _NoHead(SeenHead):
     """In the place of the LM head: whoever asks it is told that there is none."""
+
+    def fault(self) -> ComponentError | None:
+        """Return None: nothing is answered."""
+        return None
 
     def bind(self, head: OutputHead, active: ActiveSet | None) -> None:
         """Refuse."""
@@ -39,7 +43,7 @@ class EveryToken:
         device: of the target.
 
     Attributes:
-        head: raises ``ComponentError``.
+        head: raises ``WrongCall``.
         device: of the target.
     """
 
@@ -49,7 +53,7 @@ class EveryToken:
     unknown_ids = 0
 
     def __init__(self, vocab_size: int, device: torch.device) -> None:
-        self.head: GatherBackend = _NoHead()
+        self.head: SeenHead = _NoHead()
         self.device = device
         self.active_size = torch.tensor(vocab_size)
 
@@ -78,5 +82,5 @@ class EveryToken:
         """Drop nothing."""
 
 
-def _asked() -> ComponentError:
-    return ComponentError("drafter", "asked for an LM head and declares no output_head")
+def _asked() -> WrongCall:
+    return WrongCall("asks for an LM head and declares no output_head; allowed: one that is declared")

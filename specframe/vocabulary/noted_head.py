@@ -7,11 +7,12 @@ from collections.abc import Callable
 from torch import Tensor
 
 from specframe.contracts.active_set import ActiveSet
+from specframe.contracts.called.drafter import SeenHead
+from specframe.contracts.faults import ComponentError
 from specframe.contracts.lm_head import OutputHead
-from specframe.contracts.protocols import GatherBackend
 
 
-class NotedHead(GatherBackend):
+class NotedHead(SeenHead):
     """What a drafter sees as its LM head; it is never captured, so that every call is noted.
 
     Args:
@@ -19,8 +20,12 @@ class NotedHead(GatherBackend):
         note: is given the hidden states [N, H] of every call.
     """
 
-    def __init__(self, head: GatherBackend, note: Callable[[Tensor], None]) -> None:
+    def __init__(self, head: SeenHead, note: Callable[[Tensor], None]) -> None:
         self._head, self._note = head, note
+
+    def fault(self) -> ComponentError | None:
+        """Return what the head answered wrongly, or None."""
+        return self._head.fault()
 
     def bind(self, head: OutputHead, active: ActiveSet | None) -> None:
         """Do nothing: what does the work is bound."""

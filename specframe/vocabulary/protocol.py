@@ -7,7 +7,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from specframe.contracts.protocols import GatherBackend
+from specframe.contracts.called.drafter import SeenHead
 
 
 class Membership(Protocol):
@@ -50,7 +50,7 @@ class DraftVocabulary(Membership, Protocol):
         ...
 
     @property
-    def head(self) -> GatherBackend:
+    def head(self) -> SeenHead:
         """The gather backend, as the drafter sees it."""
         ...
 

@@ -6,15 +6,16 @@ import torch
 from torch import Tensor
 
 from specframe.contracts.active_set import ActiveSet
-from specframe.contracts.faults import ComponentError, blaming
+from specframe.contracts.called.drafter import SeenHead
+from specframe.contracts.called.screen import CalledScreen
+from specframe.contracts.faults import ComponentError
 from specframe.contracts.lm_head import OutputHead
-from specframe.contracts.protocols import GatherBackend
 from specframe.contracts.screen import Candidates, Screen, StateSource
 from specframe.vocabulary.draft_head import DraftHead
 from specframe.vocabulary.store import VocabularyStore
 
 
-class ScreenedHead(GatherBackend):
+class ScreenedHead(SeenHead):
     """The drafter's LM head over candidates and active tokens; the drafter sees one head.
 
     Args:
@@ -27,11 +28,17 @@ class ScreenedHead(GatherBackend):
         levels: candidates of each call since the draft began, each [N, C].
     """
 
-    def __init__(self, head: DraftHead, screen: Screen, output_head: OutputHead, active: ActiveSet) -> None:
+    def __init__(
+        self, head: DraftHead, screen: CalledScreen, output_head: OutputHead, active: ActiveSet
+    ) -> None:
         self._head, self._screen = head, screen
         self._output_head, self._active = output_head, active
         self.levels: list[Tensor] = []
         self._found = self._columns = active.token_of.long()[:0]
+
+    def fault(self) -> ComponentError | None:
+        """Return what the gather backend answered wrongly, or None."""
+        return self._head.fault()
 
     def bind(self, head: OutputHead, active: ActiveSet | None) -> None:
         """Do nothing: it is made of what is bound."""
@@ -74,6 +81,7 @@ class ScreenedHead(GatherBackend):
 
     def begin_draft(self) -> None:
         """Forget the candidates of the draft before."""
+        self._head.begin_draft()
         self.levels.clear()
         self._found = self._found[:0]
 
@@ -92,39 +100,21 @@ class ScreenedHead(GatherBackend):
         Raises:
             ComponentError: they are no rows [N, C] int64, or what comes with them is of another shape.
         """
-        with blaming("vocabulary"):
-            found = self._screen.screen(hidden) if k is None else self._screen.screen_topk(hidden, k)
-        rows = getattr(found, "rows", None)
-        shape = (len(hidden), self._screen.width)
-        if not isinstance(rows, Tensor) or rows.shape != shape or rows.dtype != torch.int64:
-            what = f"{list(rows.shape)} {rows.dtype}" if isinstance(rows, Tensor) else type(found).__name__
-            raise ComponentError("vocabulary", f"screens {what}; allowed: rows {list(shape)} torch.int64")
-        _require_numbers("log_total", found.log_total, shape[:1])
-        _require_numbers("logits", found.logits, shape)
-        self.levels.append(rows)
+        found = self._screen.screen(hidden) if k is None else self._screen.screen_topk(hidden, k)
+        self.levels.append(found.rows)
         return found
 
     def _blame_for_rows(self, rows: Tensor, cause: Exception | None = None) -> None:
         """Raise a ComponentError if a row [N, C] is beyond the LM head; it is a host read."""
         vocab_size = self._output_head.vocab_size
         if rows.numel() and int(rows.max()) >= vocab_size:
-            raise ComponentError(
-                "vocabulary", f"screens row {int(rows.max())}; allowed: -1 for none, 0 to {vocab_size - 1}"
+            raise self._screen.owner.fault(
+                f"screens row {int(rows.max())}; allowed: -1 for none, 0 to {vocab_size - 1}"
             ) from cause
 
     def _beside_active(self, rows: Tensor) -> Tensor:
         """Return rows [N, C] with -1 for those that are active."""
         return rows.masked_fill(self._active.slot_of[rows.clamp(min=0)] >= 0, -1)
-
-
-def _require_numbers(name: str, given: Tensor | None, shape: tuple[int, ...]) -> None:
-    """Raise a ComponentError unless what comes with the rows is missing, or a tensor of this shape."""
-    if given is None or (isinstance(given, Tensor) and given.shape == shape and given.dtype == torch.float32):
-        return
-    what = f"{list(given.shape)} {given.dtype}" if isinstance(given, Tensor) else type(given).__name__
-    raise ComponentError(
-        "vocabulary", f"screens {name} {what}; allowed: {list(shape)} torch.float32, or None"
-    )
 
 
 class ScreenedVocabulary:
@@ -141,11 +131,10 @@ class ScreenedVocabulary:
     """
 
     def __init__(self, store: VocabularyStore, screen: Screen, states: StateSource) -> None:
-        self.output_head, self.screen, self._store = store.output_head, screen, store
+        self.output_head, self.screen, self._store = store.output_head, CalledScreen.of(screen), store
         self.head_tensors, self.device = store.head_tensors, store.device
-        with blaming("vocabulary"):
-            screen.bind(store.output_head, states)
-        self.head = ScreenedHead(store.head, screen, store.output_head, store.active)
+        self.screen.bind(store.output_head, states)
+        self.head = ScreenedHead(store.head, self.screen, store.output_head, store.active)
 
     @property
     def active_size(self) -> Tensor:

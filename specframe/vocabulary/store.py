@@ -5,12 +5,12 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from specframe.contracts.active_set import ActiveSet
+from specframe.contracts.active_set import ActiveSet, check_range
 from specframe.contracts.kinds import Eviction
 from specframe.contracts.lm_head import OutputHead
 from specframe.contracts.protocols import Admitter, GatherBackend
 from specframe.errors import SpecframeError, UsageError
-from specframe.vocabulary.admission import TorchAdmitter, check_range
+from specframe.vocabulary.admission import TorchAdmitter
 from specframe.vocabulary.draft_head import DraftHead
 
 
@@ -126,7 +126,8 @@ class VocabularyStore:
         return self.covered(ids)
 
     def begin_draft(self) -> None:
-        """Do nothing: the active set stays as it is while a tree is drafted."""
+        """Take a new draft: the active set stays as it is while a tree is drafted."""
+        self.head.begin_draft()
 
     def active_ids(self, count: int) -> Tensor:
         """Return the tokens of the first slots [count] int64."""

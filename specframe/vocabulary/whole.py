@@ -46,7 +46,8 @@ class WholeVocabulary:
         return self.covered(ids)
 
     def begin_draft(self) -> None:
-        """Do nothing: all drafts go over the same rows."""
+        """Take a new draft: all of them go over the same rows."""
+        self.head.begin_draft()
 
     def active_ids(self, count: int) -> Tensor:
         """Return the tokens of the first rows [count] int64."""

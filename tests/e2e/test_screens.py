@@ -126,7 +126,7 @@ def test_a_screen_that_fails_is_named_and_with_fallback_the_rest_is_undrafted(
         screen.screen = MethodType(wrong, screen)  # type: ignore[method-assign]  # breaks it on purpose
         return engine
 
-    complaint = r"strategy 'nanospec' screens Tensor; allowed: rows \[\d, 9\] torch.int64"
+    complaint = "strategy 'nanospec' screens a Tensor; allowed: Candidates"
     with pytest.raises(SpecframeError, match=complaint):
         broken().generate(PROMPT, TOKENS)
     report = broken(fallback=True).generate(PROMPT, TOKENS)

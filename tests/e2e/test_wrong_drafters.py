@@ -76,7 +76,7 @@ def engine_of(drafter: Drafter, target: Target, **settings: Any) -> Engine:
             return [component]
 
     manager = create_plugin_manager()
-    manager.register(Plugin(), name="mine")
+    manager.register(Plugin(), name="my-plugin")
     config = RunConfig(drafter="mine", dtype="float32", costs="off", max_new_tokens=NEW_TOKENS, **settings)
     return build_engine(config, manager=manager, target=target)
 
@@ -86,11 +86,11 @@ def engine_of(drafter: Drafter, target: Target, **settings: Any) -> Engine:
     [
         ("harvest_topk", -1, "0 to 101, the tokens of the target"),
         ("harvest_topk", 102, "0 to 101, the tokens of the target"),
-        ("harvest_topk", 2.0, "0 to 101, the tokens of the target"),
+        ("harvest_topk", 2.0, "a whole number"),
         ("prompt_window", -3, "0 or more"),
-        ("max_depth", "3", "0 or more"),
+        ("max_depth", "3", "a whole number"),
         ("max_nodes", 0, "1 or more"),
-        ("branching", True, "1 or more"),
+        ("branching", True, "a whole number"),
         ("feature_layers", (99,), "a tuple of layers, 0 to "),
         ("feature_layers", 1, "a tuple of layers, 0 to "),
     ],
@@ -100,7 +100,7 @@ def test_what_a_drafter_asks_for_is_checked_before_a_request(
 ) -> None:
     drafter = Mine()
     setattr(drafter, name, value)
-    with pytest.raises(SpecframeError, match=r"^drafter 'mine' has the ") as error:
+    with pytest.raises(SpecframeError, match=r"^drafter 'mine' \(my-plugin\) has the ") as error:
         engine_of(drafter, target)
     assert f"the {name} {value!r}; allowed: {allowed}" in str(error.value)
 
@@ -108,7 +108,9 @@ def test_what_a_drafter_asks_for_is_checked_before_a_request(
 def test_what_is_no_lm_head_is_named(target: Target) -> None:
     drafter: Any = Mine()
     drafter.output_head = target.embed_tokens
-    with pytest.raises(SpecframeError, match=r"^drafter 'mine' has a .* as its output_head; allowed: an Out"):
+    with pytest.raises(
+        SpecframeError, match=r"^drafter 'mine' \(my-plugin\) has a .* as its output_head; allowed: an Out"
+    ):
         engine_of(drafter, target)
 
 
@@ -132,7 +134,7 @@ def test_a_warm_drafter_forgets_what_it_had_half_learnt(warm: str, fallback: boo
     engine, key = engine_of(drafter, target, warm=warm, fallback=fallback), object()
     if fallback:
         assert engine.generate(PROMPT, turn_of=key).fallback == (
-            "drafter 'mine' raised ValueError: half of it is learnt"
+            "drafter 'mine' (my-plugin) raised in learn(): ValueError: half of it is learnt"
         )
     else:
         with pytest.raises(SpecframeError, match="half of it is learnt"):

@@ -9,6 +9,8 @@ from screens import NoStates
 from tiny_models import tiny_target
 
 from specframe.config import RunConfig
+from specframe.contracts.called.wrapping import called
+from specframe.contracts.faults import Owner
 from specframe.engine.drafting.active import ActiveDrafting
 from specframe.engine.drafting.autoregressive import Autoregressive
 from specframe.engine.engine import Engine
@@ -66,15 +68,17 @@ def drafting_engine(
     **settings: Any,
 ) -> Engine:
     """Return an engine with a random EAGLE head and ``nanospec``, or whatever replaces them."""
-    drafter, strategy = drafter or eagle(target), strategy or nanospec(target)
-    gather, verifier = gather or TorchGather(), verifier or GreedyVerifier()
+    config = RunConfig(dtype="float32", gather="torch", **settings)
+    drafter = called(drafter or eagle(target), Owner("drafter", config.drafter))
+    strategy = called(strategy or nanospec(target), Owner("vocabulary", config.strategy))
+    gather = called(gather or TorchGather(), Owner("gather", config.gather))
+    verifier = called(verifier or GreedyVerifier(), Owner("verifier", config.verifier))
     store = VocabularyStore(
         drafter.output_head, gather, capacity=strategy.capacity, pinned_ids=strategy.pinned_ids
     )
     vocabulary: DraftVocabulary = store
     if strategy.screen is not None:
         vocabulary = ScreenedVocabulary(store, strategy.screen, NoStates())
-    config = RunConfig(dtype="float32", gather="torch", **settings)
     drafting = ActiveDrafting(drafter, strategy, vocabulary)
     return Engine(config, target, verifier, drafting, observers or Observers())
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, cast, get_args
+from typing import Any, cast
 
 import torch
 from torch import nn
@@ -12,11 +12,10 @@ from vllm.distributed import get_tensor_model_parallel_rank
 from vllm.logger import init_logger
 
 from specframe.config import RunConfig
-from specframe.contracts.kinds import Eviction
 from specframe.contracts.protocols import GatherBackend, VocabularyBuilder
 from specframe.contracts.screen import Screen
 from specframe.engine.draft_states import StatesOfHead
-from specframe.errors import UsageError, one_line, unknown_name
+from specframe.errors import UsageError, one_line
 from specframe.registry.choice import check_supported, resolve_gather
 from specframe.registry.components import BuildContext, NoOptions, Setting
 from specframe.registry.manager import build_registry, create_plugin_manager
@@ -155,8 +154,6 @@ def _sets(
     config: VllmConfig,
 ) -> ActiveSets:
     """Return the active sets, all of their memory included."""
-    if strategy.eviction not in get_args(Eviction):
-        raise unknown_name("eviction", strategy.eviction, get_args(Eviction))
     shared = asked.settings.sets == "shared"
     # Drafts need one active token at least.
     pinned = strategy.pinned_ids if len(strategy.pinned_ids) else context.required_ids

@@ -6,8 +6,7 @@ from typing import cast
 
 import attrs
 
-from specframe.contracts.protocols import VocabularyBuilder, complaint
-from specframe.errors import UsageError
+from specframe.contracts.protocols import VocabularyBuilder
 from specframe.model.target import Target
 from specframe.registry.components import BuildContext
 from specframe.registry.registry import Registry
@@ -38,15 +37,10 @@ class Choice:
         return cls(asked, registry, context)
 
     def make(self) -> VocabularyBuilder:
-        """Return a strategy.
+        """Return a strategy, as it is called.
 
         Raises:
-            UsageError: it lacks something.
-            SpecframeError: what its factory raises.
+            SpecframeError: its factory fails, or what it makes lacks something; the message names it.
         """
         component = self.registry.get("vocabulary", self.asked.settings.strategy)
-        made = component.factory(self.asked.options, self.context)
-        wrong = complaint(made, VocabularyBuilder)
-        if wrong is not None:
-            raise UsageError(f"strategy {component.name!r} {wrong}")
-        return cast(VocabularyBuilder, made)
+        return cast(VocabularyBuilder, component.factory(self.asked.options, self.context))

@@ -14,6 +14,7 @@ from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 from vllm.logger import init_logger
 
+from specframe.contracts.faults import ComponentError
 from specframe.contracts.protocols import VocabularyBuilder
 from specframe.errors import one_line
 from specframe.vocabulary.store import VocabularyStore
@@ -40,7 +41,7 @@ class ActiveDrafting:
         sets: which active sets there are.
         strategies: say what becomes active.
         strategy: one of theirs; its demands are those of all.
-        name: what the log calls the strategy.
+        name: what the log calls the strategy where an error does not say whose it is.
         device: where it runs.
         prompt_window: for how many of the last prompt positions it wants to see the target's top ids.
         file: takes the figures; None where another rank reports.
@@ -48,7 +49,7 @@ class ActiveDrafting:
     Attributes:
         seconds: that learning took on the host, and looking at what it learns from.
         steps: how many steps it learnt from.
-        failure: what the strategy raised, after which it is asked no more; None while all is well.
+        failure: what a component did wrong, after which it is asked no more; None while all is well.
     """
 
     def __init__(
@@ -162,9 +163,10 @@ class ActiveDrafting:
         except Exception as error:  # a stranger's strategy may raise anything
             if self.head.ranks > 1:
                 raise
-            self.failure = one_line(error)
+            known = isinstance(error, ComponentError)
+            self.failure = str(error) if known else f"{self._name} failed: {one_line(error)}"
             self._learns, self._harvest_topk, self._prompt_window = False, 0, 0
-            _log.error("specframe: %s failed and is asked no more: %s", self._name, self.failure)
+            _log.error("specframe: %s; the strategy is asked no more", self.failure)
             return None
 
     def _guarded(self, learning: Callable[[], None]) -> None:

@@ -6,8 +6,9 @@ import torch
 from vllm.config import VllmConfig
 from vllm.logger import init_logger
 
+from specframe.contracts.faults import ComponentError
 from specframe.contracts.protocols import VocabularyBuilder
-from specframe.errors import SpecframeError, UsageError, one_line
+from specframe.errors import UsageError, one_line
 from specframe.registry.manager import build_registry, create_plugin_manager
 from specframe.registry.registry import Registry
 from specframe_vllm.choosing import Choice
@@ -56,9 +57,10 @@ def _try(asked: Asked, registry: Registry, config: VllmConfig) -> None:
     try:
         target = VllmTarget(config.model_config, torch.device("cpu"), None)
         refuse_split_screen(Choice.of(asked, registry, target).make(), config)
-    except SpecframeError:
-        raise
-    except Exception as error:  # a stranger's strategy may need the LM head, which a worker has
+    except ComponentError as error:
+        if error.__cause__ is None:  # what it made is wrong
+            raise
+        # It raised: a stranger's strategy may need the LM head, which a worker has.
         _log.debug("specframe: the strategy is not built before a model is loaded: %s", one_line(error))
 
 

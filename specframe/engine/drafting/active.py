@@ -8,20 +8,19 @@ import attrs
 import torch
 from torch import Generator, Tensor
 
+from specframe.contracts.active_set import OutsideVocabulary
+from specframe.contracts.called.drafter import CalledDrafter
+from specframe.contracts.called.strategy import CalledStrategy
 from specframe.contracts.clock import PhaseClock
-from specframe.contracts.faults import ComponentError, blaming
 from specframe.contracts.protocols import Drafter, VocabularyBuilder
 from specframe.contracts.report import DraftKind
 from specframe.contracts.top_tokens import TopTokens
 from specframe.contracts.tree import DraftTree, Verdict
 from specframe.engine.drafting.protocol import Demands
 from specframe.model.target import Prefill
-from specframe.vocabulary.admission import OutsideVocabulary
 from specframe.vocabulary.memory import MemoryUse, measure
 from specframe.vocabulary.noted_head import NotedHead
 from specframe.vocabulary.protocol import DraftVocabulary
-
-_ID_DTYPES = (torch.int64, torch.int32)
 
 
 class Unpruned(VocabularyBuilder):
@@ -90,14 +89,13 @@ class ActiveDrafting:
     """
 
     def __init__(self, drafter: Drafter, strategy: VocabularyBuilder, vocabulary: DraftVocabulary) -> None:
-        self.drafter, self.strategy = drafter, strategy
-        self.demands = Demands.of(drafter, strategy)
+        self.drafter, self.strategy = CalledDrafter.of(drafter), CalledStrategy.of(strategy)
+        self.demands = Demands.of(self.drafter, self.strategy)
         self.figures = ActiveFigures(vocabulary)
         self._vocabulary = vocabulary
-        self._learns = strategy.capacity is not None
+        self._learns = self.strategy.capacity is not None
         self._note: Callable[[Tensor], None] | None = None
-        with blaming("drafter"):
-            drafter.propose_among(self.figures.proposable)
+        self.drafter.propose_among(self.figures.proposable)
 
     def reusable(self, shared: int, prompt_tokens: int) -> int:
         """Return how many first positions of a turn need not be read again.
@@ -107,8 +105,7 @@ class ActiveDrafting:
         any prompt.
         """
         drafter, window = self.drafter, self.demands.prompt_window
-        with blaming("drafter"):
-            kept = min(max(shared - 1, 0), drafter.remembered)
+        kept = min(max(shared - 1, 0), drafter.remembered)
         if self.strategy.keeps_active_set:
             window = drafter.prompt_window if drafter.harvest_topk else 0
         return max(min(kept, prompt_tokens - window), 0)
@@ -117,22 +114,20 @@ class ActiveDrafting:
         self, prompt_ids: Tensor, prefill: Prefill, generator: Generator, clock: PhaseClock, kept: int = 0
     ) -> None:
         """Let the drafter read the prompt, and fill the active set: from nothing, or from the turn before."""
-        with blaming("drafter"):
-            self.drafter.sample_from(generator, lambda count: self.figures.over.active_ids(count))
-            if kept:
-                self.drafter.resume(prompt_ids, prefill.features, kept)
-            else:
-                self.drafter.start(prompt_ids, prefill.features)
-            k, window = self.drafter.harvest_topk, self.drafter.prompt_window
-            if prefill.top is not None and k and window:
-                self.drafter.learn_prompt(prompt_ids[-window:], prefill.top.cut(k, last=window))
+        self.drafter.sample_from(generator, lambda count: self.figures.over.active_ids(count))
+        if kept:
+            self.drafter.resume(prompt_ids, prefill.features, kept)
+        else:
+            self.drafter.start(prompt_ids, prefill.features)
+        k, window = self.drafter.harvest_topk, self.drafter.prompt_window
+        if prefill.top is not None and k and window:
+            self.drafter.learn_prompt(prompt_ids[-window:], prefill.top.cut(k, last=window))
         clock.lap("prefill")
         if self._learns:
             goes_on = kept > 0 and self.strategy.keeps_active_set
             if not goes_on:
                 self._vocabulary.reset()
-            with blaming("vocabulary"):
-                ids = self.strategy.start(prompt_ids[kept:] if goes_on else prompt_ids, self._prompt(prefill))
+            ids = self.strategy.start(prompt_ids[kept:] if goes_on else prompt_ids, self._prompt(prefill))
             self.admit(ids)
             clock.lap("vocabulary")
 
@@ -141,15 +136,13 @@ class ActiveDrafting:
         over = self.figures.over
         over.begin_draft()
         head = over.head if self._note is None else NotedHead(over.head, self._note)
-        with blaming("drafter"):
-            tree = self.drafter.draft(root, features, head, clock)
+        tree = self.drafter.draft(root, features, head, clock)
         clock.lap("draft_tree")
         return tree
 
     def learn(self, verdict: Verdict, tree: DraftTree, top: TopTokens | None, clock: PhaseClock) -> None:
         """Tell the drafter what was accepted, let it learn, and admit what the strategy learnt."""
-        with blaming("drafter"):
-            self.drafter.commit(verdict)
+        self.drafter.commit(verdict)
         self.let_drafter_learn(verdict, tree, top)
         clock.lap("draft_backbone")
         self.observe(verdict, tree, top)
@@ -158,13 +151,11 @@ class ActiveDrafting:
     def let_drafter_learn(self, verdict: Verdict, tree: DraftTree, top: TopTokens | None) -> None:
         """Let the drafter learn from a target pass."""
         k = self.drafter.harvest_topk
-        with blaming("drafter"):
-            self.drafter.learn(verdict, tree, top.cut(k) if top is not None and k else None)
+        self.drafter.learn(verdict, tree, top.cut(k) if top is not None and k else None)
 
     def forget(self) -> None:
         """Have the drafter forget what it learnt in earlier requests."""
-        with blaming("drafter"):
-            self.drafter.forget()
+        self.drafter.forget()
 
     def listen(self, note: Callable[[Tensor], None]) -> None:
         """Have the hidden states [N, H] of every call of the drafter's LM head noted from now on."""
@@ -172,15 +163,13 @@ class ActiveDrafting:
 
     def finish(self) -> None:
         """End a request; the next one starts afresh."""
-        with blaming("drafter"):
-            self.drafter.finish()
+        self.drafter.finish()
 
     def observe(self, verdict: Verdict, tree: DraftTree, top: TopTokens | None) -> None:
         """Admit what the strategy learns from a target pass: the place where a verdict becomes ids."""
         if self._learns:
             k = self.strategy.harvest_topk
-            with blaming("vocabulary"):
-                ids = self.strategy.observe(verdict, tree, top.ids[:, :k] if top is not None and k else None)
+            ids = self.strategy.observe(verdict, tree, top.ids[:, :k] if top is not None and k else None)
             self.admit(ids)
 
     def _prompt(self, prefill: Prefill) -> Tensor | None:
@@ -192,13 +181,9 @@ class ActiveDrafting:
         """Admit what the strategy returned.
 
         Raises:
-            ComponentError: it is no tensor of ids; or one of them is outside the vocabulary, where the
-                admitter looks.
+            ComponentError: one of them is outside the vocabulary, where the admitter looks.
         """
-        if not isinstance(ids, Tensor) or ids.dtype not in _ID_DTYPES:
-            kind = f"a tensor of {ids.dtype}" if isinstance(ids, Tensor) else type(ids).__name__
-            raise ComponentError("vocabulary", f"returned {kind}; allowed: a tensor of token ids [n] int64")
         try:
             self._vocabulary.admit(ids)
         except OutsideVocabulary as error:
-            raise ComponentError("vocabulary", f"returned {error}") from error
+            raise self.strategy.owner.fault(f"returned {error}") from error

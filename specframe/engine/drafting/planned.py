@@ -11,7 +11,6 @@ import torch
 from torch import Generator, Tensor
 
 from specframe.contracts.clock import PhaseClock
-from specframe.contracts.faults import blaming
 from specframe.contracts.top_tokens import TopTokens
 from specframe.contracts.tree import DraftTree, Verdict
 from specframe.costs.drift import Observed, refined
@@ -100,8 +99,7 @@ class PlannedDrafting:
         self._accepted, self._untold = (), _Untold()
         self._behind = False  # the drafter has not read what the last pass emitted
         self.budget = StepBudget(self.costs, context, self.demands.max_depth)
-        with blaming("drafter"):
-            self.drafter.draft_within(self.budget)
+        self.drafter.draft_within(self.budget)
 
     def reusable(self, shared: int, prompt_tokens: int) -> int:
         """Return how many first positions of a turn need not be read again, as in ``ActiveDrafting``."""
@@ -233,8 +231,7 @@ class PlannedDrafting:
         if not untold.tokens:
             return
         features = torch.cat(untold.features)
-        with blaming("drafter"):
-            self.drafter.skip(torch.tensor(untold.tokens, device=features.device), features)
+        self.drafter.skip(torch.tensor(untold.tokens, device=features.device), features)
         untold.tokens, untold.features = [], []
 
     def _let_learn(self, next_token: int) -> None:

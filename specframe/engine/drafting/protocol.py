@@ -8,6 +8,7 @@ from typing import Protocol
 import attrs
 from torch import Generator, Tensor
 
+from specframe.contracts.called.drafter import CalledDrafter
 from specframe.contracts.clock import PhaseClock
 from specframe.contracts.protocols import Drafter, VocabularyBuilder
 from specframe.contracts.report import DraftKind
@@ -99,7 +100,7 @@ class Drafting(Protocol):
         ...
 
     @property
-    def drafter(self) -> Drafter | None:
+    def drafter(self) -> CalledDrafter | None:
         """Who proposes; None where nothing is drafted."""
         ...
 

@@ -102,7 +102,10 @@ def test_a_strategy_can_be_replayed_twice(trace: Trace) -> None:
 
 @pytest.mark.usefixtures("stranger")
 def test_a_strangers_strategy_is_named_when_it_fails(trace: Trace) -> None:
-    with pytest.raises(SpecframeError, match="strategy 'evens' raised ValueError: such a tree"):
+    with pytest.raises(
+        SpecframeError,
+        match=r"^strategy 'evens' \(specframe-evens 1.0\) raised in observe\(\): ValueError: such a tree",
+    ):
         replay_all(trace, offline_strategies(trace.header, ["evens"]))
 
 

@@ -219,7 +219,7 @@ class Shapes(TorchDispatchMode):
 def test_the_context_grows_inside_a_span_without_a_new_shape_or_address(target: Target) -> None:
     drafting = make_drafting(target, AsOnADevice())
     request = Request(drafting, prompt_tokens=70)
-    drafter: Any = drafting.drafter
+    drafter: Any = drafting.drafter.component
     steps, addresses, lengths = [], set(), set()
     for _ in range(6):
         drafter._backbone.span = 128
