@@ -9,6 +9,6 @@ from specframe.registry.hookspecs import hookimpl
 @hookimpl
 def specframe_vocabularies() -> Iterable[Component]:
     """Return the strategy ``lexicon``."""
-    from specframe_lexicon.strategy import COMPONENT
+    from specframe_lexicon.component import COMPONENT
 
     return [COMPONENT]

@@ -4,30 +4,17 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import attrs
 import torch
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
-from specframe.contracts.options import option
 from specframe.contracts.protocols import VocabularyBuilder
 from specframe.contracts.tree import DraftTree, Verdict
 from specframe.errors import UsageError
-from specframe.registry.components import BuildContext, Component
+from specframe.registry.components import BuildContext
+from specframe_lexicon.component import LexiconOptions
 
 STATISTICS_WORDS = Path(__file__).with_name("statistics.txt")
-
-
-@attrs.frozen(slots=True)
-class LexiconOptions:
-    """Options of ``lexicon``."""
-
-    words: Path | None = option(
-        None, help="file with one word or phrase per line; none for the statistics lexicon"
-    )
-    capacity: int = option(
-        2048, help="slots of the packed head, at most the vocabulary", unit="tokens", minimum=1
-    )
 
 
 class LexiconVocabulary(VocabularyBuilder):
@@ -75,16 +62,13 @@ def read_words(path: Path) -> list[str]:
     return words
 
 
-def _build(options: LexiconOptions, context: BuildContext) -> LexiconVocabulary:
+def build(options: LexiconOptions, context: BuildContext) -> LexiconVocabulary:
+    """Return the strategy.
+
+    Raises:
+        UsageError: the word list cannot be read or holds no word.
+    """
     words = read_words(options.words or STATISTICS_WORDS)
     ids = lexicon_ids(words, context.target.tokenizer).to(context.required_ids.device)
     capacity = min(options.capacity, context.target.vocab_size)
     return LexiconVocabulary(capacity, torch.unique(torch.cat([context.required_ids, ids])))
-
-
-COMPONENT = Component(
-    name="lexicon",
-    summary="a domain lexicon united with the context",
-    options=LexiconOptions,
-    factory=_build,
-)

@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 import specframe_lexicon
 import torch
-from specframe_lexicon.strategy import COMPONENT, LexiconVocabulary
+from specframe_lexicon.component import COMPONENT
+from specframe_lexicon.strategy import LexiconVocabulary
 from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
