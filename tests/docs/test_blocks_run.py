@@ -3,47 +3,41 @@
 from __future__ import annotations
 
 import os
-import shlex
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
+from command_line import CommandLine
 from doc_blocks import Block, blocks, write_files
+from doc_commands import command_lines
 
 RUN = [block for block in blocks() if block.runs and block.language in ("python", "sh", "console")]
 PYTHON = [block for block in RUN if block.language == "python"]
 SHELL = [block for block in RUN if block.language != "python"]
-# The commands of a page as a shell finds them.
-_COMMANDS = {"specframe": "-c 'from specframe.cli.entry import main; main()'", "python": ""}
 
 
 def pages(found: list[Block]) -> list[str]:
     return list(dict.fromkeys(block.page for block in found))
 
 
-@pytest.fixture
-def shell(tmp_path: Path) -> dict[str, str]:
-    """The environment of a shell that has `specframe` and `python` in an empty folder."""
-    tools = tmp_path / "bin"
-    tools.mkdir()
-    for name, arguments in _COMMANDS.items():
-        script = tools / name
-        script.write_text(
-            f'#!/bin/sh\nexec {shlex.quote(sys.executable)} {arguments} "$@"\n', encoding="utf-8"
-        )
-        script.chmod(0o755)
-    # What is typed counts; everything else writes a few tokens.
-    short = {"SPECFRAME_MAX_NEW_TOKENS": "12"}
-    return {**os.environ, **short, "PATH": f"{tools}:{os.environ['PATH']}"}
+def bash(command: str) -> str:
+    """Return what a command prints, where `python` is this one."""
+    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+    done = subprocess.run(
+        ["bash", "-euc", command],
+        env={**os.environ, "PATH": path},
+        stdout=subprocess.PIPE,
+        text=True,
+        check=True,
+    )
+    return done.stdout
 
 
-def expected(text: str) -> tuple[str, str]:
-    """Return the commands of a console block, and what it says they print."""
-    lines = text.splitlines(keepends=True)
-    commands = [line.removeprefix("$ ") for line in lines if line.startswith("$ ")]
-    return "".join(commands), "".join(line for line in lines if not line.startswith("$ "))
+def words(line: str) -> list[str]:
+    """Return what a shell makes of a line."""
+    return bash(f"printf '%s\\0' {line}").split("\0")[:-1]
 
 
 @pytest.mark.parametrize("page", pages(PYTHON))
@@ -58,17 +52,25 @@ def test_the_python_of_a_page_runs_in_its_order(
 
 
 @pytest.mark.parametrize("page", pages(SHELL))
-def test_the_commands_of_a_page_run_in_their_order(page: str, shell: dict[str, str], tmp_path: Path) -> None:
-    folder = tmp_path / "folder"
-    folder.mkdir()
-    write_files(page, folder)
+def test_the_commands_of_a_page_run_in_their_order(
+    page: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cli: CommandLine
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    # What is typed counts; everything else writes a few tokens.
+    monkeypatch.setenv("SPECFRAME_MAX_NEW_TOKENS", "12")
+    write_files(page, tmp_path)
     for block in SHELL:
         if block.page != page:
             continue
-        commands, printed = expected(block.text) if block.language == "console" else (block.text, "")
-        done = subprocess.run(
-            ["bash", "-euc", commands], cwd=folder, env=shell, capture_output=True, text=True, check=False
-        )
-        assert done.returncode == 0, f"{block.place}: {done.stderr}"
-        if printed:
-            assert done.stdout == printed, block.place
+        printed = ""
+        for line in command_lines(block.text, block.language):
+            name, *arguments = words(line)
+            if name != "specframe":
+                printed += bash(line)
+                continue
+            outcome = cli(*arguments)
+            assert outcome.exit_code == 0, f"{block.place}: {outcome.err}"
+            printed += outcome.out
+        if block.language == "console":
+            shown = [text for text in block.text.splitlines() if not text.startswith("$ ")]
+            assert printed.splitlines() == shown, block.place

@@ -5,12 +5,13 @@ from __future__ import annotations
 import re
 import shlex
 from collections.abc import Iterator
+from functools import cache
 from typing import Any
 
-import typer
+import pluggy
 
 from specframe.bench.configurations import parse_configurations
-from specframe.cli.app import app
+from specframe.cli.app import command_line
 from specframe.cli.training import train_request, trainable
 from specframe.config import AUTOREGRESSIVE, DEFAULT_DRAFTER, SETTINGS, RunConfig, parse_options
 from specframe.contracts.kinds import KINDS
@@ -54,20 +55,29 @@ def check_arguments(arguments: list[str]) -> None:
         of = trainable(given["drafter"])
         train_request(of, given["model"] or "smollm2-135m", given["out"], given["assignments"] or ())
     elif names[0] == "doctor":
-        build_registry(create_plugin_manager()).get("drafter", given["drafter"] or DEFAULT_DRAFTER)
+        build_registry(_manager()).get("drafter", given["drafter"] or DEFAULT_DRAFTER)
     elif names[0] in ("run", "chat", "bench", "replay"):
         _check_run(given)
 
 
+@cache
+def _command() -> Any:
+    return command_line()
+
+
+@cache
+def _manager() -> pluggy.PluginManager:
+    return create_plugin_manager()
+
+
 def command_names() -> set[str]:
     """Return the names of the commands, which tables of a settings file have too."""
-    command: Any = typer.main.get_command(app)
-    return set(command.commands)
+    return set(_command().commands)
 
 
 def _parsed(words: list[str]) -> tuple[list[str], dict[str, Any]]:
     """Return the names of the command, and its parameters."""
-    command: Any = typer.main.get_command(app)
+    command = _command()
     context, names, name = None, [], "specframe"
     while True:
         context = command.make_context(name, words, parent=context)
@@ -81,18 +91,17 @@ def _parsed(words: list[str]) -> tuple[list[str], dict[str, Any]]:
 def _check_run(given: dict[str, Any]) -> None:
     """Check the components and options of what is run, measured or replayed."""
     settings = {name: given[name] for name in SETTINGS if given.get(name) is not None and name != "options"}
-    manager = create_plugin_manager()
     # What only another machine has is no fault of the page.
     options = parse_options(given.get("assignments") or ())
     base = RunConfig.of({"model": "smollm2-135m", **settings, "device": "cpu", "options": options})
     labels = [*(given.get("strategies") or ()), *filter(None, [given.get("tune")])]
     if not labels:
-        check_config(base, manager)
+        check_config(base, _manager())
     for configuration in parse_configurations(labels):
         if configuration.is_peer:
             continue
         config = configuration.run_config(base)
-        _, chosen = check_config(config, manager)
+        _, chosen = check_config(config, _manager())
         assert config.strategy == AUTOREGRESSIVE or set(chosen) == set(KINDS)
         for kind, (component, _) in chosen.items():
             build_options(component.options, config.options.get(kind, {}), component.name)
