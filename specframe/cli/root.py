@@ -66,14 +66,15 @@ class Root(TyperGroup):
         try:
             name, command, rest = super().resolve_command(ctx, args)
         except TyperException:
-            self._check(args)
+            self._check(ctx, args)
             raise
-        self._check(args)
+        self._check(ctx, args)
         return name, command, rest
 
-    def _check(self, args: list[str]) -> None:
+    def _check(self, ctx: Any, args: list[str]) -> None:
         """Raise the first error of the plugins before a command that may need what is missing."""
-        if self.broken and args[0] not in _DESPITE_BROKEN_PLUGINS and "--help" not in args:
+        completing = ctx.resilient_parsing  # for the shell, where nobody reads it
+        if self.broken and not completing and args[0] not in _DESPITE_BROKEN_PLUGINS and "--help" not in args:
             raise self.broken[0]
 
     def _blame(self, command: str | None, error: Exception) -> None:

@@ -2,6 +2,9 @@
 
 An author inherits the class, and overrides what differs: whatever has a value or a body here is optional.
 
+What a method is given belongs to whoever calls it, and may not be changed. All randomness comes from the
+generator that is passed in; global generators and settings of the program stay as they are.
+
 Shapes: T prompt tokens, N tree nodes, K active tokens, V vocabulary, H hidden, F feature width,
 P harvested prompt positions, k harvested ids per position.
 """
@@ -30,8 +33,7 @@ from specframe.errors import UsageError
 class VocabularyBuilder(ABC):
     """A vocabulary strategy: says which token ids the drafter may propose.
 
-    What it is given belongs to the engine: nothing of it may be changed, and the tensors of a tree and of a
-    harvest hold until the call returns, so that whoever needs them later keeps a copy.
+    The tensors of a tree and of a harvest hold until the call returns: whoever needs them later keeps a copy.
 
     Attributes:
         capacity: slots of the packed head; None drafts over the full vocabulary, and then neither method

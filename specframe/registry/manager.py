@@ -13,7 +13,7 @@ from pathlib import Path
 import pluggy
 
 from specframe.contracts.kinds import KINDS
-from specframe.errors import PluginError, one_line, shown
+from specframe.errors import PluginError, SpecframeError, one_line, shown
 from specframe.registry import hookspecs
 from specframe.registry.components import Component
 from specframe.registry.hooks import check_hooks, collected
@@ -127,6 +127,8 @@ def _load(manager: pluggy.PluginManager, plugin: Plugin) -> None:
         loaded = plugin.entry_point.load()
     except KeyboardInterrupt:
         raise
+    except SpecframeError as error:  # meant for the user as it is
+        raise broken_plugin(name, f"cannot be loaded: {error}") from error
     except BaseException as error:  # importing a stranger's module may raise anything, SystemExit too
         raise broken_plugin(name, f"failed to import: {one_line(error)}") from error
     check_hooks(manager, name, loaded)

@@ -433,7 +433,7 @@ def _check_tree(tree: object, root: int, stage: _Stage) -> None:
         tree.log_probs.isfinite().all() and (tree.log_probs <= 1e-4).all(),
         "a node's log-probability is positive, infinite or NaN",
     )
-    if not stage.copies:  # guesses of several sources are each as likely as their source was right
+    if not drafter.copies_context:  # a guess beside those of a head is as likely as it was right
         likely = tree.log_probs[1:nodes].double().exp()
         sums = likely.new_zeros(nodes).index_add_(0, tree.parents[1:nodes], likely)
         above = int(sums.argmax())

@@ -17,6 +17,7 @@ from specframe.contracts.screen import Candidates
 from specframe.testing.promises import (
     alone,
     called,
+    made_by,
     require,
     require_contract,
     require_flag,
@@ -140,7 +141,7 @@ def check_gather_backend(
     source = generator()
 
     def make() -> GatherBackend:
-        return _Called(make_backend())
+        return _Called(made_by(make_backend))
 
     for dtype in dtypes:
         within = tolerance or _TOLERANCES.get(dtype, _HALF_TOLERANCE)

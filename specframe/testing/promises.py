@@ -35,11 +35,32 @@ def require(condition: object, broken: str) -> None:
 
 def require_contract(component: object, contract: type) -> None:
     """Raise ``BrokenPromise`` unless a component inherits its contract and has what that leaves open."""
+    require(
+        not isinstance(component, type),
+        f"it is the class {getattr(component, '__name__', '')}; allowed: an object of it, as "
+        "its factory makes it",
+    )
     try:
         what = complaint(component, contract)
     except Exception as error:  # of a property
         raise BrokenPromise(f"reading what it declares raised {one_line(error)}") from error
     require(what is None, f"it {what}")
+
+
+def made_by(make: Callable[[], T]) -> T:
+    """Return what a function makes: a new component, unbound.
+
+    Raises:
+        BrokenPromise: it raises, or is no function.
+    """
+    require(
+        callable(make),
+        f"a {type(make).__name__} was given; allowed: a function that returns a new one",
+    )
+    try:
+        return make()
+    except (Exception, SystemExit) as error:
+        raise BrokenPromise(f"the factory raised {one_line(error)}") from error
 
 
 def declared(component: object, name: str) -> Any:

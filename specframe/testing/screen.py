@@ -10,7 +10,7 @@ from torch import Tensor
 
 from specframe.contracts.lm_head import OutputHead
 from specframe.contracts.screen import Candidates, Screen
-from specframe.testing.promises import alone, called, require, require_contract, require_tensor
+from specframe.testing.promises import alone, called, made_by, require, require_contract, require_tensor
 from specframe.testing.reference import generator, random_head
 
 
@@ -68,7 +68,7 @@ def check_screen(
             )
             # Keys differ as the heads do, so that nothing that is kept for one is taken for another.
             key = f"check{dtype}{biased}{vocab_size}x{hidden_size}".replace(".", "")
-            _check_on(make_screen(), head, RandomStates.of(head, key, source), source)
+            _check_on(made_by(make_screen), head, RandomStates.of(head, key, source), source)
 
 
 def _check_on(screen: Screen, head: OutputHead, states: RandomStates, source: torch.Generator) -> None:

@@ -24,6 +24,8 @@ from specframe.testing.reference import generator, path_to, random_tree, tensors
 
 # Ids of one call, repetitions included, for each token of the vocabulary: more are never of use.
 _IDS_PER_TOKEN = 16
+# What is kept from request to request may show late: so many requests come between two equal ones.
+_MANY = 40
 _DECLARED = ("capacity", "harvest_topk", "prompt_window", "eviction", "takes_batches", "keeps_active_set")
 
 
@@ -99,6 +101,13 @@ def check_vocabulary_builder(
             _same(before, _request(builder, prompt, vocab_size)),
             "the same request admitted other ids than before: an earlier request leaked into it",
         )
+    for number in range(_MANY):
+        _request(builder, prompts[-1][number : 2 * number + 1], vocab_size)
+    require(
+        _same(first[0], _request(builder, prompts[0], vocab_size)),
+        f"after {_MANY} more requests the same request admitted other ids: what it keeps outlasts "
+        "the request",
+    )
     for prompt, before in zip(prompts, first, strict=True):
         require(
             _same(before, _request(builder, prompt, vocab_size, spoils=True)),

@@ -69,7 +69,7 @@ class Leaking(Strategy):
 def specframe_vocabularies():
     for cls in (Strategy, Peeking, Copying, Leaking):
         create = lambda options, context, cls=cls: cls(context.target, context.required_ids)
-        yield Component(name=cls.__name__.lower(), summary="", options=Options, factory=create)
+        yield Component(name=cls.__name__.lower(), summary="a stranger's", options=Options, factory=create)
 """
 
 

@@ -39,7 +39,7 @@ class Options:
 
 @hookimpl
 def specframe_drafters():
-    return [Component(name="untrainable", summary="", options=Options, factory=lambda options, context: None)]
+    return [Component(name="untrainable", summary="a stranger's", options=Options, factory=lambda options, context: None)]
 """
 
 _RAISING = """
@@ -64,7 +64,7 @@ class Strategy(VocabularyBuilder):
 @hookimpl
 def specframe_vocabularies():
     create = lambda options, context: Strategy(context.required_ids)
-    return [Component(name="raising", summary="", options=Options, factory=create)]
+    return [Component(name="raising", summary="a stranger's", options=Options, factory=create)]
 """
 
 _WATCHING = """
@@ -342,7 +342,7 @@ def test_observers_of_a_strangers_plugin_see_every_target_pass(
 
 def test_a_plugin_that_fails_to_import_is_one_line_in_a_real_process(tmp_path: Path) -> None:
     install_plugin(tmp_path, "broken-import", "import no_such_module_anywhere\n")
-    done = specframe_process("plugins", "list", PYTHONPATH=str(tmp_path))
+    done = specframe_process("models", PYTHONPATH=str(tmp_path))
     assert done.returncode == 2
     assert done.stderr.startswith("specframe: plugin broken-import (broken-import 1.0) failed to import")
     assert done.stderr.count("\n") == 1

@@ -30,3 +30,9 @@ def test_the_version_is_looked_up_when_it_is_asked_for() -> None:
     code = "import specframe; print('__version__' in vars(specframe), bool(specframe.__version__))"
     asked = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert asked.stdout.split() == ["False", "True"]
+
+
+def test_the_package_runs_as_the_command_line() -> None:
+    command = [sys.executable, "-P", "-m", "specframe", "--version"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert done.stdout == f"{specframe.__version__}\n"

@@ -70,7 +70,7 @@ def top_up(request: TrainRequest, target: Target, folder: Path, layers: tuple[in
         note(f"interrupted after {made:,} of {options.tokens:,} tokens; the same command goes on from there")
         raise
     finally:
-        if before < options.tokens:
+        if before < options.tokens and folder.is_dir():
             spent = (generation_seconds(folder) or 0.0) + time.monotonic() - began
             write_whole(folder / _CLOCK, str(spent).encode())
     shards = ShardSet.open(folder, layers=layers)

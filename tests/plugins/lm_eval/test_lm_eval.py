@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
+from command_line import CommandLine
 from tiny_models import tiny_model, tiny_tokenizer
 
 pytest.importorskip("lm_eval", reason="lm-eval is not installed: pip install 'specframe[lm-eval]'")
@@ -19,7 +19,6 @@ from lm_eval.tasks import TaskManager
 
 from specframe.errors import UsageError
 from specframe_plugins.lm_eval import model as ours
-from specframe_plugins.lm_eval.__main__ import main
 from specframe_plugins.lm_eval.model import SpecframeLM
 
 PROMPTS = ["w5 w17 w42 w8 w33 w12 w5 w17 w42", "w70 w64 w21 w9", "w11 w11 w30 w77 w90 w3"]
@@ -169,39 +168,26 @@ def test_what_cannot_run_is_said_before_a_model_is_loaded(settings: dict[str, An
         SpecframeLM("no-such-model", **settings)
 
 
-def lm_eval(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> None:
-    monkeypatch.setattr(sys, "argv", ["lm_eval", *arguments])
-    main()
-
-
-def test_one_command_evaluates(
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-    tasks: Path,
-    tiny_directory: Path,
-    tiny_head: Path,
-) -> None:
+def test_one_command_evaluates(cli: CommandLine, tasks: Path, tiny_directory: Path, tiny_head: Path) -> None:
     arguments = f"pretrained={tiny_directory},dtype=float32,drafter.checkpoint={tiny_head}"
-    lm_eval(
-        monkeypatch,
-        "run",
-        *("--model", "specframe", "--model_args", arguments, "--device", "cpu"),
-        *("--include_path", str(tasks), "--tasks", ",".join(TASKS)),
+    done = cli(
+        *("lm-eval", "run", "--model", "specframe", "--model_args", arguments, "--device", "cpu"),
+        *("--include_path", tasks, "--tasks", ",".join(TASKS)),
     )
-    assert "|tiny_text" in capsys.readouterr().out.replace(" ", "")
+    assert done.exit_code == 0
+    assert "|tiny_text" in done.out.replace(" ", "")
 
 
-def test_a_mistake_is_one_line(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(SystemExit) as ended:
-        lm_eval(
-            monkeypatch,
-            "run",
-            "--model",
-            "specframe",
-            "--model_args",
-            "pretrained=x,strategy=x",
-            "--tasks",
-            "wikitext",
-        )
-    assert ended.value.code == 2
-    assert capsys.readouterr().err.splitlines()[-1].startswith("specframe: unknown strategy 'x'")
+def test_a_mistake_is_one_line(cli: CommandLine) -> None:
+    done = cli(
+        "lm-eval",
+        "run",
+        "--model",
+        "specframe",
+        "--model_args",
+        "pretrained=x,strategy=x",
+        "--tasks",
+        "wikitext",
+    )
+    assert done.exit_code == 2
+    assert done.err.splitlines()[-1].startswith("specframe: unknown strategy 'x'")

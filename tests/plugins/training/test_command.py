@@ -1,8 +1,13 @@
+import contextlib
+import errno
 import itertools
 import json
 import math
+import os
+import re
 import shlex
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -11,7 +16,7 @@ from tiny_training import SETTINGS, save_target, save_tasks
 
 from specframe.bench.configurations import parse_configurations
 from specframe.contracts.options import build_options
-from specframe.errors import CheckpointError, UsageError
+from specframe.errors import CheckpointError, SpecframeError, UsageError
 from specframe.registry.components import TrainRequest
 from specframe.vocabulary.token_maps.reading import read_map
 from specframe_plugins.drafters.components.eagle3 import Eagle3TrainOptions
@@ -19,11 +24,12 @@ from specframe_plugins.drafters.eagle.architecture import train
 from specframe_plugins.drafters.eagle.checkpoint import load_head
 from specframe_plugins.drafters.eagle3.architecture import train as train_eagle3
 from specframe_plugins.training.command import FREQUENCIES
-from specframe_plugins.training.curves import CURVES_JSON, CURVES_PNG
+from specframe_plugins.training.curves import CURVES_JSON, CURVES_PNG, write_curves
 from specframe_plugins.training.data import TokenData
 from specframe_plugins.training.decoding import SHAPES
 from specframe_plugins.training.options import TrainOptions
 from specframe_plugins.training.shards import ShardSet
+from specframe_plugins.training.trainer import Trainer
 
 
 @pytest.fixture(scope="module")
@@ -303,3 +309,59 @@ def test_a_task_file_of_another_form_is_refused(tmp_path, model_dir, trained):
     path.write_text('{"question": "w5"}\n')
     with pytest.raises(UsageError, match="no known format"):
         train(TrainRequest(model=str(model_dir), out=trained, options=options(heldout_tasks=path)))
+
+
+def test_an_interrupted_training_says_that_it_goes_on(model_dir, trained, tmp_path, capsys, monkeypatch):
+    """Its data are there already, so the first thing to interrupt is a step."""
+
+    def interrupted(trainer, batch):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Trainer, "_train", interrupted)
+    shards = trained.with_name("head.work") / "shards"
+    with pytest.raises(KeyboardInterrupt):
+        train(TrainRequest(model=str(model_dir), out=tmp_path / "other", options=options(data=shards)))
+    said = capsys.readouterr().err
+    assert re.search(
+        r"specframe: interrupted after 0 of \d+ steps; the same command goes on from there", said
+    )
+
+
+def test_interrupted_data_say_that_they_go_on(model_dir, tmp_path, capsys, monkeypatch):
+    def interrupted(*arguments):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("specframe_plugins.training.corpus.generate", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        train(TrainRequest(model=str(model_dir), out=tmp_path / "head", options=options()))
+    said = "specframe: interrupted after 0 of 2,500 tokens; the same command goes on from there"
+    assert said in capsys.readouterr().err
+
+
+def test_curves_that_cannot_be_written_leave_those_before(tmp_path, monkeypatch):
+    plain = SimpleNamespace(unroll_share=0.0, unroll_steps=1)
+    trainer = SimpleNamespace(losses=[(1, 0.5)], evaluations=[], total_steps=1, options=plain)
+    write_curves(trainer, tmp_path)
+    before = (tmp_path / CURVES_JSON).read_text()
+    monkeypatch.setattr(Path, "open", _half(Path.open))
+    with pytest.raises(SpecframeError, match=r"cannot write .*No space left"):
+        write_curves(trainer, tmp_path)
+    assert (tmp_path / CURVES_JSON).read_text() == before
+
+
+def _half(opened):
+    """Return a way to open files that fails in the middle of writing."""
+
+    def open_(path, mode="r", *arguments, **settings):
+        file = opened(path, mode, *arguments, **settings)
+        if "w" not in mode:
+            return file
+        full = SimpleNamespace(write=lambda content: (file.write(content[: len(content) // 2]), fail()))
+
+        def fail():
+            file.close()
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+        return contextlib.nullcontext(full)
+
+    return open_

@@ -39,7 +39,7 @@ def specframe_gather_backends():
     return [
         Component(
             name="theirs",
-            summary="",
+            summary="a stranger's",
             options=Options,
             factory=lambda options, context: None,
             supports=supports,

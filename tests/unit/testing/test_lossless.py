@@ -35,7 +35,7 @@ class Plugin:
 
     @hookimpl
     def specframe_verifiers(self) -> Iterable[Component]:
-        return [Component(name="mine", summary="", factory=lambda options, context: self.make())]
+        return [Component(name="mine", summary="a stranger's", factory=lambda options, context: self.make())]
 
 
 def test_a_right_component_passes_end_to_end() -> None:

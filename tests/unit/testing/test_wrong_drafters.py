@@ -161,6 +161,23 @@ class SumsUpItsPath(Good):
         )
 
 
+class GuessesTooMuch(Good):
+    """Without a head, two guesses that are both nearly certain."""
+
+    output_head: Any = None
+
+    def __init__(self) -> None:
+        pass
+
+    def draft(self, root: int, features: Tensor, head: GatherBackend, clock: PhaseClock) -> Any:
+        tokens, parents, depths = (
+            torch.tensor([root, 5, 6]),
+            torch.tensor([-1, 0, 0]),
+            torch.tensor([0, 1, 1]),
+        )
+        return DraftTree(tokens, parents, depths, torch.tensor([0.0, -0.1, -0.2]))
+
+
 class DraftsNothing(Good):
     def draft(self, root: int, features: Tensor, head: GatherBackend, clock: PhaseClock) -> Any:
         return None
@@ -345,6 +362,7 @@ WRONG = [
     (SamplesFromNoDistribution, "a row of sampled_from.probabilities is no distribution"),
     (Overestimates, r"the probabilities of the children of node 0 add up to 1\.810; allowed: at most 1"),
     (SumsUpItsPath, r"the probabilities of the children of node 1 add up to 1\.637"),
+    (GuessesTooMuch, r"the probabilities of the children of node 0 add up to 1\.724"),
     (DraftsNothing, r"draft\(\) returned a NoneType; it must be a DraftTree"),
     (DraftsAList, r"draft\(\) returned a list; it must be a DraftTree"),
     (IsTooDeep, "the tree is 2 deep; max_depth is 1"),

@@ -309,6 +309,13 @@ def test_a_factory_that_makes_nothing_is_caught() -> None:
         check_gather_backend(lambda: None)  # type: ignore[arg-type,return-value]  # the mistake
 
 
+def test_a_factory_that_raises_or_is_none_is_caught() -> None:
+    with pytest.raises(BrokenPromise, match="the factory raised ZeroDivisionError"):
+        check_gather_backend(lambda: 1 / 0)  # type: ignore[arg-type,return-value]  # the mistake
+    with pytest.raises(BrokenPromise, match="a Good was given; allowed: a function that returns a new one"):
+        check_gather_backend(Good())  # type: ignore[arg-type]  # the mistake
+
+
 def test_a_quantised_backend_passes_within_its_tolerance_alone() -> None:
     check_gather_backend(InFourBits, tolerance=2.0)
     with pytest.raises(BrokenPromise, match=r"off by .*; tolerance 0\.0001"):

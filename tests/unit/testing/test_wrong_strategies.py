@@ -244,6 +244,16 @@ class Remembers(Good):
         return prompt_ids[: self.requests]
 
 
+class RemembersLate(Good):
+    def __init__(self) -> None:
+        super().__init__()
+        self.requests = 0
+
+    def start(self, prompt_ids: Tensor, target_topk_ids: Tensor | None) -> Any:
+        self.requests += 1
+        return prompt_ids if self.requests < 30 else prompt_ids[:0]
+
+
 class BatchesNothing(Good):
     def observe_batch(self, node_ids: Tensor, emitted_ids: Tensor, target_topk_ids: Tensor | None) -> Any:
         return None
@@ -302,6 +312,7 @@ WRONG = [
     (CannotSayItsCapacity, "reading .* raised ZeroDivisionError: no tokens"),
     (Grows, "capacity was 20 and is 24 after a request; it must stay as it is"),
     (Remembers, "an earlier request leaked into it"),
+    (RemembersLate, "after 40 more requests the same request admitted other ids"),
     (BatchesNothing, r"what observe_batch\(\) returned is of type NoneType"),
     (BatchesTheNodesAlone, r"observe_batch\(\) admitted other ids than observe\(\)"),
     (InheritsNothing, "it is a InheritsNothing; allowed: a class that inherits VocabularyBuilder"),
@@ -317,6 +328,11 @@ def test_a_strategy_without_a_mistake_passes() -> None:
 def test_a_wrong_strategy_is_caught_for_its_own_reason(wrong: type[Any], sentence: str) -> None:
     with pytest.raises(BrokenPromise, match=sentence):
         check_vocabulary_builder(wrong(), VOCAB_SIZE, REQUIRED)
+
+
+def test_a_class_in_the_place_of_an_object_is_named() -> None:
+    with pytest.raises(BrokenPromise, match="it is the class Good; allowed: an object of it"):
+        check_vocabulary_builder(Good, VOCAB_SIZE)  # type: ignore[arg-type]  # the mistake
 
 
 @pytest.mark.parametrize("strategy", [Good, SeedsTorch, TurnsGradientsOff])
