@@ -39,18 +39,19 @@ class Options:
 
 @hookimpl
 def specframe_drafters():
-    return [Component(name="untrainable", summary="a stranger's", options=Options, factory=lambda options, context: None)]
+    return [Component(name="untrainable", summary="a stranger's", options=Options, factory=print)]
 """
 
 _RAISING = """
 import attrs
+from specframe.contracts.options import option
 from specframe.contracts.protocols import VocabularyBuilder
 from specframe.registry.components import Component
 from specframe.registry.hookspecs import hookimpl
 
 @attrs.frozen
 class Options:
-    capacity: int = 64
+    capacity: int = option(64, help="slots")
 
 class Strategy(VocabularyBuilder):
     capacity = 64

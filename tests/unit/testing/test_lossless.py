@@ -16,7 +16,7 @@ from specframe.registry.components import Component
 from specframe.registry.hookspecs import hookimpl
 from specframe.testing import BrokenPromise, build_component, check_lossless, tiny_target
 from specframe_plugins.verifiers.greedy import GreedyVerifier
-from specframe_plugins.vocabularies.nanospec import COMPONENT as NANOSPEC
+from specframe_plugins.vocabularies.components.nanospec import COMPONENT as NANOSPEC
 
 
 class TakesTheSecondBest(Verifier):
