@@ -195,7 +195,7 @@ def _check_field(options_class: type[Any], field: attrs.Attribute[Any], annotati
     try:
         param, optional = _param(annotation, field)
     except TypeError as error:
-        raise ValueError(f"{owner}: {error}") from None
+        raise ValueError(f"{error}, in {options_class.__name__}") from None
     allowed = _type_name(param, optional)
     if field.default is not attrs.NOTHING and not _is_value(field.default, param, optional):
         raise ValueError(f"{owner} has the default {shown(field.default)}; allowed: {allowed}")
@@ -242,8 +242,8 @@ def _param(annotation: Any, field: attrs.Attribute[Any]) -> tuple[click.ParamTyp
         return click.STRING, optional
     named = annotation.__name__ if isinstance(annotation, type) else str(annotation)
     raise TypeError(
-        f"{named} is no type of an option; allowed: int, float, bool, str, Path, a Literal of strings, or "
-        "one of these | None"
+        f"option {field.name!r}: {named} is no type of one; allowed: int, float, bool, str, Path, a "
+        "Literal of strings, or one of these | None"
     )
 
 

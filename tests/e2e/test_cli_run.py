@@ -39,11 +39,8 @@ class Options:
 
 @hookimpl
 def specframe_drafters():
-    return [
-        Component(
-            name="untrainable", summary="x", options=Options, factory=lambda options, context: None
-        )
-    ]
+    factory = lambda options, context: None
+    return [Component(name="untrainable", summary="a stranger's", options=Options, factory=factory)]
 """
 
 _RAISING = """

@@ -188,9 +188,9 @@ DECLARATIONS = {
     "a field with attrs' own field": ("size: int = attrs.field(default=3)", "'size' of Options is not made"),
     "a list": (
         "sizes: list[int] = option(None, help='x')",
-        "'sizes' of Options: list[int] is no type of an option; allowed: int, float, bool, str, Path",
+        "option 'sizes': list[int] is no type of one; allowed: int, float, bool, str, Path",
     ),
-    "numbers as a Literal": ("size: Literal[1, 2] = option(1, help='x')", "is no type of an option"),
+    "numbers as a Literal": ("size: Literal[1, 2] = option(1, help='x')", "is no type of one; allowed"),
     "a default below its minimum": (
         "size: int = option(0, help='x', minimum=1)",
         "'size' of Options has the default 0; allowed: integer >= 1",

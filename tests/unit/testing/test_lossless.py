@@ -14,9 +14,9 @@ from specframe.contracts.tree import DraftTree, Verdict
 from specframe.errors import UsageError
 from specframe.registry.components import Component
 from specframe.registry.hookspecs import hookimpl
+from specframe.registry.manager import build_registry, create_plugin_manager
 from specframe.testing import BrokenPromise, build_component, check_lossless, tiny_target
 from specframe_plugins.verifiers.greedy import GreedyVerifier
-from specframe_plugins.vocabularies.nanospec import COMPONENT as NANOSPEC
 
 
 class TakesTheSecondBest(Verifier):
@@ -35,7 +35,7 @@ class Plugin:
 
     @hookimpl
     def specframe_verifiers(self) -> Iterable[Component]:
-        return [Component(name="mine", summary="a stranger's", factory=lambda options, context: self.make())]
+        return [Component(name="mine", summary="a verifier", factory=lambda options, context: self.make())]
 
 
 def test_a_right_component_passes_end_to_end() -> None:
@@ -66,6 +66,7 @@ def test_a_tiny_target_is_the_same_every_time_and_leaves_the_global_generator_al
 @pytest.mark.parametrize("capacity", [9, "9"])
 def test_a_component_is_built_as_an_engine_builds_it(capacity: Any) -> None:
     target = tiny_target()
-    strategy = build_component(NANOSPEC, target, capacity=capacity)
+    nanospec = build_registry(create_plugin_manager()).get("vocabulary", "nanospec")
+    strategy = build_component(nanospec, target, capacity=capacity)
     assert strategy.capacity == 9
     assert set(target.required_ids.tolist()) <= set(strategy.pinned_ids.tolist())
