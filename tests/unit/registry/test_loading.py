@@ -56,7 +56,7 @@ MODULES = {
     "it exits": ("sys.exit('no GPU')", "failed to import: SystemExit: no GPU"),
     "it raises what is no exception": (
         "class Stop(BaseException): pass\nraise Stop",
-        "failed to import: Stop:",
+        "failed to import: Stop",
     ),
     "a hook without its mark": (
         "def specframe_drafters():\n    return []",
