@@ -175,7 +175,7 @@ def prepare(arguments: BenchArguments, base: RunConfig) -> BenchOptions:
 
 
 def check_names(configurations: Sequence[Configuration], base: RunConfig, registry: Registry) -> None:
-    """Raise a ``UsageError`` for a name that nobody knows, or options that a component does not take.
+    """Raise a ``UsageError`` for what is wrong without a look at the machine: a name, an option, a setting.
 
     Args:
         configurations: what is compared.
@@ -186,8 +186,14 @@ def check_names(configurations: Sequence[Configuration], base: RunConfig, regist
     for configuration in configurations:
         if configuration.name not in known:
             raise unknown_name("strategy", configuration.name, known)
-        if not configuration.is_peer:
-            check_named(configuration.run_config(base), registry)
+        if configuration.is_peer:
+            continue
+        config = configuration.run_config(base)
+        if config.warm == "conversation":
+            raise UsageError(
+                "warm is conversation, and prompts of a benchmark are no turns of one; allowed: off or shared"
+            )
+        check_named(config, registry)
 
 
 def _tasks(arguments: BenchArguments) -> tuple[list[Task], int]:

@@ -157,11 +157,6 @@ def _check_configurations(
             peer_settings(configuration)
         else:
             config = configuration.run_config(base)
-            if config.warm == "conversation":
-                raise UsageError(
-                    "warm is conversation, and prompts of a benchmark are no turns of one; "
-                    "allowed: off or shared"
-                )
             check_config(with_defaults(config)[0], manager)
 
 
