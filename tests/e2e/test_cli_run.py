@@ -50,13 +50,14 @@ def specframe_drafters():
 
 _RAISING = """
 import attrs
+from specframe.contracts.options import option
 from specframe.contracts.protocols import VocabularyBuilder
 from specframe.registry.components import Component
 from specframe.registry.hookspecs import hookimpl
 
 @attrs.frozen
 class Options:
-    pass
+    capacity: int = option(64, help="slots")
 
 class Strategy(VocabularyBuilder):
     capacity = 64
