@@ -28,6 +28,11 @@ NEW_TOKENS = 12
 
 _SPECFRAME = (sys.executable, "-P", "-c", "from specframe.cli.app import main; main()")
 
+_RAISING_SAYS = "strategy 'raising' (raising-strategy 1.0) raised in start(): ValueError: nothing to say"
+_UNBUILT_SAYS = (
+    "strategy 'unbuilt' (unbuilt-strategy 1.0) raised in factory(): NotImplementedError: not today"
+)
+
 _UNTRAINABLE = """
 import attrs
 from specframe.registry.components import Component
@@ -45,13 +50,14 @@ def specframe_drafters():
 
 _RAISING = """
 import attrs
+from specframe.contracts.options import option
 from specframe.contracts.protocols import VocabularyBuilder
 from specframe.registry.components import Component
 from specframe.registry.hookspecs import hookimpl
 
 @attrs.frozen
 class Options:
-    capacity: int = 64
+    capacity: int = option(64, help="slots")
 
 class Strategy(VocabularyBuilder):
     capacity = 64
@@ -293,7 +299,7 @@ def test_a_strategy_that_raises_is_named_with_exit_code_1(
     install_plugin(tmp_path, "raising-strategy", _RAISING)
     outcome = drafted("--strategy", "raising")
     assert outcome.exit_code == 1
-    assert outcome.complaint == "strategy 'raising' raised ValueError: nothing to say"
+    assert outcome.complaint == _RAISING_SAYS
 
 
 def test_with_fallback_a_strategy_that_raises_costs_no_token(
@@ -302,7 +308,7 @@ def test_with_fallback_a_strategy_that_raises_costs_no_token(
     monkeypatch.syspath_prepend(tmp_path)
     install_plugin(tmp_path, "raising-strategy", _RAISING)
     report = json.loads(drafted("--strategy", "raising", "--fallback", "--json").out)
-    complaint = "strategy 'raising' raised ValueError: nothing to say"
+    complaint = _RAISING_SAYS
     assert (report["token_ids"], report["fallback"]) == (greedy_ids, complaint)
     assert f"went on without drafting: {complaint}" in drafted("--strategy", "raising", "--fallback").out
 
@@ -314,7 +320,7 @@ def test_a_factory_that_raises_is_named_with_exit_code_1(
     install_plugin(tmp_path, "unbuilt-strategy", STRATEGY.format(name="unbuilt"))
     outcome = tiny("--strategy", "unbuilt", "-o", f"drafter.checkpoint={tiny_head}")
     assert outcome.exit_code == 1
-    assert outcome.complaint == "strategy 'unbuilt' raised NotImplementedError: not today"
+    assert outcome.complaint == _UNBUILT_SAYS
 
 
 def test_an_observer_that_raises_is_a_warning(

@@ -174,7 +174,7 @@ class AsksInVain(Harvesting):
 def test_a_drafter_that_asks_for_a_head_it_did_not_declare_is_told_so(llama: Target) -> None:
     drafting = drafting_without_head(AsksInVain(), llama, None)
     engine = Engine(RunConfig(dtype="float32"), llama, GreedyVerifier(), drafting, Observers())
-    with pytest.raises(SpecframeError, match="asked for an LM head and declares no output_head"):
+    with pytest.raises(SpecframeError, match="asks for an LM head and declares no output_head"):
         engine.generate(PROMPT, 4)
 
 
