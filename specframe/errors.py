@@ -82,7 +82,7 @@ def unknown_name(what: str, name: str, known: Iterable[str]) -> UnknownName:
         name: the name that was given.
         known: every name that is allowed.
     """
-    names = sorted(known)
+    names = sorted({*known})
     nearest = difflib.get_close_matches(name, names, n=1)
     hint = f"; did you mean {nearest[0]!r}?" if nearest else ";"
     return UnknownName(f"unknown {what} {name!r}{hint} known: {', '.join(names) or '(none)'}", name)

@@ -354,7 +354,7 @@ def _from_variables(keys: CommandKeys) -> Iterator[Layer]:
         elif variable not in known:
             nearest = difflib.get_close_matches(variable, known, n=1, cutoff=0.85)
             if nearest:
-                note(f"nothing reads the variable {variable}; did you mean {nearest[0]}?")
+                note(f"nothing reads the variable {variable}; did you mean {nearest[0]!r}?")
     yield shared
     yield of_command
 

@@ -139,4 +139,4 @@ def _known(manager: pluggy.PluginManager) -> list[str]:
 
 def _nearest(manager: pluggy.PluginManager, name: str) -> str:
     nearest = difflib.get_close_matches(name, _known(manager), n=1)
-    return f"; did you mean {nearest[0]}?" if nearest and nearest[0] != name else ""
+    return f"; did you mean {nearest[0]!r}?" if nearest and nearest[0] != name else ""

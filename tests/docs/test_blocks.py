@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from command_line import CommandLine
 from doc_blocks import CODE, ELSEWHERE, ROOT, SHOWN, Block, blocks, write_files
-from doc_commands import check_arguments, command_lines, command_names, specframe_arguments
+from doc_commands import check_arguments, check_file, command_lines, command_names, specframe_arguments
 from typer.exceptions import TyperException
 
 from specframe.errors import SpecframeError
@@ -84,6 +84,7 @@ def test_a_file_that_a_page_shows_can_be_read(block: Block, tmp_path: Path, cli:
     file.write_text(block.text, encoding="utf-8")
     for command in ([], *([name] for name in tables & command_names())):
         assert cli("config", "show", "--config", file, *command).exit_code == 0
+    check_file(file)
 
 
 def test_readme_fits_on_a_few_screens() -> None:

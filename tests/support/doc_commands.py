@@ -6,8 +6,10 @@ import re
 import shlex
 from collections.abc import Iterator
 from functools import cache
+from pathlib import Path
 from typing import Any
 
+import attrs
 import pluggy
 
 from specframe.bench.configurations import parse_configurations
@@ -70,6 +72,15 @@ def _manager() -> pluggy.PluginManager:
     return create_plugin_manager()
 
 
+def check_file(file: Path) -> None:
+    """Check the components and options of a settings file.
+
+    Raises:
+        SpecframeError: one that is not allowed.
+    """
+    _check_components(attrs.evolve(RunConfig.from_toml(file), device="cpu"))
+
+
 def command_names() -> set[str]:
     """Return the names of the commands, which tables of a settings file have too."""
     return set(_command().commands)
@@ -96,12 +107,15 @@ def _check_run(given: dict[str, Any]) -> None:
     base = RunConfig.of({"model": "smollm2-135m", **settings, "device": "cpu", "options": options})
     labels = [*(given.get("strategies") or ()), *filter(None, [given.get("tune")])]
     if not labels:
-        check_config(base, _manager())
+        _check_components(base)
     for configuration in parse_configurations(labels):
         if configuration.is_peer:
             continue
-        config = configuration.run_config(base)
-        _, chosen = check_config(config, _manager())
-        assert config.strategy == AUTOREGRESSIVE or set(chosen) == set(KINDS)
-        for kind, (component, _) in chosen.items():
-            build_options(component.options, config.options.get(kind, {}), component.name)
+        _check_components(configuration.run_config(base))
+
+
+def _check_components(config: RunConfig) -> None:
+    _, chosen = check_config(config, _manager())
+    assert config.strategy == AUTOREGRESSIVE or set(chosen) == set(KINDS)
+    for kind, (component, _) in chosen.items():
+        build_options(component.options, config.options.get(kind, {}), component.name)

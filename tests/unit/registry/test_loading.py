@@ -66,7 +66,7 @@ MODULES = {
     "a misspelt hook without its mark": (
         "def specframe_drafter():\n    return []",
         "has a function specframe_drafter() that is named like a hook and not marked as one; did you mean "
-        "specframe_drafters?; allowed: @hookimpl above it, or another name",
+        "'specframe_drafters'?; allowed: @hookimpl above it, or another name",
     ),
     "a misspelt hook": (
         "@hookimpl\ndef specframe_strategies():\n    return []",
