@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import sys
+import traceback
 from typing import Annotated, NoReturn
 
 import typer
@@ -21,7 +22,7 @@ from specframe.cli.commands.plugins import plugins_app
 from specframe.cli.commands.run import run
 from specframe.cli.commands.train import train_app
 from specframe.cli.commands.vocab import vocab_app
-from specframe.cli.root import Root
+from specframe.cli.root import TRACEBACK_VARIABLE, Root
 from specframe.errors import SpecframeError
 from specframe.registry.commands import commands_of_plugins
 from specframe.registry.manager import create_plugin_manager
@@ -68,6 +69,8 @@ def main() -> None:
         code = command_line().main(prog_name="specframe", standalone_mode=False)
         sys.stdout.flush()
     except SpecframeError as error:
+        if os.environ.get(TRACEBACK_VARIABLE):
+            traceback.print_exception(error)
         _fail(str(error), error.exit_code)
     except TyperException as error:
         _fail(error.format_message(), error.exit_code)

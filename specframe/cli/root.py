@@ -12,7 +12,7 @@ from typer.exceptions import TyperException
 from specframe.errors import PluginError, SpecframeError, one_line
 from specframe.registry.installed import is_ours
 
-# Shows where an exception of a plugin's command was raised.
+# Shows where an error was raised, and what from.
 TRACEBACK_VARIABLE = "SPECFRAME_TRACEBACK"
 
 # They show what is wrong with plugins; every other command is refused until that is mended.

@@ -300,6 +300,18 @@ def test_a_strategy_that_raises_is_named_with_exit_code_1(
     outcome = drafted("--strategy", "raising")
     assert outcome.exit_code == 1
     assert outcome.complaint == _RAISING_SAYS
+    assert outcome.out.endswith("\n"), "the complaint stands behind the text that came before it"
+
+
+def test_where_a_strategy_raised_can_be_seen(
+    drafted: CommandLine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setenv("SPECFRAME_TRACEBACK", "1")
+    install_plugin(tmp_path, "raising-strategy", _RAISING)
+    shown = drafted("--strategy", "raising").err
+    assert "Traceback" in shown
+    assert "in start" in shown
 
 
 def test_with_fallback_a_strategy_that_raises_costs_no_token(

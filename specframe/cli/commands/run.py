@@ -12,7 +12,7 @@ import typer
 from specframe.cli.options import JsonOption, takes_options
 from specframe.config import RunConfig
 from specframe.contracts.options import option
-from specframe.errors import UsageError
+from specframe.errors import SpecframeError, UsageError
 from specframe.registry.manager import build_registry, create_plugin_manager
 from specframe.registry.named import check_named
 
@@ -144,9 +144,16 @@ def run(
         watch_passes=telling.watch_passes,
     )
     engine = build_engine(run_config)
-    for piece in telling.pieces(engine, request):
-        if not json:
-            print(piece, end="", flush=True)
+    begun = False
+    try:
+        for piece in telling.pieces(engine, request):
+            if not json:
+                print(piece, end="", flush=True)
+                begun = True
+    except SpecframeError:
+        if begun:  # what went wrong is a line of its own
+            print(flush=True)
+        raise
     assert engine.report is not None
     if json:
         print(to_json(engine.report))
