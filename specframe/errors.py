@@ -6,6 +6,9 @@ import difflib
 from collections.abc import Iterable
 from typing import TypeVar
 
+# What a stranger's exception says, in characters.
+_LONGEST = 1000
+
 
 class SpecframeError(Exception):
     """A failure at run time that the user should read as one line; the command line exits with 1.
@@ -98,9 +101,11 @@ def shown(value: object, most: int = 80) -> str:
 
 
 def one_line(error: BaseException) -> str:
-    """Return an exception's type and message in one line."""
+    """Return an exception's type and message in one printable line of bounded length."""
     try:
         message = str(error)
     except Exception:  # a stranger's class may fail in that too
         message = "its message cannot be read"
-    return " ".join(f"{type(error).__name__}: {message}".split()).removesuffix(":")
+    text = " ".join(f"{type(error).__name__}: {message}".split()).removesuffix(":")
+    text = "".join(letter if letter.isprintable() else "?" for letter in text)
+    return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 3]}..."

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 from typing import Any
 
@@ -10,6 +11,7 @@ from typer.core import TyperGroup
 from typer.exceptions import TyperException
 
 from specframe.errors import PluginError, SpecframeError, one_line
+from specframe.registry.commands import as_of_typer
 from specframe.registry.installed import is_ours
 
 # Shows where an error was raised, and what from.
@@ -41,15 +43,19 @@ class Root(TyperGroup):
         assert isinstance(root, cls)
         return root
 
-    def invoke(self, ctx: Any) -> Any:
-        """Run the command that was asked for.
+    def invoke(self, ctx: Any) -> None:
+        """Run the command that was asked for; what it returns is not what it ends with.
 
         Raises:
             PluginError: a plugin does not work, and the command is none that shows what is wrong.
             SpecframeError: a plugin's command raised anything that was not meant for the user.
         """
         try:
-            return super().invoke(ctx)
+            with as_of_typer():
+                returned = super().invoke(ctx)
+            if inspect.iscoroutine(returned):
+                returned.close()
+                raise TypeError("it is a coroutine; allowed: a function")
         except (SpecframeError, TyperException, typer.Exit, typer.Abort):
             raise
         except OSError as error:

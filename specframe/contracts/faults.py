@@ -30,7 +30,7 @@ class Owner:
     @classmethod
     def of(cls, kind: Kind, name: str, plugin: str) -> Owner:
         """Return whose a component is, given its plugin as in ``their-plugin (their-distribution 1.0)``."""
-        return cls(kind, name, plugin.partition(" (")[2].removesuffix(")") or plugin)
+        return cls(kind, name, plugin.rpartition(" (")[2].removesuffix(")"))
 
     def __str__(self) -> str:
         """What errors call the component."""

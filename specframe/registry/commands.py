@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import contextlib
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
 
 import click
 import pluggy
 import typer
 from typer.core import TyperCommand, TyperGroup
-from typer.main import get_group
+from typer.main import get_command_name, get_group
 
 from specframe.errors import PluginError, SpecframeError, UsageError
 from specframe.registry.declaration import NAME
@@ -31,7 +33,8 @@ class Commands(typer.Typer):
         """
 
         def run(context: typer.Context) -> None:
-            _run(command, context.command_path, context.args)
+            with command.make_context(context.command_path, context.args) as own:
+                command.invoke(own)
 
         add = self.command(
             name or command.name,
@@ -85,14 +88,24 @@ def _added_by(
         raise broken_plugin(name, f"gives the command line a callback in {HOOK}(); allowed: commands")
     # Typer reads the functions' annotations only now.
     commands: Mapping[str, TyperCommand | TyperGroup] = in_the_name_of(name, HOOK, get_group, cli).commands
+    names = Counter(
+        one.name or get_command_name(one.callback.__name__) for one in cli.registered_commands if one.callback
+    )
+    for command, times in names.items():
+        if times > 1:
+            raise broken_plugin(name, f"adds the command {command!r} twice")
     return commands
 
 
-def _run(command: click.Command, name: str, arguments: list[str]) -> None:
-    """Run a command of click as one of typer's: the two have exceptions of the same names."""
+@contextlib.contextmanager
+def as_of_typer() -> Iterator[None]:
+    """Raise exceptions of click as those of typer, or as errors: the two have some of the same names.
+
+    Raises:
+        SpecframeError: what click would have said to the user.
+    """
     try:
-        with command.make_context(name, arguments) as context:
-            command.invoke(context)
+        yield
     except click.exceptions.Exit as error:
         raise typer.Exit(error.exit_code) from None
     except click.exceptions.Abort:

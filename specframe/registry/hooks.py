@@ -27,20 +27,29 @@ def check_hooks(manager: pluggy.PluginManager, name: str, plugin: object) -> Non
         raise broken_plugin(
             name, f"is {shown(plugin)}; allowed: a module, or an object whose methods are hooks"
         )
-    for attribute in dir(plugin):
-        try:
-            function = getattr(plugin, attribute)
-            marked = manager.parse_hookimpl_opts(plugin, attribute)
-        except Exception as error:  # a stranger's attribute may be computed
-            raise broken_plugin(name, f"raised when {attribute} was looked at: {one_line(error)}") from error
+    hooks, known = 0, _known(manager)
+    for attribute in _looked_at(name, "its list of attributes", dir, plugin):
+        function = _looked_at(name, attribute, getattr, plugin, attribute)
+        marked = _looked_at(name, attribute, manager.parse_hookimpl_opts, plugin, attribute)
         if marked is not None:
             _check_marked(manager, name, attribute, function, marked)
+            hooks += 1
         elif attribute.startswith(_PREFIX) and _is_own_function(function):
             raise broken_plugin(
                 name,
                 f"has a function {attribute}() that is named like a hook and not marked as one"
                 f"{_nearest(manager, attribute)}; allowed: @hookimpl above it, or another name",
             )
+        elif attribute in known and not hasattr(function, f"{_PREFIX}spec"):
+            raise broken_plugin(
+                name, f"has {shown(function)} as its {attribute}; allowed: a function with @hookimpl above it"
+            )
+    # An object may have made up its mind: that of a plugin that is there only when asked for has none.
+    if not hooks and (inspect.ismodule(plugin) or type(plugin).__module__ == "builtins"):
+        where = plugin.__name__ if inspect.ismodule(plugin) else shown(plugin)
+        raise broken_plugin(
+            name, f"has no hooks in {where}; allowed: an entry point that names the module that has them"
+        )
 
 
 def collected(manager: pluggy.PluginManager, hook: str, name: str, plugin: object, of: str) -> list[Any]:
@@ -96,6 +105,16 @@ def in_the_name_of(name: str, hook: str, function: Callable[..., Any], *argument
         raise broken_plugin(name, f"raised in {hook}(): {one_line(error)}") from error
 
 
+def _looked_at(name: str, what: str, look: Callable[..., Any], *arguments: object) -> Any:
+    """Return what is seen of a plugin; raise a ``PluginError`` where it raises."""
+    try:
+        return look(*arguments)
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # a stranger's attribute may be computed
+        raise broken_plugin(name, f"raised when {what} was looked at: {one_line(error)}") from error
+
+
 def _check_marked(
     manager: pluggy.PluginManager,
     name: str,
@@ -105,13 +124,14 @@ def _check_marked(
 ) -> None:
     """Raise unless a marked function implements a hook that there is, in the way that hooks are called."""
     hook = marked["specname"] or attribute
-    spec = getattr(getattr(manager.hook, hook, None), "spec", None)
+    spec = getattr(getattr(manager.hook, str(hook), None), "spec", None)
     if spec is None:
         if marked["optionalhook"]:  # of another version of specframe, as its author says
             return
         known = ", ".join(_known(manager))
         raise broken_plugin(
-            name, f"implements a hook that does not exist, {hook}{_nearest(manager, hook)}; known: {known}"
+            name,
+            f"implements a hook that does not exist, {hook}{_nearest(manager, str(hook))}; known: {known}",
         )
     if inspect.iscoroutinefunction(function):
         raise broken_plugin(name, f"implements {hook}() as a coroutine; allowed: a function")
@@ -120,8 +140,13 @@ def _check_marked(
     for parameter in inspect.signature(function).parameters.values():
         variadic = parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD)
         needed = parameter.default is parameter.empty and not variadic
+        given = ", ".join(spec.argnames) or "none"
+        if parameter.name in spec.argnames and not needed:
+            raise broken_plugin(
+                name,
+                f"has a default for {parameter.name!r} in {hook}(), so that it is never given; allowed: none",
+            )
         if needed and parameter.name not in spec.argnames:
-            given = ", ".join(spec.argnames) or "none"
             raise broken_plugin(
                 name, f"asks for an argument {parameter.name!r} in {hook}(); allowed: {given}"
             )

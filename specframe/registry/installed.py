@@ -43,10 +43,19 @@ def installed_plugins() -> list[Plugin]:
     """Return the plugins of all installed distributions, each once, ours first, then by name."""
     found: dict[tuple[str, str], Plugin] = {}
     for distribution in distributions():
-        name, version = distribution.metadata["Name"] or "unnamed", distribution.metadata["Version"] or "?"
+        name, version = _name_and_version(distribution)
         for entry_point in _entry_points(distribution):
             found.setdefault((entry_point.name, name), Plugin(entry_point, name, version))
     return sorted(found.values(), key=lambda one: (one.distribution != _OURS, one.name, one.distribution))
+
+
+def _name_and_version(distribution: Distribution) -> tuple[str, str]:
+    """Return both, or what stands for what cannot be read."""
+    try:
+        metadata = distribution.metadata
+    except ValueError:  # no text at all
+        return "unnamed", "?"
+    return metadata["Name"] or "unnamed", metadata["Version"] or "?"
 
 
 def _entry_points(distribution: Distribution) -> list[EntryPoint]:
@@ -73,7 +82,7 @@ def unknown_disabled(plugins: list[Plugin]) -> list[PluginError]:
 
 def is_ours(plugin: str) -> bool:
     """Return whether a plugin, named as in ``broken_plugin``, came with specframe itself."""
-    return plugin.partition(" (")[2].startswith(f"{_OURS} ")
+    return plugin.rpartition(" (")[2].startswith(f"{_OURS} ")
 
 
 def broken_plugin(plugin: str, what: str) -> PluginError:
@@ -88,7 +97,7 @@ def broken_plugin(plugin: str, what: str) -> PluginError:
 
 def _way_on(plugin: str) -> str:
     """Return how to go on without a plugin: by the name that means it alone."""
-    name, _, origin = plugin.partition(" (")
+    name, _, origin = plugin.rpartition(" (")
     namesakes = [one for one in installed_plugins() if _plain(one.name) == _plain(name)]
     alone = name if len(namesakes) < 2 else origin.partition(" ")[0]
     return f"set {DISABLE_VARIABLE}={alone} to go on without it"

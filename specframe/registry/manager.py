@@ -7,6 +7,7 @@ passes a list ``broken``: then the plugin is left out, its error goes there, and
 from __future__ import annotations
 
 import contextlib
+import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
@@ -124,7 +125,8 @@ def _load(manager: pluggy.PluginManager, plugin: Plugin) -> None:
             "'package.module:object'",
         )
     try:
-        loaded = plugin.entry_point.load()
+        with contextlib.redirect_stdout(sys.stderr):  # what a command prints is for other programs too
+            loaded = plugin.entry_point.load()
     except KeyboardInterrupt:
         raise
     except SpecframeError as error:  # meant for the user as it is
@@ -132,12 +134,12 @@ def _load(manager: pluggy.PluginManager, plugin: Plugin) -> None:
     except BaseException as error:  # importing a stranger's module may raise anything, SystemExit too
         raise broken_plugin(name, f"failed to import: {one_line(error)}") from error
     check_hooks(manager, name, loaded)
-    twin = manager.get_name(loaded)
+    twin = next((known for known, other in manager.list_name_plugin() if other is loaded), None)
     if twin is not None:
         raise broken_plugin(name, f"brings the same as plugin {twin}")
     try:
         manager.register(loaded, name=name)
-    except (pluggy.PluginValidationError, ValueError, TypeError) as error:
+    except Exception as error:  # pluggy compares plugins, and a stranger's may fail in that too
         raise broken_plugin(name, f"cannot be registered: {one_line(error)}") from error
 
 

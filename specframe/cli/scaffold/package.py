@@ -19,6 +19,8 @@ _TEMPLATES = Path(__file__).with_name("templates")
 _LONGEST = 20
 _NAME = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
 _RESERVED = (AUTO, AUTOREGRESSIVE, OFF, "none")
+# Of packages and distributions that are this project's.
+_OURS = ("heads", "kernels", "plugins", "vllm")
 # What the module with the code is called, and what the benchmark in the README compares.
 _FILES: Mapping[Kind, str] = {
     "vocabulary": "strategy",
@@ -68,6 +70,10 @@ class NewPackage:
             )
         if name in _RESERVED:
             raise UsageError(f"name {name!r} means something else; allowed: any but {', '.join(_RESERVED)}")
+        if name in _OURS:
+            raise UsageError(
+                f"name {name!r} would write over specframe-{name}; allowed: any but {', '.join(_OURS)}"
+            )
         if with_head and info.name != "drafter":
             raise UsageError(f"--with-head is for drafters, and {kind!r} is none; allowed: without it")
         return cls(info, name, "drafter-with-head" if with_head else info.name, version)

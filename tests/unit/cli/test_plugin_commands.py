@@ -134,6 +134,10 @@ FAULTS = {
         "cli.callback()(print)",
         "gives the command line a callback in specframe_register_commands(); allowed: commands",
     ),
+    "a command twice": (
+        "cli.command('odd')(odd); cli.command()(odd)",
+        "adds the command 'odd' twice",
+    ),
     "a name of two words": ("cli.command('two words')(odd)", "adds the command 'two words'; allowed: lower"),
 }
 
@@ -190,6 +194,39 @@ def test_what_a_command_says_to_the_user_stays_as_it_is(
 def test_a_command_may_end_with_a_code_of_its_own(cli: CommandLine, site: Path) -> None:
     greeting(site, "raise typer.Exit(7)")
     assert cli("greet").exit_code == 7
+
+
+@pytest.mark.parametrize("returned", ["'done'", "7", "True"])
+def test_what_a_command_returns_is_not_what_it_ends_with(cli: CommandLine, site: Path, returned: str) -> None:
+    greeting(site, f"return {returned}")
+    assert cli("greet").exit_code in (0, None)
+
+
+@pytest.mark.parametrize(
+    ("raised", "code"),
+    [
+        ("click.UsageError('no name')", 2),
+        ("click.ClickException('no name')", 1),
+        ("click.exceptions.Exit(7)", 7),
+    ],
+)
+def test_a_command_made_with_typer_may_raise_as_with_click(
+    cli: CommandLine, site: Path, raised: str, code: int
+) -> None:
+    greeting(site, f"raise {raised}")
+    outcome = cli("greet")
+    assert outcome.exit_code == code
+    assert outcome.err == ("" if code == 7 else "specframe: no name\n")
+
+
+def test_a_command_that_is_a_coroutine_is_refused(cli: CommandLine, site: Path) -> None:
+    greeting(site, "await name")
+    module = site / "theirs.py"
+    module.write_text(module.read_text(encoding="utf-8").replace("def greet", "async def greet"))
+    assert (
+        "failed in its command greet: TypeError: it is a coroutine; allowed: a function"
+        in cli("greet").complaint
+    )
 
 
 BROKEN = "plugin broken (broken 1.0) failed to import: ZeroDivisionError: division by zero; set "

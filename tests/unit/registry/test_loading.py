@@ -84,6 +84,22 @@ MODULES = {
         "@hookimpl\ndef specframe_drafters(config):\n    return []",
         "asks for an argument 'config' in specframe_drafters(); allowed: none",
     ),
+    "a default for what a hook is given": (
+        "@hookimpl\ndef specframe_step_finished(stats=None):\n    pass",
+        "has a default for 'stats' in specframe_step_finished(), so that it is never given; allowed: none",
+    ),
+    "a hook's name that is no text": (
+        "@hookimpl(specname=5)\ndef drafters():\n    return []",
+        "implements a hook that does not exist, 5; known: ",
+    ),
+    "an object as a hook": (
+        "class Hook:\n    def __call__(self):\n        return []\n\nspecframe_drafters = Hook()",
+        "has <theirs.Hook object at ",
+    ),
+    "no hooks": (
+        "drafters = []",
+        "has no hooks in theirs; allowed: an entry point that names the module that has them",
+    ),
     "an argument that has to be named": (
         "@hookimpl\ndef specframe_step_finished(*, stats, more):\n    pass",
         "asks for an argument 'more' in specframe_step_finished(); allowed: stats",
@@ -261,6 +277,63 @@ def test_an_entry_point_that_names_a_class_is_refused(site: Path) -> None:
     assert complaint() == (
         "is <class 'theirs.Plugin'>; allowed: a module, or an object whose methods are hooks"
     )
+
+
+OBJECTS = {
+    "whose attributes cannot be listed": (
+        "def __dir__(self):\n        raise KeyError('x')",
+        "raised when its list of attributes was looked at: KeyError: 'x'",
+    ),
+    "with a property that exits": (
+        "@property\n    def more(self):\n        raise SystemExit(3)",
+        "raised when more was looked at: SystemExit: 3",
+    ),
+    "that cannot be compared": (
+        "def __eq__(self, other):\n        raise KeyError('x')",
+        "cannot be registered: KeyError: 'x'",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", OBJECTS)
+def test_an_odd_object_is_named_with_what_it_did(site: Path, case: str) -> None:
+    body, expected = OBJECTS[case]
+    install_plugin(site, "theirs", f"class Plugin:\n    {body}\n\nplugin = Plugin()\n")
+    entry_points = site / "theirs-1.0.dist-info" / "entry_points.txt"
+    entry_points.write_text("[specframe]\ntheirs = theirs:plugin\n", encoding="utf-8")
+    assert complaint().startswith(expected)
+
+
+def test_what_a_plugin_prints_while_it_is_imported_is_no_result(
+    site: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    install_plugin(
+        site, "theirs", f"{IMPORTS}print('hello')\n\n@hookimpl\ndef specframe_drafters():\n    return []\n"
+    )
+    create_plugin_manager()
+    assert capsys.readouterr() == ("", "hello\n")
+
+
+def test_an_object_may_have_no_hooks_this_time(site: Path) -> None:
+    install_plugin(site, "theirs", "class Plugin:\n    pass\n\nplugin = Plugin()\n")
+    entry_points = site / "theirs-1.0.dist-info" / "entry_points.txt"
+    entry_points.write_text("[specframe]\ntheirs = theirs:plugin\n", encoding="utf-8")
+    broken: list[PluginError] = []
+    create_plugin_manager(broken=broken)
+    assert broken == []
+
+
+def test_an_entry_point_with_brackets_in_its_name_is_left_out_by_it(site: Path) -> None:
+    install_plugin(site, "theirs", "1 / 0\n", entry_point="odd (specframe 1)")
+    with pytest.raises(PluginError, match=r"set SPECFRAME_DISABLE_PLUGINS=odd \(specframe 1\) to go on"):
+        create_plugin_manager()
+
+
+def test_metadata_that_cannot_be_read_is_of_an_unnamed_plugin(site: Path) -> None:
+    install_plugin(site, "theirs", "1 / 0\n")
+    (site / "theirs-1.0.dist-info" / "METADATA").write_bytes(b"Name: th\xffeirs\n")
+    with pytest.raises(PluginError, match=r"plugin theirs \(unnamed \?\) failed to import"):
+        create_plugin_manager()
 
 
 def test_an_entry_point_that_names_nothing_is_refused(site: Path) -> None:
