@@ -166,7 +166,7 @@ def _check_fields(options_class: type[Any]) -> None:
     fields = [field for field in attrs.fields(options_class) if field.init]
     for field in fields:
         owner = _of(options_class, field)
-        if "help" not in field.metadata:
+        if not field.metadata.keys() >= {"help", "minimum", "maximum", "tune"}:
             raise ValueError(f"{owner} is not made with option(); allowed: option(DEFAULT, help=...)")
         if field.alias != field.name:
             raise ValueError(f"{owner} begins with an underscore; allowed: a name that users can type")
@@ -188,7 +188,8 @@ def _check_field(options_class: type[Any], field: attrs.Attribute[Any], annotati
         raise ValueError(f"{owner} has the help {shown(about['help'])}; allowed: a line of text")
     bounds = [about[name] for name in ("minimum", "maximum")]
     for bound in bounds:
-        if bound is not None and (isinstance(bound, bool) or not isinstance(bound, int | float)):
+        number = isinstance(bound, int | float) and not isinstance(bound, bool) and not math.isnan(bound)
+        if bound is not None and not number:
             raise ValueError(f"{owner} has the bound {shown(bound)}; allowed: a number")
     if None not in bounds and bounds[0] > bounds[1]:
         raise ValueError(f"{owner} has the minimum {bounds[0]} above the maximum {bounds[1]}")
