@@ -97,14 +97,14 @@ def describe(options_class: type[Any]) -> list[OptionInfo]:
             unit=field.metadata.get("unit", ""),
             help=field.metadata.get("help", ""),
         )
-        for field in attrs.fields(options_class)
+        for field in _fields(options_class)
     ]
 
 
 def search_space(options_class: type[Any]) -> dict[str, Sequence[Any]]:
     """Return the values to try of every option that can be searched, in order of declaration."""
     space: dict[str, Sequence[Any]] = {}
-    for field in attrs.fields(options_class):
+    for field in _fields(options_class):
         values = field.metadata.get("tune")
         param, _ = _accepted(options_class, field)
         if values is None and param is click.BOOL:
@@ -129,7 +129,7 @@ def build_options(options_class: type[Any], values: Mapping[str, Any], owner: st
     Raises:
         UsageError: an unknown option, a value that does not fit, or a required option left out.
     """
-    fields = {field.name: field for field in attrs.fields(options_class)}
+    fields = {field.name: field for field in _fields(options_class)}
     converted = {}
     for name, value in values.items():
         if name not in fields:
@@ -163,7 +163,7 @@ def check_options_class(options_class: Any) -> None:
 
 @functools.cache  # a class is looked at whenever a component with it is made
 def _check_fields(options_class: type[Any]) -> None:
-    fields = [field for field in attrs.fields(options_class) if field.init]
+    fields = _fields(options_class)
     for field in fields:
         owner = _of(options_class, field)
         if not field.metadata.keys() >= {"help", "minimum", "maximum", "tune"}:
@@ -179,6 +179,11 @@ def _check_fields(options_class: type[Any]) -> None:
         ) from None
     for field in fields:
         _check_field(options_class, field, hints[field.name])
+
+
+def _fields(options_class: type[Any]) -> list[attrs.Attribute[Any]]:
+    """Return the fields that are options; what a class works out for itself is none."""
+    return [field for field in attrs.fields(options_class) if field.init]
 
 
 def _check_field(options_class: type[Any], field: attrs.Attribute[Any], annotation: Any) -> None:
