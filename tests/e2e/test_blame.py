@@ -394,3 +394,19 @@ def test_what_a_component_does_is_named(at: int, target: Target, expected: list[
         return engine_of(target, kind, factory=factory, **more)
 
     assert_blamed(run, kind, line, expected)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_what_a_factory_tells_the_user_keeps_its_class_and_says_whose_it_is(
+    kind: Kind, target: Target
+) -> None:
+    with pytest.raises(UsageError) as error:
+        engine_of(target, kind, factory=raises(UsageError("size 3; allowed: 4")))
+    assert str(error.value) == f"{label(kind)}: size 3; allowed: 4"
+
+
+def test_what_a_backend_tells_the_user_when_it_is_bound_keeps_its_class(target: Target) -> None:
+    made = broken(TorchGather(), bind=raises(UsageError("width 9; allowed: 8")))
+    with pytest.raises(UsageError) as error:
+        engine_of(target, "gather", factory=returns(made))
+    assert str(error.value) == f"{label('gather')}: width 9; allowed: 8"

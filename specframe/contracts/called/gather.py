@@ -52,7 +52,7 @@ class CalledGather(GatherBackend):
         self._failed: ComponentError | None = None
         self._in = {
             name: owner.blame(f"{name}()")
-            for name in ("bind", "fetch", "topk", "candidate_topk", "logits", "slot_logits", "join", "held")
+            for name in ("fetch", "topk", "candidate_topk", "logits", "slot_logits", "join", "held")
         }
 
     def begin_draft(self) -> None:
@@ -82,7 +82,7 @@ class CalledGather(GatherBackend):
     def bind(self, head: OutputHead, active: ActiveSet | None) -> None:
         """Attach the backend."""
         self._head, self._slots = head, head.vocab_size if active is None else active.capacity
-        with self._in["bind"]:
+        with self.owner.declares("bind()"):
             self.component.bind(head, active)
 
     def fetch(self, slots: Tensor, ids: Tensor) -> None:

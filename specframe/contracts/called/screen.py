@@ -63,7 +63,7 @@ class CalledScreen(Screen):
     def bind(self, head: OutputHead, states: StateSource) -> None:
         """Attach the screen to the drafter's LM head."""
         self._head = head
-        with self.owner.blame("bind() of its screen"):
+        with self.owner.declares("bind() of its screen"):
             self.component.bind(head, _Given(states))
 
     def screen(self, hidden: Tensor) -> Candidates:
