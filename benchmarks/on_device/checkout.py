@@ -1,8 +1,8 @@
 """Lets this checkout count as installed, in this process and in those that it starts.
 
-What has to be checked may lie on a machine where nothing can be installed. Links to the packages and the metadata of
-each ``pyproject.toml`` stand in one folder, which goes in front of the module path: so versions and entry points are
-found. The repository's root leaves the path: a folder there is named like a package
+What has to be checked may lie on a machine where nothing can be installed. Links to the packages and the
+metadata of each ``pyproject.toml`` stand in one folder, which goes in front of the module path: so versions
+and entry points are found. The repository's root leaves the path: a folder there is named like a package
 that transformers looks for.
 """
 
