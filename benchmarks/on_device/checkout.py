@@ -1,8 +1,8 @@
 """Lets this checkout count as installed, in this process and in those that it starts.
 
-What has to be checked may lie on a machine where nothing can be installed. Links to the three packages and
-the metadata of ``pyproject.toml`` stand in one folder, which goes in front of the module path: so versions
-and entry points are found. The repository's root leaves the path: a folder there is named like a package
+What has to be checked may lie on a machine where nothing can be installed. Links to the packages and the metadata of
+each ``pyproject.toml`` stand in one folder, which goes in front of the module path: so versions and entry points are
+found. The repository's root leaves the path: a folder there is named like a package
 that transformers looks for.
 """
 
@@ -23,7 +23,8 @@ ROOT = Path(__file__).resolve().parents[2]
 def installed() -> Iterator[None]:
     """Have ``specframe`` be this checkout."""
     with TemporaryDirectory(prefix="specframe-checkout-") as folder:
-        write_installation(ROOT, Path(folder))
+        for distribution in (ROOT, ROOT / "heads"):
+            write_installation(distribution, Path(folder))
         path = [folder, str(ROOT / "benchmarks")]
         outside = [entry for entry in sys.path if entry and Path(entry).resolve() not in _OWN]
         sys.path[:] = [*path, *outside]
@@ -36,16 +37,18 @@ def installed() -> Iterator[None]:
 
 
 def write_installation(root: Path, folder: Path) -> None:
-    """Write into ``folder`` what an installation of the checkout at ``root`` would have."""
+    """Write into ``folder`` what an installation of the distribution at ``root`` would have."""
     settings = tomllib.loads((root / "pyproject.toml").read_text(encoding="utf-8"))
     project = settings["project"]
     for package in settings["tool"]["hatch"]["build"]["targets"]["wheel"]["packages"]:
         (folder / Path(package).name).symlink_to(root / package, target_is_directory=True)
-    metadata = folder / f"{project['name']}-{project['version']}.dist-info"
+    # A checkout that was copied may have no history to tell its version from.
+    version = project.get("version") or settings["tool"]["hatch"]["version"]["fallback-version"]
+    metadata = folder / f"{project['name'].replace('-', '_')}-{version}.dist-info"
     metadata.mkdir()
     required = "".join(f"Requires-Dist: {one}\n" for one in project["dependencies"])
     (metadata / "METADATA").write_text(
-        f"Metadata-Version: 2.4\nName: {project['name']}\nVersion: {project['version']}\n{required}",
+        f"Metadata-Version: 2.4\nName: {project['name']}\nVersion: {version}\n{required}",
         encoding="utf-8",
     )
     lines = []
@@ -54,4 +57,4 @@ def write_installation(root: Path, folder: Path) -> None:
     (metadata / "entry_points.txt").write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
-_OWN = {ROOT, ROOT / "plugins", ROOT / "kernels", ROOT / "benchmarks"}
+_OWN = {ROOT, ROOT / "plugins", ROOT / "kernels", ROOT / "heads", ROOT / "benchmarks"}

@@ -97,14 +97,14 @@ def describe(options_class: type[Any]) -> list[OptionInfo]:
             unit=field.metadata.get("unit", ""),
             help=field.metadata.get("help", ""),
         )
-        for field in attrs.fields(options_class)
+        for field in _fields(options_class)
     ]
 
 
 def search_space(options_class: type[Any]) -> dict[str, Sequence[Any]]:
     """Return the values to try of every option that can be searched, in order of declaration."""
     space: dict[str, Sequence[Any]] = {}
-    for field in attrs.fields(options_class):
+    for field in _fields(options_class):
         values = field.metadata.get("tune")
         param, _ = _accepted(options_class, field)
         if values is None and param is click.BOOL:
@@ -129,7 +129,7 @@ def build_options(options_class: type[Any], values: Mapping[str, Any], owner: st
     Raises:
         UsageError: an unknown option, a value that does not fit, or a required option left out.
     """
-    fields = {field.name: field for field in attrs.fields(options_class)}
+    fields = {field.name: field for field in _fields(options_class)}
     converted = {}
     for name, value in values.items():
         if name not in fields:
@@ -163,10 +163,10 @@ def check_options_class(options_class: Any) -> None:
 
 @functools.cache  # a class is looked at whenever a component with it is made
 def _check_fields(options_class: type[Any]) -> None:
-    fields = [field for field in attrs.fields(options_class) if field.init]
+    fields = _fields(options_class)
     for field in fields:
         owner = _of(options_class, field)
-        if "help" not in field.metadata:
+        if not field.metadata.keys() >= {"help", "minimum", "maximum", "tune"}:
             raise ValueError(f"{owner} is not made with option(); allowed: option(DEFAULT, help=...)")
         if field.alias != field.name:
             raise ValueError(f"{owner} begins with an underscore; allowed: a name that users can type")
@@ -181,6 +181,11 @@ def _check_fields(options_class: type[Any]) -> None:
         _check_field(options_class, field, hints[field.name])
 
 
+def _fields(options_class: type[Any]) -> list[attrs.Attribute[Any]]:
+    """Return the fields that are options; what a class works out for itself is none."""
+    return [field for field in attrs.fields(options_class) if field.init]
+
+
 def _check_field(options_class: type[Any], field: attrs.Attribute[Any], annotation: Any) -> None:
     """Raise a ``ValueError`` where the type, help, a bound, the default or a value to try is of no use."""
     about, owner = field.metadata, _of(options_class, field)
@@ -188,7 +193,8 @@ def _check_field(options_class: type[Any], field: attrs.Attribute[Any], annotati
         raise ValueError(f"{owner} has the help {shown(about['help'])}; allowed: a line of text")
     bounds = [about[name] for name in ("minimum", "maximum")]
     for bound in bounds:
-        if bound is not None and (isinstance(bound, bool) or not isinstance(bound, int | float)):
+        number = isinstance(bound, int | float) and not isinstance(bound, bool) and not math.isnan(bound)
+        if bound is not None and not number:
             raise ValueError(f"{owner} has the bound {shown(bound)}; allowed: a number")
     if None not in bounds and bounds[0] > bounds[1]:
         raise ValueError(f"{owner} has the minimum {bounds[0]} above the maximum {bounds[1]}")

@@ -116,11 +116,16 @@ def _runs(process: int) -> bool:
 def write_whole(path: Path, content: bytes) -> None:
     """Write a file: to a temporary one beside it, which then takes its place.
 
+    A device, a pipe, or a link such as ``/dev/stdout`` stays what it is, and is written to.
+
     Raises:
         SpecframeError: it cannot be written; what was there before stays.
     """
     scratch = scratch_beside(path)
     try:
+        if path.is_symlink() or (path.exists() and not path.is_file()):
+            path.write_bytes(content)
+            return
         scratch.write_bytes(content)
         scratch.replace(path)
     except OSError as error:

@@ -10,6 +10,7 @@ import attrs
 from specframe.contracts.called.members import misfit
 from specframe.contracts.faults import Owner
 from specframe.contracts.kinds import TREE_KINDS, Kind
+from specframe.errors import PluginError
 from specframe.registry.components import Component, Finding
 from specframe.registry.reference import Reference, given_by
 
@@ -48,7 +49,7 @@ class AskedFunction:
             UsageError: it says what the user has to change.
         """
         where = f"{self.name}()"
-        function = self.function.resolve() if isinstance(self.function, Reference) else self.function
+        function = self._resolved()
         unfit = misfit(function, self.name, self.given)
         if unfit is not None:
             raise self.owner.fault(unfit)
@@ -58,6 +59,16 @@ class AskedFunction:
         if wrong is not None:
             raise self.owner.fault(f"returned {_shown(returned)} from {where}; allowed: {wrong}")
         return returned
+
+    def _resolved(self) -> Callable[..., Any]:
+        if not isinstance(self.function, Reference):
+            return self.function
+        try:
+            return self.function.resolve()
+        except PluginError as error:  # a run may go on without the component, as where its function raises
+            fault = self.owner.fault(f"has no {self.name}(): {error}")
+            fault.exit_code = error.exit_code
+            raise fault from error
 
 
 def asked(kind: Kind, component: Component, plugin: str) -> Component:
@@ -124,7 +135,8 @@ def _diagnose(look: AskedFunction | None) -> Callable[[Any], Iterable[Finding]] 
 
 
 def _no_reason(returned: Any) -> str | None:
-    return None if returned is None or isinstance(returned, str) else "a reason as text, or None"
+    reason = isinstance(returned, str) and returned.strip()
+    return None if returned is None or reason else "a reason as text, or None"
 
 
 def _no_priority(returned: Any) -> str | None:

@@ -40,7 +40,7 @@ class Registration:
             return build_options(self.component.options, values, owner)
         except SpecframeError:
             raise
-        except Exception as error:  # a check of a stranger's may raise anything
+        except (Exception, SystemExit) as error:  # a check of a stranger's may raise anything
             what = f"raised while the options of {owner} were checked: {one_line(error)}"
             raise broken_plugin(self.distribution, what) from error
 
@@ -99,8 +99,8 @@ class Registry:
 
     def find(self, kind: str, name: str) -> Registration:
         """Return a registration for a kind and name that a user typed; raises as ``get`` does."""
-        for known in KINDS:
-            if known == kind:
+        for known, info in KINDS.items():
+            if kind in (known, info.setting):
                 return self.registration(known, name)
         raise unknown_name("kind", kind, KINDS)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from typing import Any, get_args
 
 import torch
@@ -86,6 +87,7 @@ def check_vocabulary_builder(
         torch.randint(vocab_size, (2 * vocab_size,), generator=generator()),
     ]
     stated = [declared(builder, name) for name in _DECLARED]
+    fresh = _copied(builder)
     first = [_request(builder, prompt, vocab_size) for prompt in prompts]
     require(
         torch.equal(builder.pinned_ids, pinned),
@@ -101,6 +103,11 @@ def check_vocabulary_builder(
             _same(before, _request(builder, prompt, vocab_size)),
             "the same request admitted other ids than before: an earlier request leaked into it",
         )
+    if fresh is not None:
+        require(
+            _same(first[-1], _request(fresh, prompts[-1], vocab_size)),
+            "the same request admitted other ids as the first one of all: the first request leaked into it",
+        )
     for number in range(_MANY):
         _request(builder, prompts[-1][number : 2 * number + 1], vocab_size)
     require(
@@ -114,6 +121,14 @@ def check_vocabulary_builder(
             "the request admitted other ids when the tree and the harvest were written over after each call: "
             "it keeps what it was given; allowed: to keep a copy",
         )
+
+
+def _copied(builder: VocabularyBuilder) -> VocabularyBuilder | None:
+    """Return a copy that nothing was requested of, or None where it holds what cannot be copied."""
+    try:
+        return copy.deepcopy(builder)
+    except Exception:  # a stranger's class may fail in anything
+        return None
 
 
 def _same(some: list[Tensor], others: list[Tensor]) -> bool:

@@ -79,16 +79,16 @@ def test_a_sampled_run_goes_over_screens_too(repetitive: Target, strategy: str, 
         (
             "lowrank",
             {"rank": 1000},
-            r"^rank 1000 is above the \d+ columns of the LM head; allowed: 1 to \d+$",
+            r": rank 1000 is above the \d+ columns of the LM head; allowed: 1 to \d+$",
         ),
         (
             "lowrank",
             {"candidates": 1000},
             r"^strategy 'lowrank' wants 1000 candidates .*; allowed: 1 to \d+$",
         ),
-        ("lowrank", {"rows": 1000}, r"^1000 rows of an LM head of \d+ .*; allowed: 20 to \d+ rows$"),
+        ("lowrank", {"rows": 1000}, r": 1000 rows of an LM head of \d+ .*; allowed: 20 to \d+ rows$"),
         ("clusters", {"groups": 900}, r"^strategy 'clusters' wants 7200 candidates .*; allowed: 1 to \d+$"),
-        ("nanospec+lowrank", {"rank": 1000}, r"^rank 1000 is above"),
+        ("nanospec+lowrank", {"rank": 1000}, r": rank 1000 is above"),
     ],
 )
 def test_what_does_not_fit_the_head_is_one_line(

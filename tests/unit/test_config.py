@@ -123,6 +123,11 @@ def test_a_file_that_is_not_text_is_refused(tmp_path: Path) -> None:
         load_toml(tmp_path / "run.toml")
 
 
+def test_a_file_may_begin_with_a_mark_of_its_encoding(tmp_path: Path) -> None:
+    (tmp_path / "run.toml").write_bytes(b"\xef\xbb\xbfmax_new_tokens = 3\n")
+    assert load_toml(tmp_path / "run.toml") == {"max_new_tokens": 3}
+
+
 def test_a_file_that_is_not_there_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="cannot read"):
         load_toml(tmp_path / "absent.toml")

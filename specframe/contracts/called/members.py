@@ -51,7 +51,7 @@ def read(owner: Owner, component: object, name: str, contract: type, role: str =
     Raises:
         ComponentError: it is not there, or a property that raises.
     """
-    with owner.blame(f"its property {name}"):
+    with owner.declares(f"its property {name}"):
         try:
             return getattr(component, name)
         except AttributeError:

@@ -137,3 +137,14 @@ def test_every_option_is_described_with_type_default_unit_and_help() -> None:
 
 def test_a_required_option_is_described_as_such() -> None:
     assert describe(Required)[0].default == "(required)"
+
+
+def test_a_field_that_a_class_works_out_for_itself_is_no_option() -> None:
+    @attrs.frozen
+    class Doubled:
+        size: int = option(3, help="x")
+        twice: int = attrs.field(init=False, default=6)
+
+    assert [one.name for one in describe(Doubled)] == ["size"]
+    with pytest.raises(UsageError, match="unknown option of strategy 'test' 'twice'; known: size"):
+        build_options(Doubled, {"twice": 4}, "strategy 'test'")

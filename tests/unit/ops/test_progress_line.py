@@ -19,6 +19,7 @@ from specframe.ops.notes import be_quiet, note
 from specframe.ops.progress_line import ProgressLine
 {before}
 with ProgressLine("work", 4, 1, "pieces") as progress:
+    time.sleep(0.12)  # a line is drawn ten times a second
     progress.advance("well")
     with ProgressLine("inside", 7) as inner:
         inner.advance()

@@ -27,6 +27,7 @@ def registered(**functions: Any) -> Registration:
     ("field", "answer", "allowed"),
     [
         ("supports", True, "a reason as text, or None"),
+        ("supports", " ", "a reason as text, or None"),
         ("priority", "high", "a whole number, or None"),
         ("priority", True, "a whole number, or None"),
         ("learns", None, "True or False"),
@@ -44,6 +45,18 @@ def test_an_answer_that_is_none_names_the_plugin(field: str, answer: object, all
     assert str(error.value) == (
         f"drafter 'one' (theirs 1.0) returned {returned} from {field}(); allowed: {allowed}"
     )
+
+
+def test_options_that_exit_name_the_plugin() -> None:
+    @attrs.frozen
+    class Options:
+        size: int = option(1, help="x")
+
+        def __attrs_post_init__(self) -> None:
+            raise SystemExit(4)
+
+    with pytest.raises(PluginError, match=r"^plugin theirs \(theirs 1.0\) raised while the options"):
+        registered(options=Options).build_options({})
 
 
 def test_a_question_that_raises_names_the_plugin() -> None:

@@ -201,6 +201,14 @@ def test_a_component_with_a_field_of_no_use_names_its_distribution(site: Path, c
 
 DECLARATIONS = {
     "a field without option()": ("size: int = 3", "'size' of Options is not made with option()"),
+    "a field with help alone": (
+        "size: int = attrs.field(default=3, metadata={'help': 'x'})",
+        "'size' of Options is not made with option()",
+    ),
+    "a bound that is not a number": (
+        "size: float = option(1.0, help='x', minimum=float('nan'))",
+        "'size' of Options has the bound nan; allowed: a number",
+    ),
     "a field with attrs' own field": ("size: int = attrs.field(default=3)", "'size' of Options is not made"),
     "a list": (
         "sizes: list[int] = option(None, help='x')",

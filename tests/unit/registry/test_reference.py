@@ -12,7 +12,8 @@ import pytest
 from stranger import install_plugin
 
 import specframe_plugins
-from specframe.errors import PluginError, UsageError
+from specframe.contracts.faults import ComponentError
+from specframe.errors import UsageError
 from specframe.registry.components import Component
 from specframe.registry.manager import build_registry, create_plugin_manager
 from specframe.registry.reference import Reference
@@ -71,9 +72,12 @@ def test_a_name_that_leads_nowhere_names_the_distribution(
     site: Path, factory: str, code: str, complaint: str
 ) -> None:
     component = theirs(site, factory, code)
-    with pytest.raises(PluginError) as error:
+    with pytest.raises(ComponentError) as error:  # a run with --fallback goes on without it
         component.factory(None, None)  # type: ignore[arg-type]
-    assert str(error.value).startswith(f"plugin theirs (theirs 1.0) refers to {factory}, which {complaint}")
+    assert str(error.value).startswith(
+        f"drafter 'theirs' (theirs 1.0) has no factory(): plugin theirs (theirs 1.0) refers to {factory}, "
+        f"which {complaint}"
+    )
     assert str(error.value).endswith("; set SPECFRAME_DISABLE_PLUGINS=theirs to go on without it")
 
 

@@ -54,6 +54,10 @@ def test_an_unknown_kind_is_refused(registry: Registry) -> None:
         registry.find("draftr", "eagle")
 
 
+def test_a_kind_is_found_by_its_setting_too(registry: Registry) -> None:
+    assert registry.find("strategy", "full") == registry.find("vocabulary", "full")
+
+
 def test_a_name_taken_twice_names_both_distributions(registry: Registry) -> None:
     with pytest.raises(PluginError, match=r"'full' is registered by both ours 1\.0 and theirs 2\.0"):
         registry.register("vocabulary", component("full"), "theirs 2.0")

@@ -273,7 +273,18 @@ class LacksItsPins(Good):
         pass
 
 
+class KeepsTheFirstPrompt(Good):
+    takes_batches = False
+    first: Tensor | None = None
+
+    def start(self, prompt_ids: Tensor, target_topk_ids: Tensor | None) -> Any:
+        if self.first is None:
+            self.first = prompt_ids.clone()
+        return self.first
+
+
 WRONG = [
+    (KeepsTheFirstPrompt, "the first request leaked into it"),
     (SortsTheTree, r"observe\(\) changed the tree"),
     (MarksTheTree, r"observe\(\) changed the tree"),
     (SortsTheHarvest, r"observe\(\) changed target_topk_ids; its inputs belong to the engine"),
