@@ -8,7 +8,7 @@ from types import TracebackType
 import attrs
 
 from specframe.contracts.kinds import KINDS, Kind
-from specframe.errors import PluginError, SpecframeError, one_line
+from specframe.errors import PluginError, SpecframeError, blaming_nobody, one_line
 
 _log = logging.getLogger(__name__)
 
@@ -146,6 +146,7 @@ class Declares(Blame):
         if isinstance(error, SpecframeError) and not isinstance(error, ComponentError | WrongCall):
             if not error.blames_nobody and repr(self._owner.name) not in (text := _text(error)):
                 error.args = (f"{self._owner}: {text}",)
+            blaming_nobody(error)  # else: whoever it passes on its way was only building with this one
             return
         super().__exit__(kind, error, trace)
 
