@@ -230,7 +230,9 @@ def _engine(
 def _refuse_what_is_not_done(
     generation_config: GenerationConfig, processors: LogitsProcessorList, model_kwargs: dict[str, Any]
 ) -> None:
-    cache, mask = model_kwargs.get("past_key_values"), model_kwargs.get("attention_mask")
+    # Since transformers 5.24 it is called `cache`.
+    cache = model_kwargs.get("cache", model_kwargs.get("past_key_values"))
+    mask = model_kwargs.get("attention_mask")
     refused = {
         "num_beams above 1": (generation_config.num_beams or 1) != 1,
         "penalty_alpha or dola_layers": any(

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import inspect
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from transformers.cache_utils import Cache, CacheLayerMixin
+
+
+def cache_argument(module: nn.Module) -> str:
+    """Return what a decoder or a layer of transformers calls its cache: ``cache`` since version 5.24."""
+    return "cache" if "cache" in inspect.signature(module.forward).parameters else "past_key_values"
 
 
 class TreeCacheLayer(CacheLayerMixin):

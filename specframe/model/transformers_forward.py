@@ -14,7 +14,7 @@ from specframe.errors import UsageError
 from specframe.model.borrowed import evaluating
 from specframe.model.decoder_layers import last_norm, name_of_layers
 from specframe.model.forward import LeftOut
-from specframe.model.kv_cache import TreeCache
+from specframe.model.kv_cache import TreeCache, cache_argument
 from specframe.model.sublayers import Sublayers
 
 if TYPE_CHECKING:
@@ -33,6 +33,7 @@ class TransformersForward:
         self._config: Any = model.config.get_text_config()
         self._decoder: Any = model.get_decoder()
         self._modules = tuple(self._decoder.modules())
+        self._cache_argument = cache_argument(self._decoder)
         self._device, self._dtype = model.device, model.dtype
         self._windows = windows
         self._cache = TreeCache(self._config.num_hidden_layers, 0)
@@ -89,8 +90,8 @@ class TransformersForward:
                 input_ids=ids[None],
                 position_ids=positions[None, -len(ids) :],
                 attention_mask=masks.get("", masks),
-                past_key_values=self._cache,
                 use_cache=True,
+                **{self._cache_argument: self._cache},
             )
         hidden: Tensor = output.last_hidden_state[0]
         return hidden

@@ -11,6 +11,8 @@ from tiny_models import tiny_model, tiny_tokenizer
 from torch.nn.modules.module import register_module_forward_hook
 from transformers import (
     AutoModelForCausalLM,
+    DynamicCache,
+    GenerationConfig,
     GPT2Config,
     GPT2LMHeadModel,
     LogitsProcessor,
@@ -26,7 +28,7 @@ from transformers.generation.streamers import BaseStreamer
 from specframe.config import RunConfig
 from specframe.contracts.sampling import SamplingParams
 from specframe.errors import UsageError
-from specframe.transformers import engine_for, generate
+from specframe.transformers import _refuse_what_is_not_done, engine_for, generate
 from specframe_plugins.drafters.eagle.checkpoint import save_head
 from specframe_plugins.drafters.eagle.model import EagleConfig, EagleHead
 
@@ -410,3 +412,11 @@ def test_warm_for_a_conversation_is_refused_where_nobody_says_what_is_one(model:
     config = RunConfig(drafter="suffix", warm="conversation")
     with pytest.raises(UsageError, match="the config's warm is conversation; allowed here: off or shared"):
         model.generate(PROMPT, custom_generate=generate, specframe=config)
+
+
+@pytest.mark.parametrize("name", ["cache", "past_key_values"])
+def test_a_cache_that_holds_something_is_refused_whatever_its_name(name: str) -> None:
+    cache = DynamicCache()
+    cache.update(torch.zeros(1, 1, 3, 2), torch.zeros(1, 1, 3, 2), 0)
+    with pytest.raises(UsageError, match="past_key_values that hold something"):
+        _refuse_what_is_not_done(GenerationConfig(), LogitsProcessorList(), {name: cache})

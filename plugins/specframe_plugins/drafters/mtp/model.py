@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from specframe.errors import CheckpointError
-from specframe.model.kv_cache import TreeCache
+from specframe.model.kv_cache import TreeCache, cache_argument
 
 FULL_ATTENTION = "full_attention"
 
@@ -78,6 +78,7 @@ class MtpForward:
     def __init__(self, head: MtpHead, rotary: nn.Module, masks_are_bool: bool) -> None:
         self._head, self._rotary, self._masks_are_bool = head, rotary, masks_are_bool
         self._cache = TreeCache(1, 0)
+        self._cache_argument = cache_argument(head.block)
         weight = head.eh_proj.weight
         self.device, self.dtype = weight.device, weight.dtype
 
@@ -126,9 +127,9 @@ class MtpForward:
             x,
             attention_mask=seen,
             position_ids=positions,
-            past_key_values=self._cache,
             use_cache=True,
             position_embeddings=self._rotary(x, positions),
+            **{self._cache_argument: self._cache},
         )
         normed: Tensor = self._head.norm(out[0] if isinstance(out, Tensor) else out[0][0])
         return normed
