@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -15,6 +16,20 @@ from specframe.registry.components import BuildContext, Component
 
 VOCAB_SIZE = 101
 EOS_ID = 1
+# Of the config; with such large weights greedy text does not collapse into one token.
+TINY_CONFIG: Mapping[str, Any] = {
+    "hidden_size": 64,
+    "intermediate_size": 96,
+    "num_hidden_layers": 3,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "max_position_embeddings": 256,
+    "initializer_range": 0.3,
+    "bos_token_id": None,
+    "eos_token_id": EOS_ID,
+    "pad_token_id": 0,
+    "tie_word_embeddings": False,
+}
 
 
 def tiny_tokenizer(vocab_size: int = VOCAB_SIZE) -> PreTrainedTokenizerFast:
@@ -38,23 +53,10 @@ def tiny_target(vocab_size: int = VOCAB_SIZE, *, seed: int = 0, **config: Any) -
         seed: of its weights; torch's global generator stays as it is.
         config: entries of its ``LlamaConfig`` that differ: three layers of width 64 by default.
     """
-    sizes = {
-        "vocab_size": vocab_size,
-        "hidden_size": 64,
-        "intermediate_size": 96,
-        "num_hidden_layers": 3,
-        "num_attention_heads": 4,
-        "num_key_value_heads": 2,
-        "max_position_embeddings": 256,
-        "initializer_range": 0.3,
-        "bos_token_id": None,
-        "eos_token_id": EOS_ID,
-        "pad_token_id": 0,
-        "tie_word_embeddings": False,
-    }
+    settings = LlamaConfig(**{"vocab_size": vocab_size, **TINY_CONFIG, **config})
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        model = AutoModelForCausalLM.from_config(LlamaConfig(**sizes | config), attn_implementation="sdpa")
+        model = AutoModelForCausalLM.from_config(settings, attn_implementation="sdpa")
     model = model.eval().requires_grad_(False)
     return Target(LoadedModel(model, tiny_tokenizer(vocab_size), "tiny-llama"))
 

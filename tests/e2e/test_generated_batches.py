@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import torch
-from tiny_models import EOS_ID, tiny_model, tiny_tokenizer
+from tiny_models import tiny_model, tiny_tokenizer
 from torch import Tensor
 from transformers import LogitsProcessor, LogitsProcessorList, PreTrainedModel
 
@@ -15,6 +15,7 @@ from specframe.config import RunConfig
 from specframe.contracts.sampling import SamplingParams
 from specframe.engine.engine import Engine
 from specframe.errors import UsageError
+from specframe.testing.tiny import EOS_ID
 from specframe.transformers import engine_for, generate
 
 ROWS = [[5, 17, 42, 8, 33, 12, 70, 64], [9, 9, 5], [71], [8, 33, 12, 70, 8, 33]]

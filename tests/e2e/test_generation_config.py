@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import torch
 from command_line import CommandLine
-from tiny_models import EOS_ID, tiny_model, tiny_target, tiny_tokenizer
+from tiny_models import tiny_model, tiny_target, tiny_tokenizer
 from transformers import (
     GenerationConfig,
     LogitsProcessorList,
@@ -24,6 +24,7 @@ from specframe.engine.assembly import build_engine
 from specframe.engine.engine import Engine
 from specframe.errors import UsageError
 from specframe.model.target import Target
+from specframe.testing.tiny import EOS_ID
 
 NEW_TOKENS = 24
 PROMPT = [5, 17, 78, 78, 78, 19, 42, 8, 28, 12, 64]

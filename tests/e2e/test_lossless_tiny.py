@@ -10,7 +10,7 @@ import pytest
 import torch
 from scripted import ScriptedDrafter
 from tiny_engines import repetitive_target
-from tiny_models import EOS_ID, MODEL_TYPES, reference_greedy, tiny_target
+from tiny_models import MODEL_TYPES, reference_greedy, tiny_target
 
 from specframe.config import RunConfig
 from specframe.contracts.report import GenerationReport
@@ -20,6 +20,7 @@ from specframe.engine.drafting.autoregressive import Autoregressive
 from specframe.engine.engine import Engine
 from specframe.model.target import Target
 from specframe.registry.observers import Observers
+from specframe.testing.tiny import EOS_ID
 from specframe.vocabulary.whole import WholeVocabulary
 from specframe_plugins.drafters.eagle.checkpoint import save_head
 from specframe_plugins.drafters.eagle.model import EagleConfig, EagleHead

@@ -15,7 +15,7 @@ from transformers import (
 
 from specframe.model.loading import LoadedModel
 from specframe.model.target import Target
-from specframe.testing.tiny import EOS_ID, VOCAB_SIZE, tiny_tokenizer
+from specframe.testing.tiny import TINY_CONFIG, VOCAB_SIZE, tiny_tokenizer
 
 _CONFIGS: dict[str, tuple[Any, dict[str, Any]]] = {
     "llama": (LlamaConfig, {}),
@@ -39,24 +39,7 @@ def tiny_model(
 ) -> Any:
     """Return a random model with weights large enough that its greedy text does not collapse."""
     config_class, extra = _CONFIGS[model_type]
-    config = config_class(
-        **{
-            "vocab_size": vocab_size,
-            "hidden_size": 64,
-            "intermediate_size": 96,
-            "num_hidden_layers": 3,
-            "num_attention_heads": 4,
-            "num_key_value_heads": 2,
-            "max_position_embeddings": 256,
-            "initializer_range": 0.3,
-            "bos_token_id": None,
-            "eos_token_id": EOS_ID,
-            "pad_token_id": 0,
-            "tie_word_embeddings": False,
-            **extra,
-            **overrides,
-        }
-    )
+    config = config_class(**{"vocab_size": vocab_size, **TINY_CONFIG, **extra, **overrides})
     torch.manual_seed(seed)
     return AutoModelForCausalLM.from_config(config, attn_implementation="sdpa").eval()
 

@@ -9,7 +9,7 @@ from typing import Any
 import attrs
 import torch
 from safetensors.torch import load_file, save_file
-from tiny_models import EOS_ID, VOCAB_SIZE, tiny_tokenizer
+from tiny_models import VOCAB_SIZE, tiny_tokenizer
 from torch import Tensor, nn
 from transformers import (
     AutoModelForCausalLM,
@@ -19,6 +19,8 @@ from transformers import (
     Qwen3MoeConfig,
     Qwen3NextConfig,
 )
+
+from specframe.testing.tiny import EOS_ID
 
 LAYERS, HIDDEN = 2, 32
 

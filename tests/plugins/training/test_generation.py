@@ -4,9 +4,10 @@ import random
 import pytest
 import torch
 from attrs import frozen
-from tiny_models import EOS_ID, MODEL_TYPES, reference_greedy, tiny_target
+from tiny_models import MODEL_TYPES, reference_greedy, tiny_target
 
 from specframe.errors import UsageError
+from specframe.testing.tiny import EOS_ID
 from specframe_plugins.training.conversation import Turn
 from specframe_plugins.training.generation import BatchedGenerator, sample
 from specframe_plugins.training.packed import RowCache, Segment, packed_pass
